@@ -1,0 +1,168 @@
+"""The loop over generations: fit, score, write, measure, and train the next one on what was written.
+
+The loop first promises every piece (names it by its recipe) and then asks the store for each: what is there is not
+computed again. It knows no model family.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelcollapse.models.family import Family, GenerationResult
+from modelcollapse.regimes import REAL, Draw, Source, compose, synthetic_rows
+from modelcollapse.settings import ChainSettings
+from modelcollapse.store import Piece, Store, canonical_json
+
+if TYPE_CHECKING:
+    from modelcollapse.record import Record
+
+MODEL, SYNTHETIC = "model", "synthetic"
+
+
+@dataclass(frozen=True)
+class Generation:
+    """The promised pieces of one generation, role -> piece, in the order of work."""
+
+    number: int
+    pieces: Mapping[str, Piece]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What was done for one generation: its result, and the stages computed now."""
+
+    generation: Generation
+    result: GenerationResult
+    computed: Sequence[Piece]
+    seconds: float
+    """Wall seconds of the stages computed now."""
+
+
+def promised_generations(settings: ChainSettings, family: Family) -> Iterator[Generation]:
+    """Generation 0, 1, 2, ... without end: their pieces follow from the settings alone."""
+    sources: dict[Source, Piece] = {REAL: family.real()}
+    models: list[Piece] = []
+    prompts = family.real()
+    number = 0
+    while True:
+        draws = compose(settings.regime, number, settings.seed)
+        sources |= _fresh_sources(draws, family, number)
+        used = {source: sources[source] for draw in draws for source in draw.sources}
+        model = family.fit(number, draws, used, _initial(family, models))
+        models.append(model)
+        synthetic = family.synthesise(number, model, prompts, synthetic_rows(settings.regime, number))
+        sources[Source("synthetic", number)] = synthetic
+        measurements = family.measurements(number, model, synthetic, models[0])
+        yield Generation(number, {MODEL: model, SYNTHETIC: synthetic, **measurements})
+        prompts = synthetic if family.prompts == "previous" else prompts
+        number += 1
+
+
+def _fresh_sources(draws: Iterable[Draw], family: Family, generation: int) -> dict[Source, Piece]:
+    return {
+        source: family.fresh(generation, draw.rows)
+        for draw in draws
+        for source in draw.sources
+        if source.kind == "fresh" and draw.rows is not None
+    }
+
+
+def _initial(family: Family, models: Sequence[Piece]) -> Piece | None:
+    """The weights that the next generation starts from; generation 0 has no earlier one."""
+    if family.initial == "fresh":
+        return None
+    if family.initial == "pretrained" or not models:
+        return family.pretrained()
+    return models[0] if family.initial == "generation0" else models[-1]
+
+
+def chain_generations(settings: ChainSettings, family: Family) -> list[Generation]:
+    """The promised generations of the whole chain."""
+    return list(islice(promised_generations(settings, family), settings.generations + 1))
+
+
+def chain_id(settings: ChainSettings, family: Family) -> str:
+    """A stable name of the chain: the same for every run of it, and when it is lengthened."""
+    first, second = islice(promised_generations(settings, family), 2)
+    content = {
+        "experiment": settings.name,
+        "regime": asdict(settings.regime),
+        "seed": settings.seed,
+        "pieces": [piece.key for generation in (first, second) for piece in generation.pieces.values()],
+    }
+    return sha256(canonical_json(content).encode()).hexdigest()[:16]
+
+
+def goals(generation: Generation, settings: ChainSettings, family: Family) -> list[Piece]:
+    """The pieces of a generation that must be in the store at the end; others are made only where one needs them."""
+    is_end = generation.number in (0, settings.generations)
+    dispensable = () if settings.store.keep == "all" or is_end else tuple(family.reclaimable())
+    return [piece for piece in generation.pieces.values() if piece.kind not in dispensable]
+
+
+def run_chain(settings: ChainSettings, family: Family, store: Store, record: "Record") -> Iterator[Work]:
+    """Work through the chain, recording each generation as it is finished."""
+    previous: Generation | None = None
+    for generation in chain_generations(settings, family):
+        computed = [made for goal in goals(generation, settings, family) for made in _make_missing(store, goal)]
+        folders = {role: store.obtain(piece) for role, piece in generation.pieces.items() if store.has(piece)}
+        result = family.result(generation.number, folders)
+        _record(record, generation, result, store, folders, computed)
+        if previous is not None:
+            _reclaim(previous, settings, family, store)
+        seconds = sum(store.manifest(piece).seconds for piece in computed if store.has(piece))
+        yield Work(generation, result, computed, seconds)
+        previous = generation
+
+
+def _make_missing(store: Store, goal: Piece) -> list[Piece]:
+    missing = store.missing([goal])
+    for piece in missing:
+        store.obtain(piece)
+    return missing
+
+
+def _record(
+    record: "Record",
+    generation: Generation,
+    result: GenerationResult,
+    store: Store,
+    folders: Mapping[str, Path],
+    computed: Sequence[Piece],
+) -> None:
+    for line in result.epochs:
+        record.epoch(generation.number, line)
+    for role in folders:
+        piece = generation.pieces[role]
+        manifest = store.manifest(piece)
+        record.timing(
+            generation.number,
+            role,
+            manifest.seconds,
+            computed=piece in computed,
+            key=piece.key,
+            **_rate(manifest.execution.get("tokens"), manifest.seconds),
+        )
+    record.generation(
+        generation.number,
+        result.metrics,
+        distributions=result.distributions,
+        samples=result.samples,
+        pieces={role: piece.key for role, piece in generation.pieces.items()},
+        folders=folders,
+    )
+
+
+def _rate(tokens: int | None, seconds: float) -> dict[str, float]:
+    return {"tokens_per_second": tokens / seconds} if tokens and seconds else {}
+
+
+def _reclaim(generation: Generation, settings: ChainSettings, family: Family, store: Store) -> None:
+    """Remove what ``store.keep=ends`` does not keep of a generation that nothing ahead needs."""
+    wanted = goals(generation, settings, family)
+    for piece in generation.pieces.values():
+        if piece not in wanted:
+            store.remove(piece)

@@ -1,0 +1,151 @@
+"""What people see while a chain runs: the plan, a line a generation, the table at the end."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from modelcollapse.chain import Work, chain_generations, goals
+from modelcollapse.models.family import Family
+from modelcollapse.settings import ChainSettings
+from modelcollapse.store import Piece, Store
+
+PLAIN_WIDTH = 160
+
+
+def console() -> Console:
+    """Standard output; wide enough for a table where it is no terminal."""
+    width = None if sys.stdout.isatty() else PLAIN_WIDTH
+    return Console(file=sys.stdout, highlight=False, width=width, soft_wrap=False)
+
+
+def announce(message: str) -> None:
+    """One line about the store."""
+    print(f"store: {message}", flush=True)
+
+
+class ChainReporter:
+    """Tells of one chain, from its first line to the next command worth typing."""
+
+    def __init__(self, settings: ChainSettings, folder: Path) -> None:
+        self._settings, self._folder = settings, folder
+        self._console = console()
+        self._family: Family | None = None
+
+    def start(self, family: Family, store: Store) -> None:
+        """Say what runs and what is already there."""
+        self._family = family
+        settings = self._settings
+        self._console.print(
+            f"[bold]{family.title}[/bold] on {settings.data.name}, regime {settings.regime.name}, seed {settings.seed},"
+            f" generations 0 to {settings.generations}",
+        )
+        wanted = [goal for generation in chain_generations(settings, family) for goal in goals(generation, settings, family)]
+        missing = store.missing(wanted)
+        there = sum(store.has(piece) for piece in wanted)
+        if missing:
+            self._console.print(f"{len(missing)} pieces to compute, {there} of {len(wanted)} results already in {store.root}")
+        else:
+            self._console.print(f"nothing to compute: all {len(wanted)} results are in {store.root}")
+
+    def generation(self, work: Work) -> None:
+        """One line of the headline metrics."""
+        assert self._family is not None
+        shown = [
+            f"{heading} {work.result.metrics[name]:.4g}"
+            for name, heading in self._family.headline
+            if name in work.result.metrics
+        ]
+        source = f"computed in {work.seconds:.0f} s" if work.computed else "from the store"
+        self._console.print(f"generation {work.generation.number}  " + " · ".join(shown) + f"  [dim]{source}[/dim]")
+
+    def finish(self, works: Sequence[Work], figures: Sequence[Path], store: Store) -> None:
+        """The table, where everything lies, and what to type next."""
+        self._console.print(self._table(works))
+        for figure in figures:
+            self._console.print(f"figure  {_shown_path(figure)}", soft_wrap=True)
+        self._console.print(f"record  {_shown_path(self._folder)}", soft_wrap=True)
+        computed = sum(len(work.computed) for work in works)
+        if not computed:
+            self._console.print(f"nothing was computed: every piece was in the store {store.root}")
+        self._console.print(f"next    {self._next_command()}", soft_wrap=True)
+
+    def _table(self, works: Sequence[Work]) -> Table:
+        assert self._family is not None
+        table = Table(title=f"{self._family.title}, regime {self._settings.regime.name}, seed {self._settings.seed}")
+        table.add_column("generation", justify="right")
+        columns = [(name, heading) for name, heading in self._family.headline if name in works[0].result.metrics]
+        for _, heading in columns:
+            table.add_column(heading, justify="right")
+        for work in works:
+            values = [f"{work.result.metrics[name]:.4g}" for name, _ in columns]
+            table.add_row(str(work.generation.number), *values)
+        return table
+
+    def _next_command(self) -> str:
+        """The same chain with some real data kept, or, from there, a second seed."""
+        words = [word for word in sys.argv[1:] if not word.startswith("hydra.")]
+        if self._settings.regime.name == "replace" and not any(word.startswith("regime") for word in words):
+            extra = ["regime=preserve"]
+        else:
+            words = [word for word in words if not word.startswith("seed=")]
+            extra = [f"seed={self._settings.seed + 1}"]
+        return shlex.join(["python", Path(sys.argv[0]).name, *words, *extra])
+
+
+def print_plan(settings: ChainSettings, family: Family, store: Store) -> None:
+    """The pieces of a chain: which are there and from where, which would be computed, and the disk they take."""
+    out = console()
+    generations = chain_generations(settings, family)
+    wanted = [goal for generation in generations for goal in goals(generation, settings, family)]
+    missing = store.missing(wanted)
+    table = Table(title=f"plan: {family.title}, regime {settings.regime.name}, seed {settings.seed}")
+    for heading in ("piece", "key", "state", "size"):
+        table.add_column(heading, justify="right" if heading == "size" else "left")
+    for piece in dict.fromkeys([*_ancestors_in_order(wanted)]):
+        table.add_row(piece.label, piece.key[:12], _state(piece, store, missing), _size(piece, store))
+    out.print(table)
+    known = [piece.expected_bytes for piece in missing if piece.expected_bytes is not None]
+    out.print(f"{len(missing)} pieces to compute, nothing computed now; store: {store.root}")
+    if known:
+        unknown = len(missing) - len(known)
+        out.print(f"disk: about {_megabytes(sum(known))} more; {unknown} small or yet unknown pieces not counted")
+
+
+def _ancestors_in_order(pieces: Sequence[Piece]) -> list[Piece]:
+    """The pieces and all that they are made from, parents first, each once."""
+    found: dict[Piece, None] = {}
+    stack: list[tuple[Piece, bool]] = [(piece, False) for piece in reversed(pieces)]
+    while stack:
+        piece, expanded = stack.pop()
+        if piece in found:
+            continue
+        if expanded:
+            found[piece] = None
+        else:
+            stack.append((piece, True))
+            stack += [(parent, False) for parent in piece.parents.values() if parent not in found]
+    return list(found)
+
+
+def _state(piece: Piece, store: Store, missing: Sequence[Piece]) -> str:
+    if store.has(piece):
+        return f"in {piece.kind}/{piece.key}"
+    return "to compute" if piece in missing else "not needed"
+
+
+def _size(piece: Piece, store: Store) -> str:
+    if store.has(piece):
+        return _megabytes(sum(file.bytes for file in store.manifest(piece).files.values()))
+    return "" if piece.expected_bytes is None else f"about {_megabytes(piece.expected_bytes)}"
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"
+
+
+def _shown_path(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

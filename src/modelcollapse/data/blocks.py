@@ -1,0 +1,145 @@
+"""Blocks of tokens: made from text, kept as one tensor per split, and served batch by batch."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningDataModule
+from safetensors import safe_open
+from safetensors.numpy import save_file
+from torch.utils.data import DataLoader, Sampler
+from transformers import PreTrainedTokenizerBase
+
+from modelcollapse.seeding import Stream
+
+FILE = "blocks.safetensors"
+LINES_AT_ONCE = 2000
+
+
+def tokenise(lines: Iterable[str], tokenizer: PreTrainedTokenizerBase, line_start_token: bool) -> np.ndarray:
+    """The tokens of all lines, one after the other, int32; the start token before each line if asked for."""
+    start = [tokenizer.bos_token_id] if line_start_token else []
+    parts: list[np.ndarray] = []
+    for some in _groups(lines):
+        encoded = tokenizer(some, add_special_tokens=False)["input_ids"]
+        parts.append(np.fromiter(chain.from_iterable([*start, *tokens] for tokens in encoded), dtype=np.int32))
+    return np.concatenate(parts) if parts else np.empty(0, dtype=np.int32)
+
+
+def _groups(lines: Iterable[str]) -> Iterator[list[str]]:
+    iterator = iter(lines)
+    while group := [line for _, line in zip(range(LINES_AT_ONCE), iterator, strict=False)]:
+        yield group
+
+
+def into_blocks(tokens: np.ndarray, length: int, most: int | None = None) -> np.ndarray:
+    """Consecutive blocks [blocks, length]; the remainder is dropped, and blocks beyond ``most``."""
+    count = len(tokens) // length
+    count = count if most is None else min(count, most)
+    return np.ascontiguousarray(tokens[: count * length].reshape(count, length))
+
+
+def write_blocks(folder: Path, **splits: np.ndarray) -> None:
+    """Write named arrays to the folder's block file."""
+    save_file({name: np.ascontiguousarray(array) for name, array in splits.items()}, folder / FILE)
+
+
+def read_blocks(folder: Path, name: str) -> torch.Tensor:
+    """One array of the folder's block file, memory-mapped."""
+    with safe_open(folder / FILE, framework="pt") as file:
+        return file.get_tensor(name)
+
+
+def block_count(folder: Path, name: str) -> int:
+    """Number of rows of an array, without reading it."""
+    with safe_open(folder / FILE, framework="pt") as file:
+        count: int = file.get_slice(name).get_shape()[0]
+        return count
+
+
+class EpochSampler(Sampler[list[int]]):
+    """Batches of rows in an order that depends on the stream and the epoch only, so that a fit resumes at any epoch.
+
+    An epoch takes the next ``rows_per_epoch`` rows of an endless sequence of permutations of all rows.
+    """
+
+    def __init__(self, rows: int, rows_per_epoch: int, batch_size: int, stream: Stream) -> None:
+        self._rows, self._rows_per_epoch, self._batch_size, self._stream = rows, rows_per_epoch, batch_size, stream
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration serves; Lightning calls this before each epoch."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self._rows_per_epoch // self._batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = self._order()
+        for start in range(0, len(order), self._batch_size):
+            yield order[start : start + self._batch_size].tolist()
+
+    def _order(self) -> np.ndarray:
+        first = self._epoch * self._rows_per_epoch
+        last = first + self._rows_per_epoch
+        passes = range(first // self._rows, -(-last // self._rows))
+        orders = [self._stream.at(number).numpy().permutation(self._rows) for number in passes]
+        offset = passes.start * self._rows
+        return np.concatenate(orders)[first - offset : last - offset]
+
+
+class TrainingBlocks(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
+    """Weighted blocks that are fetched a whole batch at a time."""
+
+    def __init__(self, blocks: torch.Tensor, weights: torch.Tensor) -> None:
+        self._blocks, self._weights = blocks, weights
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def __getitem__(self, rows: list[int]) -> dict[str, torch.Tensor]:
+        """Tokens [batch, length] int64 and weights [batch] float32 of these rows."""
+        return {"tokens": self._blocks[rows].long(), "weights": self._weights[rows]}
+
+
+class BlocksDataModule(LightningDataModule):
+    """A composed training set and the real validation split of one fit."""
+
+    def __init__(
+        self,
+        blocks: torch.Tensor,
+        weights: torch.Tensor,
+        validation: torch.Tensor,
+        sampler: EpochSampler,
+        scoring_batch_size: int,
+    ) -> None:
+        super().__init__()
+        self._training = TrainingBlocks(blocks, weights)
+        self._validation, self._sampler, self._scoring_batch_size = validation, sampler, scoring_batch_size
+
+    def train_dataloader(self) -> DataLoader[dict[str, torch.Tensor]]:
+        """Training batches in the epoch's own order."""
+        return DataLoader(self._training, sampler=self._sampler, batch_size=None, generator=torch.Generator())
+
+    def val_dataloader(self) -> DataLoader[torch.Tensor]:
+        """The real validation split in order."""
+        return in_order(self._validation, self._scoring_batch_size)
+
+
+def in_order(blocks: torch.Tensor, batch_size: int) -> DataLoader[torch.Tensor]:
+    """Batches of blocks, first to last."""
+    batches: Sequence[range] = [range(start, min(start + batch_size, len(blocks))) for start in range(0, len(blocks), batch_size)]
+    return DataLoader(_Rows(blocks), sampler=batches, batch_size=None, generator=torch.Generator())
+
+
+class _Rows(torch.utils.data.Dataset[torch.Tensor]):
+    def __init__(self, blocks: torch.Tensor) -> None:
+        self._blocks = blocks
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def __getitem__(self, rows: range) -> torch.Tensor:
+        return self._blocks[rows.start : rows.stop].long()

@@ -1,0 +1,1 @@
+"""How work is executed: trainers, checkpoints that cannot run code, progress bars."""

@@ -1,0 +1,72 @@
+"""Lightning trainers as the settings ask for them, and the facts of an execution."""
+
+import logging
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, Trainer
+from rich.console import Console
+
+from modelcollapse.execution.checkpoint import SafeCheckpointIO
+from modelcollapse.settings.chain import TrainerSettings
+
+EpochListener = Callable[[int, Mapping[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where work is executed, and where people watch it."""
+
+    settings: TrainerSettings
+    console: Console | None
+    on_epoch: EpochListener
+    """Told of every finished epoch of a generation's fit."""
+
+    def trainer(self, callbacks: Sequence[Callback], epochs: int | None = None, gradient_clip: float | None = None) -> Trainer:
+        """A silent one-device trainer that writes nothing of its own and leaves samplers alone."""
+        return Trainer(
+            accelerator=self.settings.accelerator,
+            devices=1,
+            precision=self.settings.precision,
+            max_epochs=epochs,
+            gradient_clip_val=gradient_clip,
+            callbacks=list(callbacks),
+            plugins=[SafeCheckpointIO()],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
+
+    def facts(self, **more: Any) -> dict[str, Any]:
+        """How this process executes: bits are promised for equal facts only."""
+        trainer = self.trainer(())
+        return {
+            "device": str(trainer.strategy.root_device.type),
+            "device_name": _device_name(trainer.strategy.root_device),
+            "threads": torch.get_num_threads(),
+            "world_size": trainer.world_size,
+            **more,
+        }
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+
+
+def prepare_process(settings: TrainerSettings) -> None:
+    """Fix the thread count and quiet the libraries; what matters of their messages we say ourselves."""
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric|torchmetrics)\b.*")
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()

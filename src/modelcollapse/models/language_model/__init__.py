@@ -1,0 +1,1 @@
+"""The language-model family: OPT fine-tuning on what earlier generations wrote."""

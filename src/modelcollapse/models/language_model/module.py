@@ -1,0 +1,124 @@
+"""The language model as a LightningModule: it fits, it scores, it writes."""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as functional
+from pytorch_lightning import LightningModule
+from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import CatMetric, MeanMetric
+from transformers import OPTForCausalLM
+
+from modelcollapse.decoding import Engine
+from modelcollapse.settings.language_model import TrainingSettings
+
+
+def token_losses(network: OPTForCausalLM, tokens: torch.Tensor) -> torch.Tensor:
+    """Negative log-likelihood in nats of each token after the first, given those before: float32 [batch, length - 1]."""
+    logits = network(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False).logits
+    predicted = logits[:, :-1].float().transpose(1, 2)
+    return functional.cross_entropy(predicted, tokens[:, 1:], reduction="none")
+
+
+def learning_rate_factor(training: TrainingSettings, step: int, steps_per_epoch: int, epochs: int) -> float:
+    """Learning rate at an optimiser step, as a share of the peak.
+
+    The cosine is torch's CosineAnnealingLR (Loshchilov & Hutter 2017), evaluated at each epoch's start, as the paper's
+    code steps it, or at every step.
+    """
+    if step < training.warmup_steps:
+        return (step + 1) / (training.warmup_steps + 1)
+    if training.schedule == "constant":
+        return 1.0
+    passed = step // steps_per_epoch / epochs if training.schedule == "cosine_per_epoch" else step / (steps_per_epoch * epochs)
+    lowest = training.final_learning_rate / training.learning_rate
+    return lowest + (1 - lowest) * (1 + math.cos(math.pi * min(passed, 1.0))) / 2
+
+
+class FittingModule(LightningModule):
+    """Fits a network to weighted blocks with AdamW and watches its loss on real validation blocks."""
+
+    def __init__(self, network: OPTForCausalLM, training: TrainingSettings, epochs: int, steps_per_epoch: int) -> None:
+        super().__init__()
+        self.network = network
+        self._training, self._epochs, self._steps_per_epoch = training, epochs, steps_per_epoch
+        self.training_loss = MeanMetric(nan_strategy="disable").set_dtype(torch.float64)
+        self.validation_loss = MeanMetric(nan_strategy="disable").set_dtype(torch.float64)
+
+    def on_train_epoch_start(self) -> None:
+        """Switch dropout on: networks are loaded in evaluation mode, and Lightning leaves the mode as it is."""
+        self.network.train()
+        self.training_loss.reset()
+
+    def training_step(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Weighted mean loss per token of a batch {tokens [batch, length], weights [batch]}."""
+        losses = token_losses(self.network, batch["tokens"]).mean(1)
+        self.training_loss.update(losses.detach().double(), batch["weights"].double())
+        return (losses * batch["weights"]).mean()
+
+    def on_validation_epoch_start(self) -> None:
+        """Start a new mean, without dropout."""
+        self.network.eval()
+        self.validation_loss.reset()
+
+    def validation_step(self, tokens: torch.Tensor) -> None:
+        """Add a batch's token losses to the validation loss."""
+        self.validation_loss.update(token_losses(self.network, tokens).double())
+
+    def epoch_line(self) -> dict[str, float]:
+        """Mean training loss in nats per token, validation perplexity and the learning rate at the epoch's end."""
+        return {
+            "train/loss": float(self.training_loss.compute()),
+            "validation/perplexity": math.exp(self.validation_value()),
+            "learning_rate": float(self.trainer.optimizers[0].param_groups[0]["lr"]),
+        }
+
+    def validation_value(self) -> float:
+        """Mean negative log-likelihood in nats per token of the real validation split."""
+        return float(self.validation_loss.compute())
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with the schedule of the settings."""
+        optimiser = torch.optim.AdamW(
+            self.parameters(), lr=self._training.learning_rate, weight_decay=self._training.weight_decay
+        )
+        schedule = LambdaLR(
+            optimiser, lambda step: learning_rate_factor(self._training, step, self._steps_per_epoch, self._epochs)
+        )
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class ScoringModule(LightningModule):
+    """Negative log-likelihoods of blocks under a network, for any number of dataloaders in one pass."""
+
+    def __init__(self, network: OPTForCausalLM, loaders: int, skipped_token: int | None) -> None:
+        """``skipped_token``: targets of this kind are left out of the second mean (the start of a line)."""
+        super().__init__()
+        self.network = network
+        self.skipped_token = skipped_token
+        self.loss = torch.nn.ModuleList(MeanMetric(nan_strategy="disable").set_dtype(torch.float64) for _ in range(loaders))
+        self.loss_without_skipped = torch.nn.ModuleList(MeanMetric(nan_strategy="disable").set_dtype(torch.float64) for _ in range(loaders))
+        self.sequence_loss = torch.nn.ModuleList(CatMetric().set_dtype(torch.float64) for _ in range(loaders))
+
+    def test_step(self, tokens: torch.Tensor, batch_index: int, dataloader_idx: int = 0) -> None:
+        """Add a batch of blocks [batch, length] to the means of its dataloader."""
+        losses = token_losses(self.network, tokens).double()
+        self.loss[dataloader_idx].update(losses)
+        self.sequence_loss[dataloader_idx].update(losses.mean(1))
+        if self.skipped_token is not None:
+            kept = (tokens[:, 1:] != self.skipped_token).double()
+            self.loss_without_skipped[dataloader_idx].update(losses, kept)
+
+
+class WritingModule(LightningModule):
+    """Continues prompts with a decoding engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()
+        self.network = engine.network
+        self._engine = engine
+
+    def predict_step(self, batch: dict[str, Any]) -> torch.Tensor:
+        """The new tokens [prompts, new tokens] of a batch {tokens [prompts, length], group: its number}."""
+        return self._engine.continue_prompts(batch["tokens"], group=int(batch["group"]))

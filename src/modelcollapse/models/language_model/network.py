@@ -1,0 +1,53 @@
+"""OPT networks: made anew, loaded, saved; weights are data and nothing else."""
+
+from pathlib import Path
+
+import torch
+from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerBase
+
+from modelcollapse.seeding import Stream
+from modelcollapse.settings.language_model import ArchitectureSettings
+
+
+def new_network(architecture: ArchitectureSettings, tokenizer: PreTrainedTokenizerBase, stream: Stream) -> OPTForCausalLM:
+    """A network with random weights drawn from the stream."""
+    config = OPTConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=architecture.hidden_size,
+        word_embed_proj_dim=architecture.hidden_size,
+        num_hidden_layers=architecture.layers,
+        num_attention_heads=architecture.heads,
+        ffn_dim=architecture.feedforward_size,
+        max_position_embeddings=architecture.positions,
+        dropout=architecture.dropout,
+        attention_dropout=architecture.attention_dropout,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    with stream.global_rng():
+        return OPTForCausalLM(config)
+
+
+def load_network(source: str | Path, revision: str | None = None) -> OPTForCausalLM:
+    """Pretrained weights from a folder or a hub id, in float32 and evaluation mode.
+
+    Code beside the weights is never run, and pickled weights are read by torch's weights-only loader.
+    Raises ValueError if a weight of the network is missing in the files or the files are not an OPT's.
+    """
+    network, report = OPTForCausalLM.from_pretrained(
+        source, revision=revision, dtype=torch.float32, output_loading_info=True, weights_only=True
+    )
+    missing = sorted(set(report["missing_keys"]) - {"lm_head.weight"})
+    on_meta = [name for name, weight in network.named_parameters() if weight.is_meta]
+    if missing or on_meta:
+        raise ValueError(f"{source}: weights are missing: {', '.join([*missing, *on_meta][:5])}")
+    if network.config.tie_word_embeddings and network.lm_head.weight is not network.get_input_embeddings().weight:
+        raise ValueError(f"{source}: the output weights are not tied to the embeddings")
+    return network
+
+
+def save_network(network: OPTForCausalLM, folder: Path) -> None:
+    """Write the network as a Hugging Face folder with safetensors weights."""
+    network.save_pretrained(folder, safe_serialization=True)
+

@@ -1,0 +1,158 @@
+"""Stages that score: a model on the real splits, and what a model wrote under the reference model and the truth."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+from torchmetrics import CatMetric, MeanMetric
+
+from modelcollapse.data.blocks import in_order, read_blocks
+from modelcollapse.data.language import HiddenMarkovLanguage
+from modelcollapse.execution.progress import BatchProgress, stage_bar
+from modelcollapse.metrics.distribution import bits_per_byte, perplexity, perplexity_summary, tail_bounds
+from modelcollapse.metrics.diversity import diversity
+from modelcollapse.models.language_model.bench import Bench
+from modelcollapse.models.language_model.data_stages import BYTES
+from modelcollapse.models.language_model.files import METRICS_FILE, SEQUENCES_FILE, TRAINING_FILE
+from modelcollapse.models.language_model.module import ScoringModule
+from modelcollapse.models.language_model.network import load_network
+from modelcollapse.settings.language_model import LanguageDataSettings
+from modelcollapse.store import Workshop
+
+REAL_SPLITS = ("validation", "test")
+RARE_MASS = 0.1
+
+
+def make_scores(bench: Bench, workshop: Workshop) -> None:
+    """Perplexity of the model on the real validation and test splits, with and without line starts, and in bits a byte."""
+    real = workshop.parents["real"]
+    sets = {split: read_blocks(real, split) for split in REAL_SPLITS}
+    line_start = _line_start(bench, workshop.parents["model"])
+    module = _score(bench, workshop, "model", sets, line_start)
+    lengths = read_blocks(real, BYTES)
+    metrics: dict[str, float] = {}
+    for index, (split, blocks) in enumerate(sets.items()):
+        metrics |= {f"{split}/{name}": value for name, value in _split_metrics(module, index, blocks, lengths).items()}
+    sequences = {split: _sequence_losses(module, index) for index, split in enumerate(sets)}
+    if isinstance(bench.data, LanguageDataSettings):
+        metrics |= _against_truth(bench.data, sets["test"], metrics["test/perplexity"])
+    _publish(workshop, metrics, sequences)
+    _keep_training_lines(workshop)
+    workshop.execution.update(bench.execution.facts(batch_size=bench.execution.settings.scoring_batch_size))
+
+
+def _keep_training_lines(workshop: Workshop) -> None:
+    """Copy the fit's lines here: weights may be removed to save disk, the record is still to be rebuilt."""
+    lines = workshop.parents["model"] / TRAINING_FILE
+    (workshop.folder / TRAINING_FILE).write_bytes(lines.read_bytes() if lines.is_file() else b"")
+
+
+def make_measures(bench: Bench, workshop: Workshop) -> None:
+    """Reference perplexity, diversity and, for the built-in language, the true probability of a synthetic set."""
+    blocks = read_blocks(workshop.parents["synthetic"], "blocks")
+    module = _score(bench, workshop, "reference", {"synthetic": blocks}, None)
+    sequences = {"reference_loss": _sequence_losses(module, 0)}
+    bounds = tail_bounds(np.exp(read_sequences(workshop.parents["reference_scores"])["validation"]))
+    summary = perplexity_summary(np.exp(sequences["reference_loss"]), bounds)
+    metrics = {f"reference_perplexity/{name}": value for name, value in summary.items()}
+    train = read_blocks(workshop.parents["real"], "train").numpy()
+    metrics |= diversity(blocks.numpy(), train)
+    if isinstance(bench.data, LanguageDataSettings):
+        true_metrics, sequences["true_loss"] = _true_measures(bench.data, workshop, blocks)
+        metrics |= true_metrics
+    _publish(workshop, {f"synthetic/{name}": value for name, value in metrics.items()}, sequences)
+    workshop.execution.update(bench.execution.facts(batch_size=bench.execution.settings.scoring_batch_size))
+
+
+def _line_start(bench: Bench, model_folder: Path) -> int | None:
+    if isinstance(bench.data, LanguageDataSettings) or not bench.data.line_start_token:
+        return None
+    token: int = json.loads((model_folder / "config.json").read_text())["bos_token_id"]
+    return token
+
+
+def _score(
+    bench: Bench, workshop: Workshop, role: str, sets: Mapping[str, torch.Tensor], skipped_token: int | None
+) -> ScoringModule:
+    batch_size = bench.execution.settings.scoring_batch_size
+    loaders = [in_order(blocks, batch_size) for blocks in sets.values()]
+    module = ScoringModule(load_network(workshop.parents[role]).eval(), len(loaders), skipped_token)
+    with stage_bar(workshop.piece.label, sum(map(len, loaders)), bench.execution.console) as bar:
+        bench.execution.trainer([BatchProgress(bar)]).test(module, loaders, verbose=False)
+    return module
+
+
+def _split_metrics(
+    module: ScoringModule, index: int, blocks: torch.Tensor, bytes_per_token: torch.Tensor
+) -> dict[str, float]:
+    loss = _mean(module.loss[index])
+    targets = blocks[:, 1:]
+    total_bytes = int(bytes_per_token[targets.long()].sum())
+    metrics = {"perplexity": perplexity(loss), "bits_per_byte": bits_per_byte(loss * targets.numel(), total_bytes)}
+    if module.skipped_token is not None:
+        metrics["perplexity_without_line_starts"] = perplexity(_mean(module.loss_without_skipped[index]))
+    return metrics
+
+
+def _mean(metric: torch.nn.Module) -> float:
+    assert isinstance(metric, MeanMetric)
+    return float(metric.compute())
+
+
+def _sequence_losses(module: ScoringModule, index: int) -> np.ndarray:
+    metric = module.sequence_loss[index]
+    assert isinstance(metric, CatMetric)
+    losses: np.ndarray = torch.as_tensor(metric.compute()).cpu().numpy()
+    return losses
+
+
+def _against_truth(data: LanguageDataSettings, blocks: torch.Tensor, model_perplexity: float) -> dict[str, float]:
+    """The language's own perplexity on true samples, and KL(truth || model) in nats per token, estimated without bias.
+
+    Both are of the tokens after the first, given those before; no model beats the truth but by chance of the sample.
+    """
+    true_loss = -float(HiddenMarkovLanguage(data.language).token_log_probabilities(blocks.numpy())[:, 1:].mean())
+    return {"true/perplexity": perplexity(true_loss), "true/kl": math.log(model_perplexity) - true_loss}
+
+
+def _true_measures(
+    data: LanguageDataSettings, workshop: Workshop, blocks: torch.Tensor
+) -> tuple[dict[str, float], np.ndarray]:
+    language = HiddenMarkovLanguage(data.language)
+    losses = -language.log_likelihood(blocks.numpy()) / blocks.shape[1]
+    validation = read_blocks(workshop.parents["real"], "validation").numpy()
+    bounds = tail_bounds(np.exp(-language.log_likelihood(validation) / validation.shape[1]))
+    summary = perplexity_summary(np.exp(losses), bounds)
+    metrics = {f"true_perplexity/{name}": value for name, value in summary.items()}
+    metrics["true_nll"] = float(losses.mean())
+    metrics["rare_word_share"] = float(rare_words(language.unigram())[blocks.numpy()].mean())
+    return metrics, losses
+
+
+def rare_words(unigram: np.ndarray) -> np.ndarray:
+    """Which words [V] are the rarest that together hold at most a tenth of the true probability."""
+    rarest_first = np.argsort(unigram, kind="stable")
+    rare = np.zeros(len(unigram), dtype=bool)
+    rare[rarest_first[np.cumsum(unigram[rarest_first]) <= RARE_MASS]] = True
+    return rare
+
+
+def _publish(workshop: Workshop, metrics: Mapping[str, float], sequences: Mapping[str, np.ndarray]) -> None:
+    (workshop.folder / METRICS_FILE).write_text(json.dumps(metrics, indent=1, sort_keys=True))
+    save_file({name: np.ascontiguousarray(values) for name, values in sequences.items()}, workshop.folder / SEQUENCES_FILE)
+
+
+def read_metrics(folder: Path) -> dict[str, float]:
+    """Metrics of a finished score."""
+    metrics: dict[str, float] = json.loads((folder / METRICS_FILE).read_text())
+    return metrics
+
+
+def read_sequences(folder: Path) -> dict[str, np.ndarray]:
+    """Mean loss in nats per token of every sequence of a finished score."""
+    sequences: dict[str, np.ndarray] = load_file(folder / SEQUENCES_FILE)
+    return sequences

@@ -1,0 +1,121 @@
+"""Stages in which a model writes: the synthetic set, shard by shard, and continuations of fixed prompts."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import BasePredictionWriter
+from safetensors.torch import load_file, save_file
+from torch.utils.data import DataLoader, Dataset
+
+from modelcollapse.data.blocks import read_blocks, write_blocks
+from modelcollapse.data.tokenizers import load_tokenizer
+from modelcollapse.decoding import engine_for
+from modelcollapse.execution.progress import BatchProgress, stage_bar
+from modelcollapse.models.language_model.bench import Bench
+from modelcollapse.models.language_model.files import CONTINUATIONS_FILE
+from modelcollapse.models.language_model.module import WritingModule
+from modelcollapse.models.language_model.network import load_network
+from modelcollapse.regimes import rows_of
+from modelcollapse.seeding import Stream
+from modelcollapse.store import Workshop
+
+
+def make_synthetic_set(bench: Bench, workshop: Workshop, *, rows: float, stream: Stream) -> None:
+    """Continue every prompt and publish the new tokens as blocks; finished shards survive a kill."""
+    prompts = prompt_blocks(workshop, rows, bench.decoding.prompt_tokens)
+    groups = PromptGroups(prompts, bench.decoding.batch_size, finished_groups(workshop.progress))
+    engine = engine_for(load_network(workshop.parents["model"]), bench.decoding, stream)
+    with stage_bar(workshop.piece.label, groups.total, bench.execution.console) as bar:
+        bar.advance(groups.total - len(groups))
+        if len(groups):
+            trainer = bench.execution.trainer([ShardWriter(workshop.progress), BatchProgress(bar)])
+            loader = DataLoader(groups, batch_size=None, generator=torch.Generator())
+            trainer.predict(WritingModule(engine), loader, return_predictions=False)
+    shards = [load_file(shard_path(workshop.progress, group))["tokens"] for group in range(groups.total)]
+    blocks = torch.cat(shards)
+    write_blocks(workshop.folder, blocks=blocks.numpy())
+    facts = bench.execution.facts(batch_size=bench.decoding.batch_size, tokens=blocks.numel())
+    workshop.execution.update(facts)
+
+
+def prompt_blocks(workshop: Workshop, rows: float, prompt_tokens: int | None) -> torch.Tensor:
+    """Prompts [rows x n, length] int64: the n prompt blocks in order, over again as often as rows ask for."""
+    real_rows = len(read_blocks(workshop.parents["real"], "train"))
+    synthetic = workshop.piece.parents["prompts"].kind == "synthetic"
+    blocks = read_blocks(workshop.parents["prompts"], "blocks" if synthetic else "train")[:real_rows].long()
+    wanted = rows_of(rows, real_rows)
+    repeats = -(-wanted // len(blocks))
+    prompts = blocks.repeat(repeats, 1)[:wanted]
+    return prompts if prompt_tokens is None else prompts[:, -prompt_tokens:]
+
+
+class PromptGroups(Dataset[dict[str, Any]]):
+    """Batches of prompts that are still to be continued; a group's composition never depends on what is finished."""
+
+    def __init__(self, prompts: torch.Tensor, batch_size: int, finished: set[int]) -> None:
+        self._prompts, self._batch_size = prompts, batch_size
+        self.total = -(-len(prompts) // batch_size)
+        self._groups = [group for group in range(self.total) if group not in finished]
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        """Tokens [prompts, length] of a group and its number."""
+        group = self._groups[position]
+        return {"tokens": self._prompts[group * self._batch_size : (group + 1) * self._batch_size], "group": group}
+
+
+class ShardWriter(BasePredictionWriter):
+    """Writes each group's new tokens to a file of its own as soon as they are there."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(write_interval="batch")
+        self._folder = folder
+
+    def write_on_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        prediction: Any,
+        batch_indices: Sequence[int] | None,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Write one shard; it has its name only once it is whole."""
+        target = shard_path(self._folder, int(batch["group"]))
+        staged = target.with_name(f".{target.name}")
+        save_file({"tokens": prediction.to("cpu", torch.int32).contiguous()}, staged)
+        staged.replace(target)
+
+
+def shard_path(folder: Path, group: int) -> Path:
+    """File of a group's new tokens."""
+    return folder / f"shard-{group:06d}.safetensors"
+
+
+def finished_groups(folder: Path) -> set[int]:
+    """Groups whose shards are there."""
+    return {int(shard.stem.removeprefix("shard-")) for shard in folder.glob("shard-*.safetensors")}
+
+
+def make_continuations(bench: Bench, workshop: Workshop, *, stream: Stream) -> None:
+    """Continue the fixed prompts, and write prompt and continuation as text."""
+    tokenizer = load_tokenizer(workshop.parents["tokenizer"])
+    shown = read_blocks(workshop.parents["real"], "test")[: bench.decoding.shown_prompts].long()
+    length = bench.decoding.prompt_tokens
+    prompts = [block if length is None else block[-length:] for block in shown]
+    prompts += [torch.tensor(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in bench.decoding.shown_texts]
+    engine = engine_for(load_network(workshop.parents["model"]), bench.decoding, stream)
+    rows = []
+    with torch.inference_mode():
+        for number, prompt in enumerate(prompts):
+            new = engine.continue_prompts(prompt[None], group=number)[0]
+            rows.append({"prompt": tokenizer.decode(prompt), "continuation": tokenizer.decode(new)})
+    (workshop.folder / CONTINUATIONS_FILE).write_text(json.dumps(rows, indent=1, ensure_ascii=False))
+    workshop.execution.update(bench.execution.facts())

@@ -1,0 +1,123 @@
+"""Settings of a whole chain, read from the composed configuration and checked across groups."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from modelcollapse.regimes import RegimeSettings
+from modelcollapse.settings import language_model
+from modelcollapse.settings.reading import Range, SettingsError, nearest, read
+from modelcollapse.tracking import TrackingSettings
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """Where and how the work is executed."""
+
+    accelerator: Literal["auto", "cpu", "gpu", "mps"]
+    """Device that computes; one a chain."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    """Arithmetic of fitting, scoring and writing; in every key."""
+    threads: Annotated[int, Range(low=1)] | None
+    """CPU threads; null leaves them to torch. Bits are promised for an equal number only."""
+    scoring_batch_size: Annotated[int, Range(low=1)]
+    """Blocks scored at once."""
+    progress: bool
+    """Whether progress bars are drawn on a terminal."""
+
+
+@dataclass(frozen=True)
+class StoreSettings:
+    """What the store keeps."""
+
+    keep: Literal["all", "ends"]
+    """Weights of every generation, or of generation 0 and the last only."""
+    on_damage: Literal["recompute", "stop"]
+    """What happens when a finished piece turns out damaged."""
+
+
+@dataclass(frozen=True)
+class PathsSettings:
+    """Where things are."""
+
+    store: str
+    """Folder of finished work, shared by all runs."""
+
+
+@dataclass(frozen=True)
+class ChainSettings:
+    """One chain of generations."""
+
+    name: str
+    """Name of the experiment; runs of one name form a group."""
+    seed: Annotated[int, Range(low=0)]
+    """Seed of the chain; chains of different seeds are independent."""
+    generations: Annotated[int, Range(low=0)]
+    """Generations after the one trained on real data."""
+    plan: bool
+    """Print what would be computed, and compute nothing."""
+    model: Any
+    """Settings of the model family."""
+    data: Any
+    """Settings of the real data."""
+    regime: RegimeSettings
+    """What each generation trains on."""
+    decoding: Any
+    """How the synthetic sets are written."""
+    trainer: TrainerSettings
+    """Where and how the work is executed."""
+    tracking: TrackingSettings
+    """Weights & Biases."""
+    paths: PathsSettings
+    """Where things are."""
+    store: StoreSettings
+    """What the store keeps."""
+
+
+@dataclass(frozen=True)
+class FamilySettings:
+    """The settings classes of one model family, and the check across them."""
+
+    model: type
+    data: Mapping[str, type]
+    decoding: type
+    impossible_combinations: Any
+
+
+FAMILIES = {
+    "language_model": FamilySettings(
+        model=language_model.LanguageModelSettings,
+        data={
+            "language": language_model.LanguageDataSettings,
+            "text_files": language_model.TextFilesDataSettings,
+            "hub": language_model.HubDataSettings,
+        },
+        decoding=language_model.DecodingSettings,
+        impossible_combinations=language_model.impossible_combinations,
+    ),
+}
+
+
+def read_chain_settings(values: Mapping[str, Any]) -> ChainSettings:
+    """The settings of a chain from the composed configuration.
+
+    Raises SettingsError with every problem found: first those of single settings, then those between settings.
+    """
+    family = _chosen(FAMILIES, values.get("model"), "model.family", "family")
+    data = _chosen(family.data, values.get("data"), "data.kind", "kind")
+    classes = {"model": family.model, "data": data, "decoding": family.decoding}
+    settings = read(ChainSettings, values, classes=classes)
+    problems = settings.regime.problems()
+    if not problems:
+        problems = family.impossible_combinations(settings.model, settings.data, settings.decoding, settings.regime)
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def _chosen(known: Mapping[str, Any], group: Any, setting: str, field: str) -> Any:
+    word = group.get(field) if isinstance(group, Mapping) else None
+    if word not in known:
+        allowed = ", ".join(known)
+        raise SettingsError([f"{setting}: {word!r} is not allowed{nearest(str(word), known)}; it must be one of {allowed}"])
+    return known[word]

@@ -1,0 +1,348 @@
+"""Settings of the language-model family: architecture, starting weights, fitting, text data, decoding."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from modelcollapse.regimes import RegimeSettings, synthetic_rows
+from modelcollapse.settings.reading import Range
+
+Count = Annotated[int, Range(low=1)]
+OptionalCount = Annotated[int, Range(low=0)]
+Share = Annotated[float, Range(low=0, high=1)]
+Positive = Annotated[float, Range(above=0)]
+NonNegative = Annotated[float, Range(low=0)]
+
+
+@dataclass(frozen=True)
+class ArchitectureSettings:
+    """The shape of an OPT network."""
+
+    hidden_size: Count
+    """Width of the residual stream; a multiple of ``heads``."""
+    layers: Count
+    """Number of decoder layers."""
+    heads: Count
+    """Attention heads per layer."""
+    feedforward_size: Count
+    """Width of the inner layer of each feed-forward block."""
+    positions: Count
+    """Longest sequence, prompt and continuation together, in tokens."""
+    dropout: Annotated[float, Range(low=0, high=0.9)]
+    """Dropout probability of the residual branches."""
+    attention_dropout: Annotated[float, Range(low=0, high=0.9)]
+    """Dropout probability of the attention weights."""
+
+
+@dataclass(frozen=True)
+class TokenizerSettings:
+    """Where the vocabulary comes from."""
+
+    kind: Literal["words", "byte_pairs", "pretrained"]
+    """Words of the built-in language, byte-level BPE trained on the base's text, or the one beside the weights."""
+    vocabulary_size: Annotated[int, Range(low=257)] | None = None
+    """Number of byte-pair tokens (``byte_pairs`` only)."""
+    path: str | None = None
+    """Folder or hub id of a pretrained tokenizer; null takes ``model.pretrained``."""
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a network is fitted to its blocks."""
+
+    epochs: Count
+    """Passes over the training set of generations 1, 2, ..."""
+    generation0_epochs: Count | None
+    """Passes over the real data for generation 0, so that all regimes share it; null takes ``epochs``."""
+    epoch_size: Literal["training_set", "real"]
+    """What an epoch passes over: the whole training set, or as many blocks as the real data has (equal compute)."""
+    batch_size: Count
+    """Blocks per optimiser step."""
+    learning_rate: Positive
+    """Peak learning rate of AdamW."""
+    final_learning_rate: NonNegative
+    """Learning rate that a cosine schedule ends at."""
+    schedule: Literal["constant", "cosine_per_epoch", "cosine_per_step"]
+    """Course of the learning rate after the warm-up."""
+    warmup_steps: OptionalCount
+    """Steps over which the learning rate rises linearly from zero."""
+    weight_decay: NonNegative
+    """Decoupled weight decay of AdamW."""
+    gradient_clip: Positive | None
+    """Largest norm of the gradient; null leaves it as it is."""
+    checkpoint: Literal["best_val", "last"]
+    """Weights that are kept: those of the epoch best on the real validation split, or the last."""
+
+
+@dataclass(frozen=True)
+class BaseSettings:
+    """A base model that the project pretrains once and then treats as the pretrained one."""
+
+    text: str
+    """Plain or gzipped text file, one paragraph a line."""
+    maximum_blocks: Count | None
+    """Blocks of the text that are used; null takes all."""
+    validation_share: Annotated[float, Range(above=0, high=0.5)]
+    """Share of the blocks, at the end of the text, held out to show the base's perplexity."""
+    training: TrainingSettings
+    """How the base is fitted."""
+
+
+@dataclass(frozen=True)
+class LanguageModelSettings:
+    """A causal language model of the OPT architecture."""
+
+    family: Literal["language_model"]
+    """Names the family."""
+    name: str
+    """Name for people and figures; not in any key."""
+    architecture: ArchitectureSettings | None
+    """Shape of the network; null where pretrained weights bring their own."""
+    pretrained: str | None
+    """Hub id or local folder of pretrained weights."""
+    revision: str | None
+    """Commit of the hub repository."""
+    tokenizer: TokenizerSettings
+    """The vocabulary."""
+    base: BaseSettings | None
+    """Base to pretrain, where there are no pretrained weights."""
+    init: Literal["pretrained", "generation0", "previous", "fresh"]
+    """Initial weights of each generation: the pretrained ones, generation 0's, the previous generation's, or random ones."""
+    training: TrainingSettings
+    """How each generation is fitted."""
+
+
+@dataclass(frozen=True)
+class LanguageSettings:
+    """The built-in language: a hidden Markov model whose probabilities are known exactly."""
+
+    topics: Annotated[int, Range(low=1, high=8)] = 8
+    """Number of topics; each has words of its own."""
+    zipf_exponent: Annotated[float, Range(low=0, high=3)] = 1.1
+    """Exponent of the word frequencies within a part of speech."""
+    topic_persistence: Annotated[float, Range(low=0, high=1)] = 0.7
+    """Probability that the next sentence stays with the topic."""
+    smoothing: Annotated[float, Range(above=0, high=1)] = 0.001
+    """Share of every state's words and successors that is spread evenly over all: no text is impossible."""
+
+
+@dataclass(frozen=True)
+class LanguageDataSettings:
+    """Real data drawn from the built-in language."""
+
+    kind: Literal["language"]
+    """Names the kind of data."""
+    name: str
+    """Name for people and figures."""
+    language: LanguageSettings
+    """The hidden Markov model."""
+    block_length: Annotated[int, Range(low=2)]
+    """Tokens per block."""
+    train_blocks: Count
+    """Blocks of the training split (the n of the regimes)."""
+    validation_blocks: Count
+    """Blocks of the validation split."""
+    test_blocks: Count
+    """Blocks of the test split."""
+    seed: OptionalCount
+    """Seed of the real data, common to all chains."""
+
+
+@dataclass(frozen=True)
+class TextFilesDataSettings:
+    """Real data from plain or gzipped text files, tokenised line by line."""
+
+    kind: Literal["text_files"]
+    """Names the kind of data."""
+    name: str
+    """Name for people and figures."""
+    train: str
+    """File of the training split."""
+    validation: str
+    """File of the validation split."""
+    test: str
+    """File of the test split."""
+    block_length: Annotated[int, Range(low=2)]
+    """Tokens per block."""
+    line_start_token: bool
+    """Whether the tokenizer's start token stands before every line, as OPT's tokenizer puts it."""
+    train_blocks: Count | None
+    """Blocks of the training split, counted before the reserve is set aside; null takes all."""
+    evaluation_blocks: Count | None
+    """Blocks of each of the validation and test splits; null takes all."""
+    reserve: Annotated[float, Range(low=0, high=0.95)]
+    """Share of the training blocks set aside for regimes that need fresh real data."""
+
+
+@dataclass(frozen=True)
+class HubDataSettings:
+    """Real data from a text data set of the Hugging Face hub, or a local copy of one."""
+
+    kind: Literal["hub"]
+    """Names the kind of data."""
+    name: str
+    """Name for people and figures."""
+    path: str
+    """Hub id, or a local folder: a copy of the repository, a saved data set, or WikiText's raw files."""
+    configuration: str | None
+    """Configuration of the data set."""
+    revision: str | None
+    """Commit of the hub repository."""
+    column: str
+    """Column that holds the text."""
+    train: str
+    """Name of the training split."""
+    validation: str
+    """Name of the validation split."""
+    test: str
+    """Name of the test split."""
+    block_length: Annotated[int, Range(low=2)]
+    """Tokens per block."""
+    line_start_token: bool
+    """Whether the tokenizer's start token stands before every row."""
+    train_blocks: Count | None
+    """Blocks of the training split, counted before the reserve is set aside; null takes all."""
+    evaluation_blocks: Count | None
+    """Blocks of each of the validation and test splits; null takes all."""
+    reserve: Annotated[float, Range(low=0, high=0.95)]
+    """Share of the training blocks set aside for regimes that need fresh real data."""
+
+
+TextDataSettings = LanguageDataSettings | TextFilesDataSettings | HubDataSettings
+
+
+@dataclass(frozen=True)
+class DecodingSettings:
+    """How a language model writes its synthetic set."""
+
+    kind: Literal["beam", "sample"]
+    """Beam search, or sampling word by word."""
+    new_tokens: Count
+    """Tokens written per prompt, exactly; must equal the block length, since the next generation trains on them."""
+    prompt_tokens: Count | None
+    """Last tokens of each prompt block that are given; null gives the whole block."""
+    prompts: Literal["real", "previous"]
+    """Prompts: the blocks of the real training split, or the previous generation's synthetic blocks."""
+    beams: Annotated[int, Range(low=1, high=64)]
+    """Beams of the beam search; 1 is greedy."""
+    length_penalty: float
+    """Exponent of the length that a finished beam's score is divided by."""
+    repetition_penalty: Annotated[float, Range(low=1, high=100)]
+    """Penalty on tokens that prompt or continuation already hold; 1 is none."""
+    no_repeat_ngram: OptionalCount
+    """No n-gram of this size occurs twice; 0 allows repeats."""
+    temperature: Annotated[float, Range(above=0, high=100)]
+    """Divides the logits before sampling."""
+    top_k: OptionalCount
+    """Samples among the k most probable tokens; 0 among all."""
+    top_p: Annotated[float, Range(above=0, high=1)]
+    """Samples among the most probable tokens that together hold this probability."""
+    batch_size: Count
+    """Prompts continued at once; not in any key."""
+    engine: Literal["auto", "transformers"]
+    """Code that decodes."""
+    shown_prompts: OptionalCount
+    """Blocks of the real test split whose continuations are shown for every generation."""
+    shown_texts: tuple[str, ...]
+    """Texts of your own whose continuations are shown too."""
+
+
+def impossible_combinations(
+    model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings, regime: RegimeSettings
+) -> list[str]:
+    """What is wrong between settings that are each allowed, one message a problem."""
+    return [
+        *_weights_problems(model),
+        *_tokenizer_problems(model, data),
+        *_decoding_problems(model, data, decoding),
+        *_regime_problems(data, decoding, regime),
+    ]
+
+
+def _regime_problems(data: TextDataSettings, decoding: DecodingSettings, regime: RegimeSettings) -> list[str]:
+    problems = []
+    if decoding.kind == "beam" and synthetic_rows(regime, 1) > 1:
+        problems.append(
+            f"decoding.kind: 'beam' would write the same block again where regime={regime.name} asks for more blocks than"
+            " there are prompts; it must be sample (decoding=sample)"
+        )
+    if regime.real_source == "fresh" and regime.real > 0 and data.kind != "language" and data.reserve == 0:
+        problems.append(
+            f"data.reserve: {data.reserve:g} leaves no real data that was never seen before; regime={regime.name} needs a"
+            " share above 0"
+        )
+    return problems
+
+
+def _weights_problems(model: LanguageModelSettings) -> list[str]:
+    problems = []
+    if model.pretrained and model.base:
+        problems.append("model.pretrained, model.base: both are set; set one of them to null")
+    if model.init == "pretrained" and not (model.pretrained or model.base):
+        problems.append(
+            "model.init: 'pretrained' needs model.pretrained=PATH_OR_ID or model.base.text=FILE; without either it must be"
+            " one of generation0, previous, fresh"
+        )
+    if model.architecture is None and not model.pretrained:
+        problems.append("model.architecture: is null, and no model.pretrained says what the network looks like")
+    if model.pretrained and model.architecture is not None:
+        problems.append("model.architecture: must be null with model.pretrained, which brings its own")
+    if model.pretrained and model.init == "fresh":
+        problems.append("model.init: 'fresh' ignores model.pretrained; set model.pretrained=null and an architecture")
+    if model.architecture and model.architecture.hidden_size % model.architecture.heads:
+        shape = model.architecture
+        problems.append(
+            f"model.architecture.hidden_size: {shape.hidden_size} is not a multiple of model.architecture.heads={shape.heads}"
+        )
+    for place, training in _trainings(model):
+        if training.final_learning_rate > training.learning_rate:
+            problems.append(
+                f"{place}.final_learning_rate: {training.final_learning_rate:g} must be at most"
+                f" {place}.learning_rate={training.learning_rate:g}"
+            )
+    return problems
+
+
+def _trainings(model: LanguageModelSettings) -> list[tuple[str, TrainingSettings]]:
+    base = [("model.base.training", model.base.training)] if model.base else []
+    return [("model.training", model.training), *base]
+
+
+def _tokenizer_problems(model: LanguageModelSettings, data: TextDataSettings) -> list[str]:
+    kind = model.tokenizer.kind
+    problems = []
+    if (kind == "words") != (data.kind == "language"):
+        problems.append(
+            f"model.tokenizer.kind: {kind!r} does not go with data.kind={data.kind}: the built-in language is written in"
+            " words, and nothing else is (data=language goes with model=opt_tiny)"
+        )
+    if kind == "byte_pairs" and not model.base:
+        problems.append("model.tokenizer.kind: 'byte_pairs' is trained on the base's text; it needs model.base.text=FILE")
+    if kind == "byte_pairs" and model.tokenizer.vocabulary_size is None:
+        problems.append("model.tokenizer.vocabulary_size: is null; byte pairs need a number of tokens, at least 257")
+    if kind == "words" and model.base:
+        problems.append("model.base: a base is pretrained on text; it does not go with model.tokenizer.kind=words")
+    if kind == "pretrained" and not (model.tokenizer.path or model.pretrained):
+        problems.append("model.tokenizer.path: is null, and there is no model.pretrained to take the tokenizer from")
+    return problems
+
+
+def _decoding_problems(
+    model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings
+) -> list[str]:
+    problems = []
+    if decoding.new_tokens != data.block_length:
+        problems.append(
+            f"decoding.new_tokens: {decoding.new_tokens} must equal data.block_length={data.block_length}, since the next"
+            " generation trains on what is written"
+        )
+    if decoding.prompt_tokens is not None and decoding.prompt_tokens > data.block_length:
+        problems.append(
+            f"decoding.prompt_tokens: {decoding.prompt_tokens} must be at most data.block_length={data.block_length}"
+        )
+    length = (decoding.prompt_tokens or data.block_length) + decoding.new_tokens
+    if model.architecture and length > model.architecture.positions:
+        problems.append(
+            f"model.architecture.positions: {model.architecture.positions} is too short for prompt and continuation"
+            f" together, {length} tokens"
+        )
+    return problems

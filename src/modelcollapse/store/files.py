@@ -1,0 +1,89 @@
+"""Folders of plain files that reach the disk whole, and errors that say which file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class IrregularFileError(ValueError):
+    """A folder holds something other than plain files and folders."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        super().__init__(f"{folder / name}: only plain files and folders can be kept, no links or devices")
+        self.name = name
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name ``path`` in an OSError raised inside that names none, as write and fsync on a full disk do."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def plain_files(folder: Path) -> dict[str, Path]:
+    """List the files under ``folder`` by their path within it, with forward slashes, sorted.
+
+    Raises:
+        IrregularFileError: there is a link, a device, a socket.
+    """
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        mode = path.lstat().st_mode
+        if stat.S_ISREG(mode):
+            files[name] = path
+        elif not stat.S_ISDIR(mode):
+            raise IrregularFileError(folder, name)
+    return files
+
+
+def sha256_of_file(path: Path) -> str:
+    """Compute the SHA-256 of a file's content, in hexadecimal."""
+    with naming(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_synced(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` and wait until the disk has it."""
+    with naming(path), path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync(path: Path) -> None:
+    """Wait until the disk has a file's content, or a folder's list of names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with naming(path):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_below(folder: Path) -> None:
+    """Wait until the disk has everything under ``folder``, but for the folder's own list of names."""
+    for path in folder.rglob("*"):
+        sync(path)
+
+
+def make_folder(folder: Path) -> None:
+    """Make ``folder`` where it is missing, its parents too, and wait until the disk has their names."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync(folder.parent)
+
+
+def newest_change(folder: Path) -> float:
+    """Time of the last change under ``folder``, in seconds since the epoch, on its file system's clock."""
+    return max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))

@@ -1,0 +1,187 @@
+"""What is written beside a finished piece, and the check that the piece is still what it was."""
+
+from __future__ import annotations
+
+import functools
+import json
+import platform
+import sys
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from modelcollapse.store.files import IrregularFileError, plain_files, sha256_of_file, write_synced
+from modelcollapse.store.pieces import Workshop, plain_json, recipe_key, sha256_of_json
+
+MANIFEST_NAME = "manifest.json"
+MANIFEST_FORMAT = 1
+_RECORDED_LIBRARIES = ("torch", "pytorch_lightning", "transformers", "numpy")
+
+
+class Damaged(Exception):  # noqa: N818 - the state of a piece; "DamagedError" says no more
+    """A piece in the store is not what was published."""
+
+    def __init__(self, folder: Path, name: str, fault: str, advice: str = "") -> None:
+        super().__init__(f"{folder / name} {fault}" + (f". {advice}" if advice else ""))
+        self.folder = folder
+        self.name = name
+        self.fault = fault
+
+    def advising(self, advice: str) -> Damaged:
+        """Return the same finding with a sentence on what to do about it."""
+        return Damaged(self.folder, self.name, self.fault, advice)
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """Size and content of one file of a piece."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a finished piece is, what it was made from and how."""
+
+    format: int
+    kind: str
+    key: str
+    label: str
+    recipe: dict[str, Any]
+    parents: dict[str, str]
+    """Role to key."""
+    files: dict[str, FileRecord]
+    """Path within the piece, with forward slashes, to what is there; the manifest is not among them."""
+    execution: dict[str, Any]
+    """How it was executed: device, threads, batch sizes, as the maker told."""
+    versions: dict[str, str]
+    seconds: float
+    """Wall-clock seconds of the work in the piece, over all attempts; work lost to a kill is left out."""
+    created: str
+    """When it was finished, UTC, ISO 8601."""
+
+    @classmethod
+    def describe(cls, workshop: Workshop, seconds: float) -> Manifest:
+        """Describe what a maker left in ``workshop.folder``.
+
+        Raises:
+            IrregularFileError: it left a link or a device.
+            ValueError: it left nothing, or a file with the manifest's name.
+            TypeError: ``workshop.execution`` holds something that is not a JSON value.
+        """
+        piece = workshop.piece
+        files = plain_files(workshop.folder)
+        if not files or MANIFEST_NAME in files:
+            raise ValueError(f"the maker of {piece} must write files, and none named {MANIFEST_NAME}")
+        return cls(
+            format=MANIFEST_FORMAT,
+            kind=piece.kind,
+            key=piece.key,
+            label=piece.label,
+            recipe=dict(piece.recipe),
+            parents={role: parent.key for role, parent in piece.parents.items()},
+            files={
+                name: FileRecord(path.stat().st_size, sha256_of_file(path)) for name, path in files.items()
+            },
+            execution=plain_json(workshop.execution, "execution"),
+            versions=_versions(),
+            seconds=round(seconds, 6),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """Read the manifest of a published folder.
+
+        Raises:
+            Damaged: it is missing, unreadable, of another format or altered, or belongs to another piece.
+        """
+        fields = _read_fields(folder)
+        if fields.get("format") != MANIFEST_FORMAT:
+            raise Damaged(
+                folder,
+                MANIFEST_NAME,
+                f"has format {fields.get('format')}, this version reads {MANIFEST_FORMAT}",
+            )
+        try:
+            files = {name: FileRecord(**record) for name, record in fields.pop("files").items()}
+            manifest = cls(**fields, files=files)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise Damaged(folder, MANIFEST_NAME, f"lacks what a manifest holds ({error})") from error
+        manifest._check_place(folder)
+        return manifest
+
+    def write(self, folder: Path) -> None:
+        """Write the manifest, sealed with a checksum of its own, and wait until the disk has it."""
+        fields = asdict(self)
+        sealed = {**fields, "seal": sha256_of_json(fields)}
+        write_synced(folder / MANIFEST_NAME, json.dumps(sealed, indent=2, ensure_ascii=False) + "\n")
+
+    def _check_place(self, folder: Path) -> None:
+        named = (folder.parent.name, folder.name)
+        if (self.kind, self.key) != named or recipe_key(self.kind, self.recipe, self.parents) != self.key:
+            raise Damaged(folder, MANIFEST_NAME, f"is that of another piece, {self.kind} {self.key}")
+
+
+def verify(folder: Path) -> Manifest:
+    """Check that a published folder holds exactly what its manifest says; every file is read.
+
+    Raises:
+        Damaged: a file or the manifest is missing, added, altered or foreign; the message names it.
+        OSError: something cannot be read.
+    """
+    manifest = Manifest.read(folder)
+    try:
+        found = plain_files(folder)
+    except IrregularFileError as error:
+        raise Damaged(folder, error.name, "is neither a file nor a folder") from error
+    del found[MANIFEST_NAME]
+    for name in found.keys() - manifest.files.keys():
+        raise Damaged(folder, name, "is not in the manifest")
+    for name, record in manifest.files.items():
+        _verify_file(folder, name, record, found.get(name))
+    return manifest
+
+
+def _verify_file(folder: Path, name: str, record: FileRecord, path: Path | None) -> None:
+    if path is None:
+        raise Damaged(folder, name, "is missing")
+    size = path.stat().st_size
+    if size != record.bytes:
+        raise Damaged(folder, name, f"has {size} bytes, {record.bytes} were published")
+    if sha256_of_file(path) != record.sha256:
+        raise Damaged(folder, name, "was altered: it does not match its checksum")
+
+
+def _read_fields(folder: Path) -> dict[str, Any]:
+    try:
+        fields = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+        seal = fields.pop("seal")
+        intact = seal == sha256_of_json(fields)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise Damaged(folder, MANIFEST_NAME, "is missing") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise Damaged(folder, MANIFEST_NAME, f"is not a manifest ({error!r})") from error
+    if not intact:
+        raise Damaged(folder, MANIFEST_NAME, "was altered: it does not match its own checksum")
+    return fields
+
+
+def _versions() -> dict[str, str]:
+    # Libraries are looked up among those already imported: importing one to ask its version would take
+    # seconds, and one that the maker did not import had no part in the result.
+    imported = ((name, sys.modules.get(name)) for name in _RECORDED_LIBRARIES)
+    libraries = {name: str(module.__version__) for name, module in imported if module is not None}
+    return {"python": platform.python_version(), "modelcollapse": _own_version(), **libraries}
+
+
+@functools.cache
+def _own_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("modelcollapse")
+    except PackageNotFoundError:
+        return "not installed"

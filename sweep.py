@@ -1,0 +1,6 @@
+"""Runs a grid of chains: ``python sweep.py experiment=paper_opt``."""
+
+from modelcollapse.command import sweep
+
+if __name__ == "__main__":
+    sweep()

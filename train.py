@@ -1,0 +1,6 @@
+"""Runs one chain of generations: ``python train.py experiment=paper_opt_replace seed=3``."""
+
+from modelcollapse.command import train
+
+if __name__ == "__main__":
+    train()
