@@ -205,10 +205,16 @@ def _width(text: str, font: FontProperties) -> float:
 def _pieces(word: str, inches: float, font: FontProperties) -> Iterator[str]:
     """The word, broken where it is wider than `inches`; each piece has at least one character."""
     while _width(word, font) > inches and len(word) > 1:
-        prefixes = range(1, len(word))
-        fitting = max(
-            1, bisect_right(prefixes, inches, key=lambda count, word=word: _width(word[:count], font))
-        )
+        fitting = _longest_fitting(word, inches, font)
         yield word[:fitting]
         word = word[fitting:]
     yield word
+
+
+def _longest_fitting(word: str, inches: float, font: FontProperties) -> int:
+    """How many leading characters fit, at least one and not all."""
+
+    def width(count: int) -> float:
+        return _width(word[:count], font)
+
+    return max(1, bisect_right(range(1, len(word)), inches, key=width))

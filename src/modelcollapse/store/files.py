@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -14,8 +15,12 @@ class IrregularFileError(ValueError):
     """A folder holds something other than plain files and folders."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        super().__init__(f"{folder / name}: only plain files and folders can be kept, no links or devices")
+        super().__init__(folder, name)
+        self.folder = folder
         self.name = name
+
+    def __str__(self) -> str:
+        return f"{self.folder / self.name}: only plain files and folders can be kept, no links or devices"
 
 
 @contextmanager
@@ -25,6 +30,17 @@ def naming(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
+def naming_full_disk(path: Path) -> Iterator[None]:
+    """Name ``path`` where an OSError raised inside says that the disk is full, and names no file."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             error.filename = str(path)
         raise
 

@@ -59,7 +59,11 @@ class _LockFile:
         if self.writer is not None or self.readers.total() or not self._lock(fcntl.LOCK_EX):
             return False
         self.writer = threading.get_ident()
-        self._write_holder({"host": os.uname().nodename, "process": os.getpid(), "activity": activity})
+        try:
+            self._write_holder({"host": os.uname().nodename, "process": os.getpid(), "activity": activity})
+        except OSError:
+            self.release_exclusive()
+            raise
         return True
 
     def release_shared(self) -> None:

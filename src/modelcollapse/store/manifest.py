@@ -23,10 +23,14 @@ class Damaged(Exception):  # noqa: N818 - the state of a piece; "DamagedError" s
     """A piece in the store is not what was published."""
 
     def __init__(self, folder: Path, name: str, fault: str, advice: str = "") -> None:
-        super().__init__(f"{folder / name} {fault}" + (f". {advice}" if advice else ""))
+        super().__init__(folder, name, fault, advice)
         self.folder = folder
         self.name = name
         self.fault = fault
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return f"{self.folder / self.name} {self.fault}" + (f". {self.advice}" if self.advice else "")
 
     def advising(self, advice: str) -> Damaged:
         """Return the same finding with a sentence on what to do about it."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from modelcollapse.store import locks
-from modelcollapse.store.files import make_folder, naming, newest_change, sync, sync_below
+from modelcollapse.store.files import make_folder, naming, naming_full_disk, newest_change, sync, sync_below
 from modelcollapse.store.layout import Layout
 from modelcollapse.store.manifest import MANIFEST_NAME, Damaged, Manifest, verify
 from modelcollapse.store.pieces import Piece, Workshop
@@ -329,7 +329,8 @@ def _run_maker(workshop: Workshop) -> float:
     with naming(seconds_path):
         seconds_path.write_text(repr(earlier))
     started = time.monotonic()
-    workshop.piece.make(workshop)
+    with naming_full_disk(workshop.folder):
+        workshop.piece.make(workshop)
     return earlier + time.monotonic() - started
 
 
