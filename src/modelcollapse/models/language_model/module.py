@@ -16,9 +16,12 @@ from modelcollapse.settings.language_model import TrainingSettings
 
 def token_losses(network: OPTForCausalLM, tokens: torch.Tensor) -> torch.Tensor:
     """Negative log-likelihood in nats of each token after the first, given those before: float32 [batch, length - 1]."""
-    logits = network(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False).logits
-    predicted = logits[:, :-1].float().transpose(1, 2)
-    return functional.cross_entropy(predicted, tokens[:, 1:], reduction="none")
+    hidden = network.model(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False)[0]
+    targets = tokens[:, 1:]
+    # The last position predicts nothing, and dropping it before the vocabulary is cheaper than after.
+    logits = network.lm_head(hidden[:, :-1].flatten(0, 1))
+    losses = functional.cross_entropy(logits.float(), targets.flatten(), reduction="none")
+    return losses.view(targets.shape)
 
 
 def learning_rate_factor(training: TrainingSettings, step: int, steps_per_epoch: int, epochs: int) -> float:
