@@ -7,11 +7,11 @@ computed again. It knows no model family.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelcollapse.models.family import Family, GenerationResult
+from modelcollapse.models.family import AnyFamily, Family, GenerationResult, Segment, SegmentedFamily
 from modelcollapse.regimes import REAL, Draw, Source, compose, synthetic_rows
 from modelcollapse.settings import ChainSettings
 from modelcollapse.store import Piece, Store, canonical_json
@@ -19,7 +19,8 @@ from modelcollapse.store import Piece, Store, canonical_json
 if TYPE_CHECKING:
     from modelcollapse.record import Record
 
-MODEL, SYNTHETIC = "model", "synthetic"
+MODEL, SYNTHETIC, SEGMENT = "model", "synthetic", "segment"
+NOT_IDENTITY = ("generations", "plan", "trainer", "tracking", "paths", "store")
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,18 @@ class Work:
     """Wall seconds of the stages computed now."""
 
 
-def promised_generations(settings: ChainSettings, family: Family) -> Iterator[Generation]:
-    """Generation 0, 1, 2, ... without end: their pieces follow from the settings alone."""
+def chain_generations(settings: ChainSettings, family: AnyFamily) -> list[Generation]:
+    """The promised generations 0 .. N of a chain: their pieces follow from the settings alone."""
+    if isinstance(family, SegmentedFamily):
+        return list(_segments(settings, family))
+    return list(islice(_one_by_one(settings, family), settings.generations + 1))
+
+
+def _one_by_one(settings: ChainSettings, family: Family) -> Iterator[Generation]:
     sources: dict[Source, Piece] = {REAL: family.real()}
     models: list[Piece] = []
     prompts = family.real()
-    number = 0
-    while True:
+    for number in count():
         draws = compose(settings.regime, number, settings.seed)
         sources |= _fresh_sources(draws, family, number)
         used = {source: sources[source] for draw in draws for source in draw.sources}
@@ -58,7 +64,18 @@ def promised_generations(settings: ChainSettings, family: Family) -> Iterator[Ge
         measurements = family.measurements(number, model, synthetic, models[0])
         yield Generation(number, {MODEL: model, SYNTHETIC: synthetic, **measurements})
         prompts = synthetic if family.prompts == "previous" else prompts
-        number += 1
+
+
+def _segments(settings: ChainSettings, family: SegmentedFamily) -> Iterator[Generation]:
+    """Generation 0 by itself, since all regimes share it, then segments of equal length; the last may be shorter."""
+    earlier: list[Segment] = []
+    first = 0
+    while first <= settings.generations:
+        last = 0 if first == 0 else min(first + family.segment_length - 1, settings.generations)
+        piece = family.advance(first, last, settings.regime, tuple(earlier))
+        earlier.append(Segment(first, last, piece))
+        yield from (Generation(number, {SEGMENT: piece}) for number in range(first, last + 1))
+        first = last + 1
 
 
 def _fresh_sources(draws: Iterable[Draw], family: Family, generation: int) -> dict[Source, Piece]:
@@ -79,35 +96,26 @@ def _initial(family: Family, models: Sequence[Piece]) -> Piece | None:
     return models[0] if family.initial == "generation0" else models[-1]
 
 
-def chain_generations(settings: ChainSettings, family: Family) -> list[Generation]:
-    """The promised generations of the whole chain."""
-    return list(islice(promised_generations(settings, family), settings.generations + 1))
-
-
-def chain_id(settings: ChainSettings, family: Family) -> str:
-    """A stable name of the chain: the same for every run of it, and when it is lengthened."""
-    first, second = islice(promised_generations(settings, family), 2)
-    content = {
-        "experiment": settings.name,
-        "regime": asdict(settings.regime),
-        "seed": settings.seed,
-        "pieces": [piece.key for generation in (first, second) for piece in generation.pieces.values()],
-    }
+def chain_id(settings: ChainSettings) -> str:
+    """A stable name of the chain: the same for every run of it, wherever it is executed, and when it is lengthened."""
+    content = {name: value for name, value in asdict(settings).items() if name not in NOT_IDENTITY}
     return sha256(canonical_json(content).encode()).hexdigest()[:16]
 
 
-def goals(generation: Generation, settings: ChainSettings, family: Family) -> list[Piece]:
+def goals(generation: Generation, settings: ChainSettings, family: AnyFamily) -> list[Piece]:
     """The pieces of a generation that must be in the store at the end; others are made only where one needs them."""
     is_end = generation.number in (0, settings.generations)
     dispensable = () if settings.store.keep == "all" or is_end else tuple(family.reclaimable())
     return [piece for piece in generation.pieces.values() if piece.kind not in dispensable]
 
 
-def run_chain(settings: ChainSettings, family: Family, store: Store, record: "Record") -> Iterator[Work]:
+def run_chain(settings: ChainSettings, family: AnyFamily, store: Store, record: "Record") -> Iterator[Work]:
     """Work through the chain, recording each generation as it is finished."""
     previous: Generation | None = None
     for generation in chain_generations(settings, family):
-        computed = [made for goal in goals(generation, settings, family) for made in _make_missing(store, goal)]
+        computed = [
+            made for goal in goals(generation, settings, family) for made in _make_missing(store, goal)
+        ]
         folders = {role: store.obtain(piece) for role, piece in generation.pieces.items() if store.has(piece)}
         result = family.result(generation.number, folders)
         _record(record, generation, result, store, folders, computed)
@@ -160,7 +168,7 @@ def _rate(tokens: int | None, seconds: float) -> dict[str, float]:
     return {"tokens_per_second": tokens / seconds} if tokens and seconds else {}
 
 
-def _reclaim(generation: Generation, settings: ChainSettings, family: Family, store: Store) -> None:
+def _reclaim(generation: Generation, settings: ChainSettings, family: AnyFamily, store: Store) -> None:
     """Remove what ``store.keep=ends`` does not keep of a generation that nothing ahead needs."""
     wanted = goals(generation, settings, family)
     for piece in generation.pieces.values():

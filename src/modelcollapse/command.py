@@ -25,7 +25,7 @@ from modelcollapse.settings import ChainSettings, SettingsError, read_chain_sett
 from modelcollapse.settings.reading import nearest
 
 if TYPE_CHECKING:
-    from modelcollapse.models.family import Family
+    from modelcollapse.models.family import AnyFamily
 
 USER_ERROR = 2
 
@@ -60,12 +60,16 @@ def sweep() -> None:
 def _run(configuration: str) -> None:
     # Hydra then raises its errors instead of printing them, and we say what to type instead.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    job = hydra.main(version_base="1.3", config_path=str(configuration_folder()), config_name=configuration)(_job)
+    job = hydra.main(version_base="1.3", config_path=str(configuration_folder()), config_name=configuration)(
+        _job
+    )
     try:
         with _interruptible():
             job()
     except Interrupted as interruption:
-        _say(f"\nStopped by {interruption}. What was finished is kept; the same command goes on where it stopped:\n  {_command()}")
+        _say(
+            f"\nStopped by {interruption}. What was finished is kept; the same command goes on where it stopped:\n  {_command()}"
+        )
         sys.exit(interruption.exit_code)
     except HydraException as error:
         _say(_helpful(error))
@@ -121,10 +125,12 @@ def _run_chain(settings: ChainSettings, folder: Path, values: dict[str, Any]) ->
     prepare_process(settings.trainer)
     reporter = ChainReporter(settings, folder)
     listeners: list[Callable[..., None]] = []
-    family, store = _family_and_store(settings, lambda generation, line: [tell(generation, line) for tell in listeners])
+    family, store = _family_and_store(
+        settings, lambda generation, line: [tell(generation, line) for tell in listeners]
+    )
     reporter.start(family, store)
     identity = ChainIdentity(
-        id=chain_id(settings, family),
+        id=chain_id(settings),
         experiment=settings.name,
         family=family.name,
         model=family.title,
@@ -142,7 +148,7 @@ def _run_chain(settings: ChainSettings, folder: Path, values: dict[str, Any]) ->
     reporter.finish(works, figures, store)
 
 
-def _family_and_store(settings: ChainSettings, on_epoch: Any) -> "tuple[Family, Any]":
+def _family_and_store(settings: ChainSettings, on_epoch: Any) -> "tuple[AnyFamily, Any]":
     from modelcollapse.console import announce, console
     from modelcollapse.execution.trainer import Execution
     from modelcollapse.models import family_for
@@ -228,7 +234,9 @@ def _helpful(error: HydraException) -> str:
     if unknown_option:
         group, word = unknown_option.groups()
         known = _options(group)
-        return f"{group}={word}: there is no such {group}{nearest(word, known)}; there are: {', '.join(known)}"
+        return (
+            f"{group}={word}: there is no such {group}{nearest(word, known)}; there are: {', '.join(known)}"
+        )
     return text
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from modelcollapse.chain import Work, chain_generations, goals
-from modelcollapse.models.family import Family
+from modelcollapse.models.family import AnyFamily
 from modelcollapse.settings import ChainSettings
 from modelcollapse.store import Piece, Store
 
@@ -33,9 +33,9 @@ class ChainReporter:
     def __init__(self, settings: ChainSettings, folder: Path) -> None:
         self._settings, self._folder = settings, folder
         self._console = console()
-        self._family: Family | None = None
+        self._family: AnyFamily | None = None
 
-    def start(self, family: Family, store: Store) -> None:
+    def start(self, family: AnyFamily, store: Store) -> None:
         """Say what runs and what is already there."""
         self._family = family
         settings = self._settings
@@ -43,11 +43,17 @@ class ChainReporter:
             f"[bold]{family.title}[/bold] on {settings.data.name}, regime {settings.regime.name}, seed {settings.seed},"
             f" generations 0 to {settings.generations}",
         )
-        wanted = [goal for generation in chain_generations(settings, family) for goal in goals(generation, settings, family)]
+        wanted = [
+            goal
+            for generation in chain_generations(settings, family)
+            for goal in goals(generation, settings, family)
+        ]
         missing = store.missing(wanted)
         there = sum(store.has(piece) for piece in wanted)
         if missing:
-            self._console.print(f"{len(missing)} pieces to compute, {there} of {len(wanted)} results already in {store.root}")
+            self._console.print(
+                f"{len(missing)} pieces to compute, {there} of {len(wanted)} results already in {store.root}"
+            )
         else:
             self._console.print(f"nothing to compute: all {len(wanted)} results are in {store.root}")
 
@@ -60,7 +66,9 @@ class ChainReporter:
             if name in work.result.metrics
         ]
         source = f"computed in {work.seconds:.0f} s" if work.computed else "from the store"
-        self._console.print(f"generation {work.generation.number}  " + " · ".join(shown) + f"  [dim]{source}[/dim]")
+        self._console.print(
+            f"generation {work.generation.number}  " + " · ".join(shown) + f"  [dim]{source}[/dim]"
+        )
 
     def finish(self, works: Sequence[Work], figures: Sequence[Path], store: Store) -> None:
         """The table, where everything lies, and what to type next."""
@@ -75,9 +83,13 @@ class ChainReporter:
 
     def _table(self, works: Sequence[Work]) -> Table:
         assert self._family is not None
-        table = Table(title=f"{self._family.title}, regime {self._settings.regime.name}, seed {self._settings.seed}")
+        table = Table(
+            title=f"{self._family.title}, regime {self._settings.regime.name}, seed {self._settings.seed}"
+        )
         table.add_column("generation", justify="right")
-        columns = [(name, heading) for name, heading in self._family.headline if name in works[0].result.metrics]
+        columns = [
+            (name, heading) for name, heading in self._family.headline if name in works[0].result.metrics
+        ]
         for _, heading in columns:
             table.add_column(heading, justify="right")
         for work in works:
@@ -96,7 +108,7 @@ class ChainReporter:
         return shlex.join(["python", Path(sys.argv[0]).name, *words, *extra])
 
 
-def print_plan(settings: ChainSettings, family: Family, store: Store) -> None:
+def print_plan(settings: ChainSettings, family: AnyFamily, store: Store) -> None:
     """The pieces of a chain: which are there and from where, which would be computed, and the disk they take."""
     out = console()
     generations = chain_generations(settings, family)
@@ -112,7 +124,9 @@ def print_plan(settings: ChainSettings, family: Family, store: Store) -> None:
     out.print(f"{len(missing)} pieces to compute, nothing computed now; store: {store.root}")
     if known:
         unknown = len(missing) - len(known)
-        out.print(f"disk: about {_megabytes(sum(known))} more; {unknown} small or yet unknown pieces not counted")
+        out.print(
+            f"disk: about {_megabytes(sum(known))} more; {unknown} small or yet unknown pieces not counted"
+        )
 
 
 def _ancestors_in_order(pieces: Sequence[Piece]) -> list[Piece]:

@@ -24,7 +24,9 @@ def tokenise(lines: Iterable[str], tokenizer: PreTrainedTokenizerBase, line_star
     parts: list[np.ndarray] = []
     for some in _groups(lines):
         encoded = tokenizer(some, add_special_tokens=False)["input_ids"]
-        parts.append(np.fromiter(chain.from_iterable([*start, *tokens] for tokens in encoded), dtype=np.int32))
+        parts.append(
+            np.fromiter(chain.from_iterable([*start, *tokens] for tokens in encoded), dtype=np.int32)
+        )
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.int32)
 
 
@@ -66,7 +68,12 @@ class EpochSampler(Sampler[list[int]]):
     """
 
     def __init__(self, rows: int, rows_per_epoch: int, batch_size: int, stream: Stream) -> None:
-        self._rows, self._rows_per_epoch, self._batch_size, self._stream = rows, rows_per_epoch, batch_size, stream
+        self._rows, self._rows_per_epoch, self._batch_size, self._stream = (
+            rows,
+            rows_per_epoch,
+            batch_size,
+            stream,
+        )
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -130,7 +137,9 @@ class BlocksDataModule(LightningDataModule):
 
 def in_order(blocks: torch.Tensor, batch_size: int) -> DataLoader[torch.Tensor]:
     """Batches of blocks, first to last."""
-    batches: Sequence[range] = [range(start, min(start + batch_size, len(blocks))) for start in range(0, len(blocks), batch_size)]
+    batches: Sequence[range] = [
+        range(start, min(start + batch_size, len(blocks))) for start in range(0, len(blocks), batch_size)
+    ]
     return DataLoader(_Rows(blocks), sampler=batches, batch_size=None, generator=torch.Generator())
 
 

@@ -50,7 +50,9 @@ def file_lines(path: str | Path) -> Iterator[str]:
                 has_text = has_text or bool(line.strip())
                 yield line if line.strip() else ""
     except UnicodeDecodeError as error:
-        raise BadText(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start} of a chunk)") from error
+        raise BadText(
+            f"{path}: is not UTF-8 text ({error.reason} at byte {error.start} of a chunk)"
+        ) from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise BadText(f"{path}: is not a complete gzip file ({error})") from error
     if not has_text:
@@ -111,7 +113,10 @@ def _load_split(data: "HubDataSettings", split: str) -> Any:
         if (folder / "dataset_dict.json").is_file():
             return datasets.load_from_disk(str(folder))[split]
         return datasets.load_dataset(
-            str(folder) if folder.is_dir() else data.path, data.configuration, revision=data.revision, split=split
+            str(folder) if folder.is_dir() else data.path,
+            data.configuration,
+            revision=data.revision,
+            split=split,
         )
     except (OSError, ValueError, KeyError, datasets.exceptions.DatasetsError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

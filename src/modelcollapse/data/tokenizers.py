@@ -13,7 +13,9 @@ SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
 
 def words_tokenizer(vocabulary: Iterable[str]) -> PreTrainedTokenizerFast:
     """One token a word, numbered as in the vocabulary; no special tokens, so that every token is a word."""
-    tokenizer = tokenizers.Tokenizer(models.WordLevel({word: number for number, word in enumerate(vocabulary)}))
+    tokenizer = tokenizers.Tokenizer(
+        models.WordLevel({word: number for number, word in enumerate(vocabulary)})
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
 
@@ -54,7 +56,9 @@ def bytes_per_token(tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
         lengths = [len(text) for text in texts]
     else:
         lengths = [len(text.encode()) + 1 for text in texts]
-    return np.array([0 if token in special else length for token, length in enumerate(lengths)], dtype=np.int32)
+    return np.array(
+        [0 if token in special else length for token, length in enumerate(lengths)], dtype=np.int32
+    )
 
 
 def _is_byte_level(tokenizer: PreTrainedTokenizerBase) -> bool:

@@ -28,7 +28,9 @@ class Execution:
     on_epoch: EpochListener
     """Told of every finished epoch of a generation's fit."""
 
-    def trainer(self, callbacks: Sequence[Callback], epochs: int | None = None, gradient_clip: float | None = None) -> Trainer:
+    def trainer(
+        self, callbacks: Sequence[Callback], epochs: int | None = None, gradient_clip: float | None = None
+    ) -> Trainer:
         """A silent one-device trainer that writes nothing of its own and leaves samplers alone."""
         return Trainer(
             accelerator=self.settings.accelerator,
@@ -59,7 +61,11 @@ class Execution:
 
 
 def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+    return (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else torch.backends.cpu.get_cpu_capability()
+    )
 
 
 def keep_freed_memory() -> None:

@@ -2,14 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from modelcollapse.models.family import Family
+from modelcollapse.models.family import AnyFamily
 
 if TYPE_CHECKING:
     from modelcollapse.execution.trainer import Execution
     from modelcollapse.settings import ChainSettings
 
 
-def family_for(settings: "ChainSettings", execution: "Execution") -> Family:
+def family_for(settings: "ChainSettings", execution: "Execution") -> AnyFamily:
     """The family that the model settings name."""
     from modelcollapse.models.language_model.family import LanguageModelFamily
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from modelcollapse.regimes import Draw, Source
+from modelcollapse.regimes import Draw, RegimeSettings, Source
 from modelcollapse.store import Piece
 
 if TYPE_CHECKING:
@@ -39,23 +39,43 @@ class ChainReport:
     figures: "Mapping[str, Figure]"
 
 
-class Family(Protocol):
-    """A model family: promises of pieces, and what their finished folders say.
-
-    Every method that returns a Piece returns a promise whose key follows from the settings alone; nothing is
-    computed until the store is asked for it.
-    """
+class Presented(Protocol):
+    """What every family says of itself, and of a chain's results."""
 
     name: str
     """Word of the family, such as ``language_model``."""
     title: str
     """The model's name for figures."""
+
+    @property
+    def headline(self) -> Sequence[tuple[str, str]]:
+        """Metrics shown for every generation: (flat name, column heading)."""
+        ...
+
+    def result(self, generation: int, folders: Mapping[str, Path]) -> GenerationResult:
+        """What the finished pieces of a generation say; ``folders`` names them by role."""
+        ...
+
+    def reclaimable(self) -> Iterable[str]:
+        """Kinds of pieces that ``store.keep=ends`` removes once nothing in the chain needs them."""
+        ...
+
+    def report(self, results: Sequence[tuple[int, GenerationResult]], title: "ChainTitle") -> ChainReport:
+        """Tables, documents and figures of a chain."""
+        ...
+
+
+class Family(Presented, Protocol):
+    """A model family whose generations are pieces of their own: promises of pieces, and what the finished ones say.
+
+    Every method that returns a Piece returns a promise whose key follows from the settings alone; nothing is
+    computed until the store is asked for it.
+    """
+
     initial: Initial
     """Initial weights of generations 1, 2, ..."""
     prompts: Literal["real", "previous"]
     """What synthetic sets are written from, where a family needs prompts."""
-    headline: Sequence[tuple[str, str]]
-    """Metrics shown for every generation: (flat name, column heading)."""
 
     def real(self) -> Piece:
         """The real data: training, validation and test split."""
@@ -85,17 +105,33 @@ class Family(Protocol):
         """Everything measured of a generation, role -> piece; ``reference`` is generation 0's model."""
         ...
 
-    def result(self, generation: int, folders: Mapping[str, Path]) -> GenerationResult:
-        """What the finished pieces of a generation say; ``folders`` names them by role."""
+
+@dataclass(frozen=True)
+class Segment:
+    """Consecutive generations that are one piece."""
+
+    first: int
+    last: int
+    piece: Piece
+
+
+@runtime_checkable
+class SegmentedFamily(Presented, Protocol):
+    """A family so cheap that many generations are advanced in one fit, one epoch a generation, and stored as one piece."""
+
+    segment_length: int
+    """Generations per piece."""
+
+    def real(self) -> Piece:
+        """The real data."""
         ...
 
-    def reclaimable(self) -> Iterable[str]:
-        """Kinds of pieces that ``store.keep=ends`` removes once nothing in the chain needs them."""
+    def advance(self, first: int, last: int, regime: RegimeSettings, earlier: Sequence[Segment]) -> Piece:
+        """The generations ``first`` to ``last``, each trained on what the regime composes of those before."""
         ...
 
-    def report(self, results: Sequence[tuple[int, GenerationResult]], title: "ChainTitle") -> ChainReport:
-        """Tables, documents and figures of a chain."""
-        ...
+
+AnyFamily = Family | SegmentedFamily
 
 
 @dataclass(frozen=True)

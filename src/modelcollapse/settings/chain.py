@@ -109,7 +109,9 @@ def read_chain_settings(values: Mapping[str, Any]) -> ChainSettings:
     settings = read(ChainSettings, values, classes=classes)
     problems = settings.regime.problems()
     if not problems:
-        problems = family.impossible_combinations(settings.model, settings.data, settings.decoding, settings.regime)
+        problems = family.impossible_combinations(
+            settings.model, settings.data, settings.decoding, settings.regime
+        )
     if problems:
         raise SettingsError(problems)
     return settings
@@ -119,5 +121,7 @@ def _chosen(known: Mapping[str, Any], group: Any, setting: str, field: str) -> A
     word = group.get(field) if isinstance(group, Mapping) else None
     if word not in known:
         allowed = ", ".join(known)
-        raise SettingsError([f"{setting}: {word!r} is not allowed{nearest(str(word), known)}; it must be one of {allowed}"])
+        raise SettingsError(
+            [f"{setting}: {word!r} is not allowed{nearest(str(word), known)}; it must be one of {allowed}"]
+        )
     return known[word]

@@ -283,11 +283,15 @@ def _weights_problems(model: LanguageModelSettings) -> list[str]:
             " one of generation0, previous, fresh"
         )
     if model.architecture is None and not model.pretrained:
-        problems.append("model.architecture: is null, and no model.pretrained says what the network looks like")
+        problems.append(
+            "model.architecture: is null, and no model.pretrained says what the network looks like"
+        )
     if model.pretrained and model.architecture is not None:
         problems.append("model.architecture: must be null with model.pretrained, which brings its own")
     if model.pretrained and model.init == "fresh":
-        problems.append("model.init: 'fresh' ignores model.pretrained; set model.pretrained=null and an architecture")
+        problems.append(
+            "model.init: 'fresh' ignores model.pretrained; set model.pretrained=null and an architecture"
+        )
     if model.architecture and model.architecture.hidden_size % model.architecture.heads:
         shape = model.architecture
         problems.append(
@@ -316,13 +320,21 @@ def _tokenizer_problems(model: LanguageModelSettings, data: TextDataSettings) ->
             " words, and nothing else is (data=language goes with model=opt_tiny)"
         )
     if kind == "byte_pairs" and not model.base:
-        problems.append("model.tokenizer.kind: 'byte_pairs' is trained on the base's text; it needs model.base.text=FILE")
+        problems.append(
+            "model.tokenizer.kind: 'byte_pairs' is trained on the base's text; it needs model.base.text=FILE"
+        )
     if kind == "byte_pairs" and model.tokenizer.vocabulary_size is None:
-        problems.append("model.tokenizer.vocabulary_size: is null; byte pairs need a number of tokens, at least 257")
+        problems.append(
+            "model.tokenizer.vocabulary_size: is null; byte pairs need a number of tokens, at least 257"
+        )
     if kind == "words" and model.base:
-        problems.append("model.base: a base is pretrained on text; it does not go with model.tokenizer.kind=words")
+        problems.append(
+            "model.base: a base is pretrained on text; it does not go with model.tokenizer.kind=words"
+        )
     if kind == "pretrained" and not (model.tokenizer.path or model.pretrained):
-        problems.append("model.tokenizer.path: is null, and there is no model.pretrained to take the tokenizer from")
+        problems.append(
+            "model.tokenizer.path: is null, and there is no model.pretrained to take the tokenizer from"
+        )
     return problems
 
 

@@ -74,7 +74,9 @@ def _text_splits(
     return splits
 
 
-def make_fresh_data(bench: Bench, workshop: Workshop, *, generation: int, share: float, stream: Stream) -> None:
+def make_fresh_data(
+    bench: Bench, workshop: Workshop, *, generation: int, share: float, stream: Stream
+) -> None:
     """Write real blocks that no other generation of the chain trains on."""
     real = workshop.parents["real"]
     rows = rows_of(share, block_count(real, "train"))
@@ -82,7 +84,9 @@ def make_fresh_data(bench: Bench, workshop: Workshop, *, generation: int, share:
         language = HiddenMarkovLanguage(bench.data.language)
         blocks = language.sample(rows, bench.data.block_length, stream.numpy())
     else:
-        reserve = read_blocks(real, "reserve").numpy() if bench.data.reserve else np.empty((0, 1), dtype=np.int32)
+        reserve = (
+            read_blocks(real, "reserve").numpy() if bench.data.reserve else np.empty((0, 1), dtype=np.int32)
+        )
         blocks = reserve[reserve_rows(len(reserve), generation, rows, stream)]
     write_blocks(workshop.folder, train=blocks)
 
@@ -96,7 +100,9 @@ def make_base_data(bench: Bench, workshop: Workshop) -> None:
     blocks = into_blocks(tokens, data.block_length, base.maximum_blocks)
     held_out = max(1, rows_of(base.validation_share, len(blocks)))
     if len(blocks) <= held_out:
-        raise BadText(f"{base.text}: {len(blocks)} blocks of {data.block_length} tokens are too few to pretrain a base")
+        raise BadText(
+            f"{base.text}: {len(blocks)} blocks of {data.block_length} tokens are too few to pretrain a base"
+        )
     write_blocks(workshop.folder, train=blocks[:-held_out], validation=blocks[-held_out:])
 
 

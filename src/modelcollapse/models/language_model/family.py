@@ -27,7 +27,7 @@ class LanguageModelFamily:
     """OPT language models on blocks of tokens; see Family for the contract."""
 
     name = "language_model"
-    headline = (
+    headline: Sequence[tuple[str, str]] = (
         ("test/perplexity", "perplexity (real test)"),
         ("synthetic/reference_perplexity/median", "reference perplexity (median)"),
         ("synthetic/distinct_2", "distinct-2"),
@@ -65,8 +65,15 @@ class LanguageModelFamily:
         """New sentences of the built-in language, or the next rows of the reserve."""
         finite = self._data.kind != "language"
         stream = reserve_stream(self._seed) if finite else Stream(self._seed, generation, "fresh")
-        recipe = {"version": recipes.VERSIONS["data"], "stream": stream.recipe(), "share": share, "generation": generation}
-        make = self._maker("data_stages", "make_fresh_data", generation=generation, share=share, stream=stream)
+        recipe = {
+            "version": recipes.VERSIONS["data"],
+            "stream": stream.recipe(),
+            "share": share,
+            "generation": generation,
+        }
+        make = self._maker(
+            "data_stages", "make_fresh_data", generation=generation, share=share, stream=stream
+        )
         return Piece("data", recipe, {"real": self._real}, make, f"generation {generation} · fresh real data")
 
     @cached_property
@@ -74,7 +81,9 @@ class LanguageModelFamily:
         if self._model.pretrained:
             source = recipes.weights_source(self._model.pretrained, self._model.revision)
             recipe = {"version": recipes.VERSIONS["pretrained"], **source}
-            return Piece("pretrained", recipe, {}, self._maker("fit_stage", "make_pretrained"), "pretrained weights")
+            return Piece(
+                "pretrained", recipe, {}, self._maker("fit_stage", "make_pretrained"), "pretrained weights"
+            )
         return self._base() if self._model.base else None
 
     def pretrained(self) -> Piece | None:
@@ -100,7 +109,9 @@ class LanguageModelFamily:
             "training": training,
             "precision": self._precision,
             "stream": stream.recipe(),
-            "architecture": None if initial or self._model.architecture is None else asdict(self._model.architecture),
+            "architecture": None
+            if initial or self._model.architecture is None
+            else asdict(self._model.architecture),
         }
 
     def fit(
@@ -113,7 +124,9 @@ class LanguageModelFamily:
         parents = {"tokenizer": self._tokenizer, "real": self._real}
         parents |= {source_role(source): sources[source] for draw in draws for source in draw.sources}
         parents |= {"initial": initial} if initial else {}
-        make = self._maker("fit_stage", "make_generation", generation=generation, draws=tuple(draws), stream=stream)
+        make = self._maker(
+            "fit_stage", "make_generation", generation=generation, draws=tuple(draws), stream=stream
+        )
         return Piece("model", recipe, parents, make, f"generation {generation} · fit", self._model_bytes)
 
     def synthesise(self, generation: int, model: Piece, prompts: Piece, rows: float) -> Piece:
@@ -128,9 +141,18 @@ class LanguageModelFamily:
         }
         parents = {"model": model, "prompts": prompts, "real": self._real}
         make = self._maker("writing_stage", "make_synthetic_set", rows=rows, stream=stream)
-        return Piece("synthetic", recipe, parents, make, f"generation {generation} · writing", self._synthetic_bytes(rows))
+        return Piece(
+            "synthetic",
+            recipe,
+            parents,
+            make,
+            f"generation {generation} · writing",
+            self._synthetic_bytes(rows),
+        )
 
-    def measurements(self, generation: int, model: Piece, synthetic: Piece, reference: Piece) -> Mapping[str, Piece]:
+    def measurements(
+        self, generation: int, model: Piece, synthetic: Piece, reference: Piece
+    ) -> Mapping[str, Piece]:
         """Scores on real data, measures of the synthetic set, continuations of fixed prompts; the start's scores once."""
         pieces = {
             "scores": self._scores(model, f"generation {generation} · scoring"),
@@ -143,7 +165,13 @@ class LanguageModelFamily:
 
     def _scores(self, model: Piece, label: str) -> Piece:
         recipe = {"version": recipes.VERSIONS["scores"], "precision": self._precision}
-        return Piece("scores", recipe, {"model": model, "real": self._real}, self._maker("scoring_stage", "make_scores"), label)
+        return Piece(
+            "scores",
+            recipe,
+            {"model": model, "real": self._real},
+            self._maker("scoring_stage", "make_scores"),
+            label,
+        )
 
     def _measures(self, generation: int, synthetic: Piece, reference: Piece) -> Piece:
         recipe = {"version": recipes.VERSIONS["measures"], "precision": self._precision}

@@ -32,7 +32,18 @@ def make_base(bench: Bench, workshop: Workshop, *, stream: Stream) -> None:
     assert base is not None
     blocks = read_blocks(workshop.parents["data"], "train")
     validation = read_blocks(workshop.parents["data"], "validation")
-    _fit(bench, workshop, base.training, 0, stream, blocks, torch.ones(len(blocks)), validation, len(blocks), _ignore)
+    _fit(
+        bench,
+        workshop,
+        base.training,
+        0,
+        stream,
+        blocks,
+        torch.ones(len(blocks)),
+        validation,
+        len(blocks),
+        _ignore,
+    )
 
 
 def make_generation(
@@ -47,7 +58,18 @@ def make_generation(
         bench.execution.on_epoch(generation, line)
 
     real_rows = block_count(real, "train")
-    _fit(bench, workshop, bench.model.training, generation, stream, blocks, weights, validation, real_rows, tell)
+    _fit(
+        bench,
+        workshop,
+        bench.model.training,
+        generation,
+        stream,
+        blocks,
+        weights,
+        validation,
+        real_rows,
+        tell,
+    )
 
 
 def composed_blocks(
@@ -99,7 +121,9 @@ def _fit(
     )
     save_network(module.network, workshop.folder)
     load_tokenizer(workshop.parents["tokenizer"]).save_pretrained(workshop.folder)
-    (workshop.folder / TRAINING_FILE).write_text("".join(json.dumps(line, sort_keys=True) + "\n" for line in lines))
+    (workshop.folder / TRAINING_FILE).write_text(
+        "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines)
+    )
     tokens = rows_per_epoch * epochs * blocks.shape[1]
     workshop.execution.update(bench.execution.facts(batch_size=training.batch_size, tokens=tokens))
 

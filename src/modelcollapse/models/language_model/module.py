@@ -34,7 +34,11 @@ def learning_rate_factor(training: TrainingSettings, step: int, steps_per_epoch:
         return (step + 1) / (training.warmup_steps + 1)
     if training.schedule == "constant":
         return 1.0
-    passed = step // steps_per_epoch / epochs if training.schedule == "cosine_per_epoch" else step / (steps_per_epoch * epochs)
+    passed = (
+        step // steps_per_epoch / epochs
+        if training.schedule == "cosine_per_epoch"
+        else step / (steps_per_epoch * epochs)
+    )
     lowest = training.final_learning_rate / training.learning_rate
     return lowest + (1 - lowest) * (1 + math.cos(math.pi * min(passed, 1.0))) / 2
 
@@ -42,7 +46,9 @@ def learning_rate_factor(training: TrainingSettings, step: int, steps_per_epoch:
 class FittingModule(LightningModule):
     """Fits a network to weighted blocks with AdamW and watches its loss on real validation blocks."""
 
-    def __init__(self, network: OPTForCausalLM, training: TrainingSettings, epochs: int, steps_per_epoch: int) -> None:
+    def __init__(
+        self, network: OPTForCausalLM, training: TrainingSettings, epochs: int, steps_per_epoch: int
+    ) -> None:
         super().__init__()
         self.network = network
         self._training, self._epochs, self._steps_per_epoch = training, epochs, steps_per_epoch
@@ -87,7 +93,8 @@ class FittingModule(LightningModule):
             self.parameters(), lr=self._training.learning_rate, weight_decay=self._training.weight_decay
         )
         schedule = LambdaLR(
-            optimiser, lambda step: learning_rate_factor(self._training, step, self._steps_per_epoch, self._epochs)
+            optimiser,
+            lambda step: learning_rate_factor(self._training, step, self._steps_per_epoch, self._epochs),
         )
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -100,8 +107,12 @@ class ScoringModule(LightningModule):
         super().__init__()
         self.network = network
         self.skipped_token = skipped_token
-        self.loss = torch.nn.ModuleList(MeanMetric(nan_strategy="disable").set_dtype(torch.float64) for _ in range(loaders))
-        self.loss_without_skipped = torch.nn.ModuleList(MeanMetric(nan_strategy="disable").set_dtype(torch.float64) for _ in range(loaders))
+        self.loss = torch.nn.ModuleList(
+            MeanMetric(nan_strategy="disable").set_dtype(torch.float64) for _ in range(loaders)
+        )
+        self.loss_without_skipped = torch.nn.ModuleList(
+            MeanMetric(nan_strategy="disable").set_dtype(torch.float64) for _ in range(loaders)
+        )
         self.sequence_loss = torch.nn.ModuleList(CatMetric().set_dtype(torch.float64) for _ in range(loaders))
 
     def test_step(self, tokens: torch.Tensor, batch_index: int, dataloader_idx: int = 0) -> None:

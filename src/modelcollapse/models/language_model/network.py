@@ -9,7 +9,9 @@ from modelcollapse.seeding import Stream
 from modelcollapse.settings.language_model import ArchitectureSettings
 
 
-def new_network(architecture: ArchitectureSettings, tokenizer: PreTrainedTokenizerBase, stream: Stream) -> OPTForCausalLM:
+def new_network(
+    architecture: ArchitectureSettings, tokenizer: PreTrainedTokenizerBase, stream: Stream
+) -> OPTForCausalLM:
     """A network with random weights drawn from the stream."""
     config = OPTConfig(
         vocab_size=len(tokenizer),
@@ -41,8 +43,11 @@ def load_network(source: str | Path, revision: str | None = None) -> OPTForCausa
     missing = sorted(set(report["missing_keys"]) - {"lm_head.weight"})
     on_meta = [name for name, weight in network.named_parameters() if weight.is_meta]
     if missing or on_meta:
-        raise ValueError(f"{source}: weights are missing: {', '.join([*missing, *on_meta][:5])}")
-    if network.config.tie_word_embeddings and network.lm_head.weight is not network.get_input_embeddings().weight:
+        raise BadWeights(f"{source}: weights are missing: {', '.join([*missing, *on_meta][:5])}")
+    if (
+        network.config.tie_word_embeddings
+        and network.lm_head.weight is not network.get_input_embeddings().weight
+    ):
         raise ValueError(f"{source}: the output weights are not tied to the embeddings")
     return network
 
@@ -50,4 +55,3 @@ def load_network(source: str | Path, revision: str | None = None) -> OPTForCausa
 def save_network(network: OPTForCausalLM, folder: Path) -> None:
     """Write the network as a Hugging Face folder with safetensors weights."""
     network.save_pretrained(folder, safe_serialization=True)
-

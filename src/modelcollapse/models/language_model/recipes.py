@@ -97,4 +97,9 @@ def parameter_count(architecture: ArchitectureSettings, vocabulary_size: int) ->
     """Number of weights of an OPT of this shape, output weights tied to the embeddings."""
     width, inner = architecture.hidden_size, architecture.feedforward_size
     layer = 4 * (width * width + width) + 2 * width * inner + inner + width + 4 * width
-    return vocabulary_size * width + (architecture.positions + 2) * width + architecture.layers * layer + 2 * width
+    return (
+        vocabulary_size * width
+        + (architecture.positions + 2) * width
+        + architecture.layers * layer
+        + 2 * width
+    )

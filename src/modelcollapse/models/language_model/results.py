@@ -40,10 +40,16 @@ def _lines(path: Path) -> list[dict[str, float]]:
 def chain_report(results: Sequence[tuple[int, GenerationResult]], title: ChainTitle) -> ChainReport:
     """Per-sequence perplexities as a table, the continuations as a page of text, and the figures of the paper."""
     perplexities = sequence_perplexities(results)
-    generations = pd.DataFrame([{"generation": number, "seed": title.seeds, **result.metrics} for number, result in results])
-    continuations = pd.DataFrame([{"generation": number, **row} for number, result in results for row in result.samples])
+    generations = pd.DataFrame(
+        [{"generation": number, "seed": title.seeds, **result.metrics} for number, result in results]
+    )
+    continuations = pd.DataFrame(
+        [{"generation": number, **row} for number, result in results for row in result.samples]
+    )
     sequences = int((perplexities["generation"] == 0).sum())
-    text = FigureText(model=title.model, regime=title.regime, seeds=title.seeds, n=f"{sequences} sequences a generation")
+    text = FigureText(
+        model=title.model, regime=title.regime, seeds=title.seeds, n=f"{sequences} sequences a generation"
+    )
     drawn = {
         "perplexity_by_generation": figures.perplexity_by_generation(generations, text),
         "reference_perplexity_histograms": figures.reference_perplexity_histograms(perplexities, text),

@@ -36,7 +36,9 @@ def make_scores(bench: Bench, workshop: Workshop) -> None:
     lengths = read_blocks(real, BYTES)
     metrics: dict[str, float] = {}
     for index, (split, blocks) in enumerate(sets.items()):
-        metrics |= {f"{split}/{name}": value for name, value in _split_metrics(module, index, blocks, lengths).items()}
+        metrics |= {
+            f"{split}/{name}": value for name, value in _split_metrics(module, index, blocks, lengths).items()
+        }
     sequences = {split: _sequence_losses(module, index) for index, split in enumerate(sets)}
     if isinstance(bench.data, LanguageDataSettings):
         metrics |= _against_truth(bench.data, sets["test"], metrics["test/perplexity"])
@@ -92,7 +94,10 @@ def _split_metrics(
     loss = _mean(module.loss[index])
     targets = blocks[:, 1:]
     total_bytes = int(bytes_per_token[targets.long()].sum())
-    metrics = {"perplexity": perplexity(loss), "bits_per_byte": bits_per_byte(loss * targets.numel(), total_bytes)}
+    metrics = {
+        "perplexity": perplexity(loss),
+        "bits_per_byte": bits_per_byte(loss * targets.numel(), total_bytes),
+    }
     if module.skipped_token is not None:
         metrics["perplexity_without_line_starts"] = perplexity(_mean(module.loss_without_skipped[index]))
     return metrics
@@ -110,12 +115,16 @@ def _sequence_losses(module: ScoringModule, index: int) -> np.ndarray:
     return losses
 
 
-def _against_truth(data: LanguageDataSettings, blocks: torch.Tensor, model_perplexity: float) -> dict[str, float]:
+def _against_truth(
+    data: LanguageDataSettings, blocks: torch.Tensor, model_perplexity: float
+) -> dict[str, float]:
     """The language's own perplexity on true samples, and KL(truth || model) in nats per token, estimated without bias.
 
     Both are of the tokens after the first, given those before; no model beats the truth but by chance of the sample.
     """
-    true_loss = -float(HiddenMarkovLanguage(data.language).token_log_probabilities(blocks.numpy())[:, 1:].mean())
+    true_loss = -float(
+        HiddenMarkovLanguage(data.language).token_log_probabilities(blocks.numpy())[:, 1:].mean()
+    )
     return {"true/perplexity": perplexity(true_loss), "true/kl": math.log(model_perplexity) - true_loss}
 
 
@@ -143,7 +152,10 @@ def rare_words(unigram: np.ndarray) -> np.ndarray:
 
 def _publish(workshop: Workshop, metrics: Mapping[str, float], sequences: Mapping[str, np.ndarray]) -> None:
     (workshop.folder / METRICS_FILE).write_text(json.dumps(metrics, indent=1, sort_keys=True))
-    save_file({name: np.ascontiguousarray(values) for name, values in sequences.items()}, workshop.folder / SEQUENCES_FILE)
+    save_file(
+        {name: np.ascontiguousarray(values) for name, values in sequences.items()},
+        workshop.folder / SEQUENCES_FILE,
+    )
 
 
 def read_metrics(folder: Path) -> dict[str, float]:

@@ -67,7 +67,10 @@ class PromptGroups(Dataset[dict[str, Any]]):
     def __getitem__(self, position: int) -> dict[str, Any]:
         """Tokens [prompts, length] of a group and its number."""
         group = self._groups[position]
-        return {"tokens": self._prompts[group * self._batch_size : (group + 1) * self._batch_size], "group": group}
+        return {
+            "tokens": self._prompts[group * self._batch_size : (group + 1) * self._batch_size],
+            "group": group,
+        }
 
 
 class ShardWriter(BasePredictionWriter):
@@ -110,7 +113,10 @@ def make_continuations(bench: Bench, workshop: Workshop, *, stream: Stream) -> N
     shown = read_blocks(workshop.parents["real"], "test")[: bench.decoding.shown_prompts].long()
     length = bench.decoding.prompt_tokens
     prompts = [block if length is None else block[-length:] for block in shown]
-    prompts += [torch.tensor(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in bench.decoding.shown_texts]
+    prompts += [
+        torch.tensor(tokenizer(text, add_special_tokens=False)["input_ids"])
+        for text in bench.decoding.shown_texts
+    ]
     engine = engine_for(load_network(workshop.parents["model"]), bench.decoding, stream)
     rows = []
     with torch.inference_mode():

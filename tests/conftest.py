@@ -1,0 +1,228 @@
+"""Tiny chains for the tests: the real command line, or the chain below it, at a size that takes a second."""
+
+import io
+import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from modelcollapse import command
+from modelcollapse.record import read_lines
+from modelcollapse.settings import read_chain_settings
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+EXECUTION = ("tracking=none", "trainer.threads=1", "trainer.accelerator=cpu")
+TINY = (
+    *EXECUTION,
+    "data.language.topics=2",
+    "data.block_length=8",
+    "data.train_blocks=60",
+    "data.validation_blocks=24",
+    "data.test_blocks=24",
+    "model.architecture.hidden_size=16",
+    "model.architecture.layers=1",
+    "model.architecture.heads=2",
+    "model.architecture.feedforward_size=32",
+    "model.training.epochs=2",
+    "model.training.warmup_steps=2",
+    "decoding.beams=2",
+    "generations=2",
+)
+TINY_SMALL_OPT = (
+    *EXECUTION,
+    "model=opt_small",
+    "data=text_files",
+    "data.block_length=8",
+    "data.train_blocks=60",
+    "data.evaluation_blocks=24",
+    "model.tokenizer.vocabulary_size=300",
+    "model.architecture.hidden_size=16",
+    "model.architecture.layers=1",
+    "model.architecture.heads=2",
+    "model.architecture.feedforward_size=32",
+    "model.base.maximum_blocks=150",
+    "model.base.training.epochs=2",
+    "model.base.training.warmup_steps=2",
+    "model.training.epochs=2",
+    "model.training.generation0_epochs=2",
+    "decoding.beams=2",
+    "generations=2",
+)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a command left: its exit code, what it said, its run folder."""
+
+    code: int
+    out: str
+    err: str
+    folder: Path
+
+    def lines(self, name="generations.jsonl"):
+        return read_lines(self.folder / name)
+
+    def bytes(self, name="generations.jsonl"):
+        return (self.folder / name).read_bytes()
+
+
+def run_command(words, cwd, folder, configuration="train"):
+    """Run train.py's function with these words in this process, as if typed in ``cwd``."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    typed, sys.argv = sys.argv, [f"{configuration}.py", *words]
+    try:
+        with chdir(cwd), redirect_stdout(out), redirect_stderr(err):
+            getattr(command, configuration)()
+    except SystemExit as leaving:
+        code = leaving.code
+    finally:
+        sys.argv = typed
+    return Finished(code, out.getvalue(), err.getvalue(), Path(folder))
+
+
+def composed(*words):
+    """The plain values that the words compose to; settings that must be given are '???'."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    with initialize_config_dir(str(command.configuration_folder()), version_base="1.3"):
+        return OmegaConf.to_container(compose("train", overrides=list(words)), resolve=True)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A chain in this process: its settings, family and store, and what running it gave."""
+
+    settings: object
+    family: object
+    store: object
+    works: list
+    folder: Path
+
+    def generations(self):
+        from modelcollapse.chain import chain_generations
+
+        return chain_generations(self.settings, self.family)
+
+    def computed(self):
+        return [piece.label for work in self.works for piece in work.computed]
+
+    def lines(self, name="generations.jsonl"):
+        return read_lines(self.folder / name)
+
+    def bytes(self, name="generations.jsonl"):
+        return (self.folder / name).read_bytes()
+
+
+def run_chain_of(words, store, folder, execute=True):
+    """Run a chain below the command line: no report at the end, and errors come out as they are raised."""
+    from modelcollapse.chain import chain_id, run_chain
+    from modelcollapse.execution.trainer import Execution, prepare_process
+    from modelcollapse.models import family_for
+    from modelcollapse.record import ChainIdentity, Record
+    from modelcollapse.store import Store
+
+    values = composed(*words)
+    settings = read_chain_settings(values)
+    prepare_process(settings.trainer)
+    family = family_for(settings, Execution(settings.trainer, None, lambda generation, line: None))
+    opened = Store(store)
+    works = []
+    if execute:
+        identity = ChainIdentity(
+            chain_id(settings, family),
+            settings.name,
+            family.name,
+            family.title,
+            settings.regime.name,
+            settings.seed,
+        )
+        with Record(folder, identity, values) as record:
+            works += run_chain(settings, family, opened, record)
+    return Chain(settings, family, opened, works, folder)
+
+
+@pytest.fixture(scope="session")
+def repository():
+    """The checkout that the tests belong to."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """Words that make the quickstart a matter of a second."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def compose_values():
+    """Compose words into plain values."""
+    return composed
+
+
+@pytest.fixture
+def train(tmp_path):
+    """Run ``train.py`` with words in this process; the store is shared by all calls of a test."""
+    folders = (tmp_path / f"run-{number}" for number in range(100))
+
+    def run(*words, store=tmp_path / "store", configuration="train"):
+        folder = next(folders)
+        places = (f"paths.store={store}", f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}")
+        return run_command([*words, *places], tmp_path, folder, configuration)
+
+    return run
+
+
+@pytest.fixture
+def chain(tmp_path):
+    """Run a chain below the command line; the store is shared by all calls of a test."""
+    folders = (tmp_path / f"chain-{number}" for number in range(100))
+
+    def run(*words, store=tmp_path / "store", execute=True):
+        return run_chain_of(words, store, next(folders), execute)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished_chain(tmp_path_factory):
+    """The tiny quickstart, run once by the command line: (what it left, its store, its words)."""
+    place = tmp_path_factory.mktemp("finished")
+    words = [*TINY, f"paths.store={place / 'store'}", f"hydra.run.dir={place / 'run'}"]
+    return run_command(words, place, place / "run"), place / "store", words
+
+
+def _sentences(count, seed):
+    from modelcollapse.data.language import HiddenMarkovLanguage
+    from modelcollapse.seeding import Stream
+    from modelcollapse.settings.language_model import LanguageSettings
+
+    language = HiddenMarkovLanguage(LanguageSettings(topics=2))
+    words = language.sample(count, 12, Stream(seed, 0, "test.text").numpy())
+    return "".join(" ".join(language.vocabulary[word] for word in line) + " .\n" for line in words)
+
+
+@pytest.fixture(scope="session")
+def texts(tmp_path_factory):
+    """A folder with plain text: train, validation, test and base.txt."""
+    folder = tmp_path_factory.mktemp("texts")
+    for number, (name, lines) in enumerate({"train": 60, "validation": 30, "test": 30, "base": 150}.items()):
+        (folder / f"{name}.txt").write_text(_sentences(lines, number))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_opt_words(texts):
+    """Words of a tiny chain with a base of its own, on the files of ``texts``."""
+    files = [f"data.{split}={texts / split}.txt" for split in ("train", "validation", "test")]
+    return (*TINY_SMALL_OPT, *files, f"model.base.text={texts / 'base.txt'}")
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The folder of real data beside the checkout, where there is one."""
+    return SHARED_DATA
