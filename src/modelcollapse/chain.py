@@ -113,9 +113,7 @@ def run_chain(settings: ChainSettings, family: AnyFamily, store: Store, record: 
     """Work through the chain, recording each generation as it is finished."""
     previous: Generation | None = None
     for generation in chain_generations(settings, family):
-        computed = [
-            made for goal in goals(generation, settings, family) for made in _make_missing(store, goal)
-        ]
+        computed = [made for goal in goals(generation, settings, family) for made in _make_missing(store, goal)]
         folders = {role: store.obtain(piece) for role, piece in generation.pieces.items() if store.has(piece)}
         result = family.result(generation.number, folders)
         _record(record, generation, result, store, folders, computed)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -21,6 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from modelcollapse.errors import UserError
 from modelcollapse.settings import ChainSettings, SettingsError, read_chain_settings
 from modelcollapse.settings.reading import nearest
 
@@ -60,15 +61,14 @@ def sweep() -> None:
 def _run(configuration: str) -> None:
     # Hydra then raises its errors instead of printing them, and we say what to type instead.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    job = hydra.main(version_base="1.3", config_path=str(configuration_folder()), config_name=configuration)(
-        _job
-    )
+    job = hydra.main(version_base="1.3", config_path=str(configuration_folder()), config_name=configuration)(_job)
     try:
         with _interruptible():
             job()
     except Interrupted as interruption:
         _say(
-            f"\nStopped by {interruption}. What was finished is kept; the same command goes on where it stopped:\n  {_command()}"
+            f"\nStopped by {interruption}. What was finished is kept;"
+            f" the same command goes on where it stopped:\n  {_command()}"
         )
         sys.exit(interruption.exit_code)
     except HydraException as error:
@@ -78,16 +78,12 @@ def _run(configuration: str) -> None:
         sys.exit(USER_ERROR)
 
 
-class UserError(Exception):
-    """Something that the user can mend; the message says how."""
-
-
 def _job(config: DictConfig) -> None:
     """One chain. A user's error is told where it happens: in a multirun the other chains go on."""
     try:
         _chain(config)
     except UserError as error:
-        _say(str(error))
+        _say(f"error: {error}")
         if HydraConfig.get().mode is RunMode.RUN:
             sys.exit(USER_ERROR)
         raise
@@ -96,15 +92,23 @@ def _job(config: DictConfig) -> None:
 def _chain(config: DictConfig) -> None:
     folder = Path(HydraConfig.get().runtime.output_dir)
     with _no_empty_folder(folder), _known_errors():
-        if missing := sorted(OmegaConf.missing_keys(config)):
+        if missing := sorted(_missing(OmegaConf.to_container(config, resolve=False))):
             raise SettingsError([f"{setting}: must be given ({setting}=...)" for setting in missing])
-        values = OmegaConf.to_container(config, resolve=True)
-        assert isinstance(values, dict)
+        values = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
         settings = read_chain_settings(values)
         if settings.plan:
             _print_plan(settings)
         else:
-            _run_chain(settings, folder, {str(name): value for name, value in values.items()})
+            _run_chain(settings, folder, values)
+
+
+def _missing(values: Any, path: str = "") -> Iterator[str]:
+    """Settings without a value. OmegaConf's own search stops at a setting that refers to one of them."""
+    if values == "???":
+        yield path
+    elif isinstance(values, dict):
+        for name, value in values.items():
+            yield from _missing(value, f"{path}.{name}" if path else str(name))
 
 
 def _print_plan(settings: ChainSettings) -> None:
@@ -125,9 +129,7 @@ def _run_chain(settings: ChainSettings, folder: Path, values: dict[str, Any]) ->
     prepare_process(settings.trainer)
     reporter = ChainReporter(settings, folder)
     listeners: list[Callable[..., None]] = []
-    family, store = _family_and_store(
-        settings, lambda generation, line: [tell(generation, line) for tell in listeners]
-    )
+    family, store = _family_and_store(settings, lambda generation, line: [tell(generation, line) for tell in listeners])
     reporter.start(family, store)
     identity = ChainIdentity(
         id=chain_id(settings),
@@ -163,7 +165,6 @@ def _family_and_store(settings: ChainSettings, on_epoch: Any) -> "tuple[AnyFamil
 @contextmanager
 def _known_errors() -> Iterator[None]:
     """Turn errors that a user can mend into one message."""
-    from modelcollapse.data.text import BadText
     from modelcollapse.regimes import DrawError
     from modelcollapse.store import Damaged
 
@@ -171,12 +172,12 @@ def _known_errors() -> Iterator[None]:
         yield
     except SettingsError as error:
         raise UserError(_counted(error.problems)) from error
-    except (BadText, DrawError, Damaged) as error:
-        raise UserError(f"error: {error}") from error
+    except (DrawError, Damaged) as error:
+        raise UserError(str(error)) from error
     except OSError as error:
         if error.filename is None:
             raise
-        raise UserError(f"error: {error.filename}: {error.strerror}") from error
+        raise UserError(f"{error.filename}: {error.strerror}") from error
 
 
 @contextmanager
@@ -222,21 +223,20 @@ def _helpful(error: HydraException) -> str:
     text = str(error).strip()
     cause = error.__cause__
     if isinstance(cause, OmegaConfBaseException) and cause.parent_node is not None and cause.key is not None:
-        known = [str(name) for name in OmegaConf.to_container(cause.parent_node, resolve=False)]  # type: ignore[arg-type]
-        setting = cause.full_key or cause.key
-        return f"{setting}: no such setting{nearest(str(cause.key), known)}; there are: {', '.join(sorted(known))}"
+        setting = str(cause.full_key or cause.key)
+        group = [str(name) for name in cast(DictConfig, cause.parent_node)]
+        known = group if "." in setting else [*_groups(), *_top_level_settings()]
+        return f"{setting}: no such setting{nearest(str(cause.key), known)}; there are: {', '.join(sorted(set(known)))}"
     unknown_group = re.search(r"Could not override '([^']+)'.*No match in the defaults list", text, re.DOTALL)
     if unknown_group:
-        known = sorted([*_groups(), *_top_level_settings()])
+        known = sorted({*_groups(), *_top_level_settings()})
         word = unknown_group.group(1)
         return f"{word}: no such setting{nearest(word, known)}; there are: {', '.join(known)}"
     unknown_option = re.search(r"Could not find '([^/']+)/([^']+)'", text)
     if unknown_option:
         group, word = unknown_option.groups()
         known = _options(group)
-        return (
-            f"{group}={word}: there is no such {group}{nearest(word, known)}; there are: {', '.join(known)}"
-        )
+        return f"{group}={word}: there is no such {group}{nearest(word, known)}; there are: {', '.join(known)}"
     return text
 
 

@@ -44,9 +44,7 @@ class ChainReporter:
             f" generations 0 to {settings.generations}",
         )
         wanted = [
-            goal
-            for generation in chain_generations(settings, family)
-            for goal in goals(generation, settings, family)
+            goal for generation in chain_generations(settings, family) for goal in goals(generation, settings, family)
         ]
         missing = store.missing(wanted)
         there = sum(store.has(piece) for piece in wanted)
@@ -66,9 +64,7 @@ class ChainReporter:
             if name in work.result.metrics
         ]
         source = f"computed in {work.seconds:.0f} s" if work.computed else "from the store"
-        self._console.print(
-            f"generation {work.generation.number}  " + " · ".join(shown) + f"  [dim]{source}[/dim]"
-        )
+        self._console.print(f"generation {work.generation.number}  " + " · ".join(shown) + f"  [dim]{source}[/dim]")
 
     def finish(self, works: Sequence[Work], figures: Sequence[Path], store: Store) -> None:
         """The table, where everything lies, and what to type next."""
@@ -83,13 +79,9 @@ class ChainReporter:
 
     def _table(self, works: Sequence[Work]) -> Table:
         assert self._family is not None
-        table = Table(
-            title=f"{self._family.title}, regime {self._settings.regime.name}, seed {self._settings.seed}"
-        )
+        table = Table(title=f"{self._family.title}, regime {self._settings.regime.name}, seed {self._settings.seed}")
         table.add_column("generation", justify="right")
-        columns = [
-            (name, heading) for name, heading in self._family.headline if name in works[0].result.metrics
-        ]
+        columns = [(name, heading) for name, heading in self._family.headline if name in works[0].result.metrics]
         for _, heading in columns:
             table.add_column(heading, justify="right")
         for work in works:
@@ -124,9 +116,7 @@ def print_plan(settings: ChainSettings, family: AnyFamily, store: Store) -> None
     out.print(f"{len(missing)} pieces to compute, nothing computed now; store: {store.root}")
     if known:
         unknown = len(missing) - len(known)
-        out.print(
-            f"disk: about {_megabytes(sum(known))} more; {unknown} small or yet unknown pieces not counted"
-        )
+        out.print(f"disk: about {_megabytes(sum(known))} more; {unknown} small or yet unknown pieces not counted")
 
 
 def _ancestors_in_order(pieces: Sequence[Piece]) -> list[Piece]:

@@ -10,9 +10,7 @@ from modelcollapse.record import Record
 from modelcollapse.settings import ChainSettings
 
 
-def write_report(
-    record: Record, family: AnyFamily, works: Sequence[Work], settings: ChainSettings
-) -> list[Path]:
+def write_report(record: Record, family: AnyFamily, works: Sequence[Work], settings: ChainSettings) -> list[Path]:
     """Write what the family has to show; returns the paths of the figures."""
     title = ChainTitle(model=family.title, regime=settings.regime.name, seeds=str(settings.seed))
     report = family.report([(work.generation.number, work.result) for work in works], title)

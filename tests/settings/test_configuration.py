@@ -46,19 +46,6 @@ def test_every_experiment_reads_without_problems(compose_values, experiment):
     assert settings.generations > 0
 
 
-@pytest.mark.parametrize(("group", "option"), [key for key in OPTIONS if key in GIVEN])
-def test_what_an_option_needs_is_told_when_it_is_missing(compose_values, group, option):
-    needed = GIVEN[group, option]
-    unset = [word.split("=")[0] for word in needed if "." in word]
-    words = [word for word in needed if "." not in word]
-    values = compose_values(f"{group}={option}", *words)
-    for setting in unset:
-        place = values
-        for name in setting.split("."):
-            place = place[name]
-        assert place == "???"
-
-
 def _group(hint):
     """The dataclass that an annotation names, or None."""
     candidates = (hint, *typing.get_args(hint)) if _is_union(hint) else (hint,)
@@ -169,10 +156,6 @@ IMPOSSIBLE = {
         (*TEXT_WORDS, "model.tokenizer.vocabulary_size=null"),
         "model.tokenizer.vocabulary_size: is null",
     ),
-    "base on words": (
-        ("+model.base.text=b.txt",),
-        "model.base",
-    ),
     "pretrained tokenizer from nowhere": (
         (*TEXT_WORDS, "model.tokenizer.kind=pretrained"),
         "model.tokenizer.path: is null",
@@ -201,7 +184,7 @@ IMPOSSIBLE = {
 }
 
 
-@pytest.mark.parametrize("name", [name for name in IMPOSSIBLE if name != "base on words"])
+@pytest.mark.parametrize("name", IMPOSSIBLE)
 def test_an_impossible_combination_is_refused_with_the_settings_named(compose_values, name):
     words, beginning = IMPOSSIBLE[name]
     with pytest.raises(SettingsError) as caught:

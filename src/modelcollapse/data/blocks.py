@@ -24,9 +24,7 @@ def tokenise(lines: Iterable[str], tokenizer: PreTrainedTokenizerBase, line_star
     parts: list[np.ndarray] = []
     for some in _groups(lines):
         encoded = tokenizer(some, add_special_tokens=False)["input_ids"]
-        parts.append(
-            np.fromiter(chain.from_iterable([*start, *tokens] for tokens in encoded), dtype=np.int32)
-        )
+        parts.append(np.fromiter(chain.from_iterable([*start, *tokens] for tokens in encoded), dtype=np.int32))
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.int32)
 
 

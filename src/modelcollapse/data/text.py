@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modelcollapse.errors import UserError
+
 if TYPE_CHECKING:
     from modelcollapse.settings.language_model import HubDataSettings, TextFilesDataSettings
 
@@ -14,7 +16,7 @@ SPLITS = ("train", "validation", "test")
 WIKITEXT_FILES = {"train": "wiki.train.raw", "validation": "wiki.valid.raw", "test": "wiki.test.raw"}
 
 
-class BadText(Exception):
+class BadText(UserError):
     """A text that cannot be used; the message names the file and says why."""
 
 
@@ -50,9 +52,7 @@ def file_lines(path: str | Path) -> Iterator[str]:
                 has_text = has_text or bool(line.strip())
                 yield line if line.strip() else ""
     except UnicodeDecodeError as error:
-        raise BadText(
-            f"{path}: is not UTF-8 text ({error.reason} at byte {error.start} of a chunk)"
-        ) from error
+        raise BadText(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start} of a chunk)") from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise BadText(f"{path}: is not a complete gzip file ({error})") from error
     if not has_text:
@@ -121,6 +121,6 @@ def _load_split(data: "HubDataSettings", split: str) -> Any:
     except (OSError, ValueError, KeyError, datasets.exceptions.DatasetsError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadText(
-            f"data.path={data.path}: the split {split!r} could not be loaded ({reason}); without a network, name a local"
-            " folder with data.path=FOLDER, or your own files with data=text_files"
+            f"data.path={data.path}: the split {split!r} could not be loaded ({reason}); without a network, name a"
+            " local folder with data.path=FOLDER, or your own files with data=text_files"
         ) from error

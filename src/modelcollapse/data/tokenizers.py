@@ -13,9 +13,7 @@ SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
 
 def words_tokenizer(vocabulary: Iterable[str]) -> PreTrainedTokenizerFast:
     """One token a word, numbered as in the vocabulary; no special tokens, so that every token is a word."""
-    tokenizer = tokenizers.Tokenizer(
-        models.WordLevel({word: number for number, word in enumerate(vocabulary)})
-    )
+    tokenizer = tokenizers.Tokenizer(models.WordLevel({word: number for number, word in enumerate(vocabulary)}))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
 
@@ -52,14 +50,12 @@ def bytes_per_token(tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
     """
     special = set(tokenizer.all_special_ids)
     texts = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
-    if _is_byte_level(tokenizer):
-        lengths = [len(text) for text in texts]
-    else:
-        lengths = [len(text.encode()) + 1 for text in texts]
-    return np.array(
-        [0 if token in special else length for token, length in enumerate(lengths)], dtype=np.int32
-    )
+    byte_level = _is_byte_level(tokenizer)
+    lengths = [len(text) if byte_level else len(text.encode()) + 1 for text in texts]
+    return np.array([0 if token in special else length for token, length in enumerate(lengths)], dtype=np.int32)
 
 
 def _is_byte_level(tokenizer: PreTrainedTokenizerBase) -> bool:
-    return "ByteLevel" in str(getattr(tokenizer, "backend_tokenizer").pre_tokenizer)
+    return isinstance(tokenizer, PreTrainedTokenizerFast) and "ByteLevel" in str(
+        tokenizer.backend_tokenizer.pre_tokenizer
+    )

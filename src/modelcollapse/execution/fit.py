@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from safetensors.torch import load_file, save_file
 
+from modelcollapse.errors import UserError
 from modelcollapse.execution.progress import BatchProgress, stage_bar
 from modelcollapse.execution.trainer import Execution
 from modelcollapse.seeding import Stream
@@ -17,7 +18,7 @@ from modelcollapse.seeding import Stream
 BEST = "best.safetensors"
 
 
-class FitFailed(Exception):
+class FitFailed(UserError):
     """A fit whose loss stopped being a number."""
 
 

@@ -61,15 +61,11 @@ class Execution:
 
 
 def _device_name(device: torch.device) -> str:
-    return (
-        torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else torch.backends.cpu.get_cpu_capability()
-    )
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
 
 
 def keep_freed_memory() -> None:
-    """Make glibc keep large freed buffers for the next step, instead of giving their pages back and faulting them in anew.
+    """Make glibc keep large freed buffers for the next step, instead of returning their pages and faulting in new ones.
 
     Costs nothing but memory that the process had anyway; where the C library is another one, nothing happens.
     """
@@ -80,7 +76,7 @@ def keep_freed_memory() -> None:
 
 
 def prepare_process(settings: TrainerSettings) -> None:
-    """Fix the thread count, tune the allocator and quiet the libraries; what matters of their messages we say ourselves."""
+    """Fix the thread count, tune the allocator and quiet the libraries: what matters of their messages we say."""
     keep_freed_memory()
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)

@@ -99,9 +99,7 @@ class Family(Presented, Protocol):
         """The synthetic set of ``rows`` times the real size that ``model`` writes."""
         ...
 
-    def measurements(
-        self, generation: int, model: Piece, synthetic: Piece, reference: Piece
-    ) -> Mapping[str, Piece]:
+    def measurements(self, generation: int, model: Piece, synthetic: Piece, reference: Piece) -> Mapping[str, Piece]:
         """Everything measured of a generation, role -> piece; ``reference`` is generation 0's model."""
         ...
 
@@ -117,7 +115,7 @@ class Segment:
 
 @runtime_checkable
 class SegmentedFamily(Presented, Protocol):
-    """A family so cheap that many generations are advanced in one fit, one epoch a generation, and stored as one piece."""
+    """A family so cheap that many generations are advanced in one fit, an epoch each, and stored as one piece."""
 
     segment_length: int
     """Generations per piece."""

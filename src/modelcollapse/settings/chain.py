@@ -109,9 +109,7 @@ def read_chain_settings(values: Mapping[str, Any]) -> ChainSettings:
     settings = read(ChainSettings, values, classes=classes)
     problems = settings.regime.problems()
     if not problems:
-        problems = family.impossible_combinations(
-            settings.model, settings.data, settings.decoding, settings.regime
-        )
+        problems = family.impossible_combinations(settings.model, settings.data, settings.decoding, settings.regime)
     if problems:
         raise SettingsError(problems)
     return settings
@@ -119,7 +117,7 @@ def read_chain_settings(values: Mapping[str, Any]) -> ChainSettings:
 
 def _chosen(known: Mapping[str, Any], group: Any, setting: str, field: str) -> Any:
     word = group.get(field) if isinstance(group, Mapping) else None
-    if word not in known:
+    if not isinstance(word, str) or word not in known:
         allowed = ", ".join(known)
         raise SettingsError(
             [f"{setting}: {word!r} is not allowed{nearest(str(word), known)}; it must be one of {allowed}"]

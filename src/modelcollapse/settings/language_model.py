@@ -106,7 +106,7 @@ class LanguageModelSettings:
     base: BaseSettings | None
     """Base to pretrain, where there are no pretrained weights."""
     init: Literal["pretrained", "generation0", "previous", "fresh"]
-    """Initial weights of each generation: the pretrained ones, generation 0's, the previous generation's, or random ones."""
+    """Initial weights of a generation: the pretrained ones, generation 0's, the previous generation's, random ones."""
     training: TrainingSettings
     """How each generation is fitted."""
 
@@ -262,13 +262,13 @@ def _regime_problems(data: TextDataSettings, decoding: DecodingSettings, regime:
     problems = []
     if decoding.kind == "beam" and synthetic_rows(regime, 1) > 1:
         problems.append(
-            f"decoding.kind: 'beam' would write the same block again where regime={regime.name} asks for more blocks than"
-            " there are prompts; it must be sample (decoding=sample)"
+            f"decoding.kind: 'beam' would write the same block again where regime={regime.name} asks for more blocks"
+            " than there are prompts; it must be sample (decoding=sample)"
         )
     if regime.real_source == "fresh" and regime.real > 0 and data.kind != "language" and data.reserve == 0:
         problems.append(
-            f"data.reserve: {data.reserve:g} leaves no real data that was never seen before; regime={regime.name} needs a"
-            " share above 0"
+            f"data.reserve: {data.reserve:g} leaves no real data that was never seen before; regime={regime.name} needs"
+            " a share above 0"
         )
     return problems
 
@@ -279,23 +279,20 @@ def _weights_problems(model: LanguageModelSettings) -> list[str]:
         problems.append("model.pretrained, model.base: both are set; set one of them to null")
     if model.init == "pretrained" and not (model.pretrained or model.base):
         problems.append(
-            "model.init: 'pretrained' needs model.pretrained=PATH_OR_ID or model.base.text=FILE; without either it must be"
-            " one of generation0, previous, fresh"
+            "model.init: 'pretrained' needs model.pretrained=PATH_OR_ID or model.base.text=FILE; without either it must"
+            " be one of generation0, previous, fresh"
         )
     if model.architecture is None and not model.pretrained:
-        problems.append(
-            "model.architecture: is null, and no model.pretrained says what the network looks like"
-        )
+        problems.append("model.architecture: is null, and no model.pretrained says what the network looks like")
     if model.pretrained and model.architecture is not None:
         problems.append("model.architecture: must be null with model.pretrained, which brings its own")
     if model.pretrained and model.init == "fresh":
-        problems.append(
-            "model.init: 'fresh' ignores model.pretrained; set model.pretrained=null and an architecture"
-        )
+        problems.append("model.init: 'fresh' ignores model.pretrained; set model.pretrained=null and an architecture")
     if model.architecture and model.architecture.hidden_size % model.architecture.heads:
         shape = model.architecture
         problems.append(
-            f"model.architecture.hidden_size: {shape.hidden_size} is not a multiple of model.architecture.heads={shape.heads}"
+            f"model.architecture.hidden_size: {shape.hidden_size} is not a multiple of"
+            f" model.architecture.heads={shape.heads}"
         )
     for place, training in _trainings(model):
         if training.final_learning_rate > training.learning_rate:
@@ -316,36 +313,28 @@ def _tokenizer_problems(model: LanguageModelSettings, data: TextDataSettings) ->
     problems = []
     if (kind == "words") != (data.kind == "language"):
         problems.append(
-            f"model.tokenizer.kind: {kind!r} does not go with data.kind={data.kind}: the built-in language is written in"
-            " words, and nothing else is (data=language goes with model=opt_tiny)"
+            f"model.tokenizer.kind: {kind!r} does not go with data.kind={data.kind}: the built-in language is written"
+            " in words, and nothing else is (data=language goes with model=opt_tiny)"
         )
     if kind == "byte_pairs" and not model.base:
         problems.append(
             "model.tokenizer.kind: 'byte_pairs' is trained on the base's text; it needs model.base.text=FILE"
         )
     if kind == "byte_pairs" and model.tokenizer.vocabulary_size is None:
-        problems.append(
-            "model.tokenizer.vocabulary_size: is null; byte pairs need a number of tokens, at least 257"
-        )
+        problems.append("model.tokenizer.vocabulary_size: is null; byte pairs need a number of tokens, at least 257")
     if kind == "words" and model.base:
-        problems.append(
-            "model.base: a base is pretrained on text; it does not go with model.tokenizer.kind=words"
-        )
+        problems.append("model.base: a base is pretrained on text; it does not go with model.tokenizer.kind=words")
     if kind == "pretrained" and not (model.tokenizer.path or model.pretrained):
-        problems.append(
-            "model.tokenizer.path: is null, and there is no model.pretrained to take the tokenizer from"
-        )
+        problems.append("model.tokenizer.path: is null, and there is no model.pretrained to take the tokenizer from")
     return problems
 
 
-def _decoding_problems(
-    model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings
-) -> list[str]:
+def _decoding_problems(model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings) -> list[str]:
     problems = []
     if decoding.new_tokens != data.block_length:
         problems.append(
-            f"decoding.new_tokens: {decoding.new_tokens} must equal data.block_length={data.block_length}, since the next"
-            " generation trains on what is written"
+            f"decoding.new_tokens: {decoding.new_tokens} must equal data.block_length={data.block_length}, since the"
+            " next generation trains on what is written"
         )
     if decoding.prompt_tokens is not None and decoding.prompt_tokens > data.block_length:
         problems.append(

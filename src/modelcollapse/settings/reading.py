@@ -84,9 +84,7 @@ def _read_dataclass(
     for name in values:
         if name not in fields:
             allowed = ", ".join(sorted(fields))
-            problems.append(
-                f"{_join(path, name)}: no such setting{nearest(str(name), fields)}; there are: {allowed}"
-            )
+            problems.append(f"{_join(path, name)}: no such setting{nearest(str(name), fields)}; there are: {allowed}")
     found = {}
     for name, field in fields.items():
         if name in values:
@@ -111,9 +109,7 @@ def _read_value(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
         if dataclasses.is_dataclass(inner):
             return _read_dataclass(inner, value, path, problems)
     if typing.get_origin(hint) is tuple and isinstance(value, list | tuple):
-        return tuple(
-            _read_value(arguments[0], item, f"{path}[{i}]", problems) for i, item in enumerate(value)
-        )
+        return tuple(_read_value(arguments[0], item, f"{path}[{i}]", problems) for i, item in enumerate(value))
     accepted, converted = _convert(hint, value)
     if not accepted:
         suggestion = nearest(value, _words(hint)) if isinstance(value, str) else ""
@@ -165,6 +161,4 @@ def describe(hint: Any) -> str:
         return f"a list, each {describe(arguments[0])}"
     if dataclasses.is_dataclass(hint):
         return "a group of settings"
-    return {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}[
-        hint
-    ]
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}[hint]

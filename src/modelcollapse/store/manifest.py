@@ -19,7 +19,7 @@ MANIFEST_FORMAT = 1
 _RECORDED_LIBRARIES = ("torch", "pytorch_lightning", "transformers", "numpy")
 
 
-class Damaged(Exception):  # noqa: N818 - the state of a piece; "DamagedError" says no more
+class Damaged(Exception):
     """A piece in the store is not what was published."""
 
     def __init__(self, folder: Path, name: str, fault: str, advice: str = "") -> None:

@@ -66,7 +66,8 @@ def _text_splits(
         splits[split] = into_blocks(tokens, data.block_length, most)
         if len(splits[split]) == 0:
             raise BadText(
-                f"the {split} split holds {len(tokens)} tokens, fewer than one block of data.block_length={data.block_length}"
+                f"the {split} split holds {len(tokens)} tokens, fewer than one block of"
+                f" data.block_length={data.block_length}"
             )
     reserved = rows_of(data.reserve, len(splits["train"]))
     if reserved:
@@ -74,9 +75,7 @@ def _text_splits(
     return splits
 
 
-def make_fresh_data(
-    bench: Bench, workshop: Workshop, *, generation: int, share: float, stream: Stream
-) -> None:
+def make_fresh_data(bench: Bench, workshop: Workshop, *, generation: int, share: float, stream: Stream) -> None:
     """Write real blocks that no other generation of the chain trains on."""
     real = workshop.parents["real"]
     rows = rows_of(share, block_count(real, "train"))
@@ -84,9 +83,7 @@ def make_fresh_data(
         language = HiddenMarkovLanguage(bench.data.language)
         blocks = language.sample(rows, bench.data.block_length, stream.numpy())
     else:
-        reserve = (
-            read_blocks(real, "reserve").numpy() if bench.data.reserve else np.empty((0, 1), dtype=np.int32)
-        )
+        reserve = read_blocks(real, "reserve").numpy() if bench.data.reserve else np.empty((0, 1), dtype=np.int32)
         blocks = reserve[reserve_rows(len(reserve), generation, rows, stream)]
     write_blocks(workshop.folder, train=blocks)
 
@@ -100,9 +97,7 @@ def make_base_data(bench: Bench, workshop: Workshop) -> None:
     blocks = into_blocks(tokens, data.block_length, base.maximum_blocks)
     held_out = max(1, rows_of(base.validation_share, len(blocks)))
     if len(blocks) <= held_out:
-        raise BadText(
-            f"{base.text}: {len(blocks)} blocks of {data.block_length} tokens are too few to pretrain a base"
-        )
+        raise BadText(f"{base.text}: {len(blocks)} blocks of {data.block_length} tokens are too few to pretrain a base")
     write_blocks(workshop.folder, train=blocks[:-held_out], validation=blocks[-held_out:])
 
 

@@ -71,9 +71,7 @@ class LanguageModelFamily:
             "share": share,
             "generation": generation,
         }
-        make = self._maker(
-            "data_stages", "make_fresh_data", generation=generation, share=share, stream=stream
-        )
+        make = self._maker("data_stages", "make_fresh_data", generation=generation, share=share, stream=stream)
         return Piece("data", recipe, {"real": self._real}, make, f"generation {generation} · fresh real data")
 
     @cached_property
@@ -81,9 +79,7 @@ class LanguageModelFamily:
         if self._model.pretrained:
             source = recipes.weights_source(self._model.pretrained, self._model.revision)
             recipe = {"version": recipes.VERSIONS["pretrained"], **source}
-            return Piece(
-                "pretrained", recipe, {}, self._maker("fit_stage", "make_pretrained"), "pretrained weights"
-            )
+            return Piece("pretrained", recipe, {}, self._maker("fit_stage", "make_pretrained"), "pretrained weights")
         return self._base() if self._model.base else None
 
     def pretrained(self) -> Piece | None:
@@ -109,9 +105,7 @@ class LanguageModelFamily:
             "training": training,
             "precision": self._precision,
             "stream": stream.recipe(),
-            "architecture": None
-            if initial or self._model.architecture is None
-            else asdict(self._model.architecture),
+            "architecture": None if initial or self._model.architecture is None else asdict(self._model.architecture),
         }
 
     def fit(
@@ -124,9 +118,7 @@ class LanguageModelFamily:
         parents = {"tokenizer": self._tokenizer, "real": self._real}
         parents |= {source_role(source): sources[source] for draw in draws for source in draw.sources}
         parents |= {"initial": initial} if initial else {}
-        make = self._maker(
-            "fit_stage", "make_generation", generation=generation, draws=tuple(draws), stream=stream
-        )
+        make = self._maker("fit_stage", "make_generation", generation=generation, draws=tuple(draws), stream=stream)
         return Piece("model", recipe, parents, make, f"generation {generation} · fit", self._model_bytes)
 
     def synthesise(self, generation: int, model: Piece, prompts: Piece, rows: float) -> Piece:
@@ -150,10 +142,8 @@ class LanguageModelFamily:
             self._synthetic_bytes(rows),
         )
 
-    def measurements(
-        self, generation: int, model: Piece, synthetic: Piece, reference: Piece
-    ) -> Mapping[str, Piece]:
-        """Scores on real data, measures of the synthetic set, continuations of fixed prompts; the start's scores once."""
+    def measurements(self, generation: int, model: Piece, synthetic: Piece, reference: Piece) -> Mapping[str, Piece]:
+        """Scores on real data, measures of the synthetic set, fixed prompts continued; the start's scores once."""
         pieces = {
             "scores": self._scores(model, f"generation {generation} · scoring"),
             "measures": self._measures(generation, synthetic, reference),

@@ -121,9 +121,7 @@ def _fit(
     )
     save_network(module.network, workshop.folder)
     load_tokenizer(workshop.parents["tokenizer"]).save_pretrained(workshop.folder)
-    (workshop.folder / TRAINING_FILE).write_text(
-        "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines)
-    )
+    (workshop.folder / TRAINING_FILE).write_text("".join(json.dumps(line, sort_keys=True) + "\n" for line in lines))
     tokens = rows_per_epoch * epochs * blocks.shape[1]
     workshop.execution.update(bench.execution.facts(batch_size=training.batch_size, tokens=tokens))
 

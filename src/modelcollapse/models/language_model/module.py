@@ -15,7 +15,7 @@ from modelcollapse.settings.language_model import TrainingSettings
 
 
 def token_losses(network: OPTForCausalLM, tokens: torch.Tensor) -> torch.Tensor:
-    """Negative log-likelihood in nats of each token after the first, given those before: float32 [batch, length - 1]."""
+    """Negative log-likelihood in nats of each token after the first: float32 [batch, length - 1]."""
     hidden = network.model(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False)[0]
     targets = tokens[:, 1:]
     # The last position predicts nothing, and dropping it before the vocabulary is cheaper than after.
@@ -46,14 +46,12 @@ def learning_rate_factor(training: TrainingSettings, step: int, steps_per_epoch:
 class FittingModule(LightningModule):
     """Fits a network to weighted blocks with AdamW and watches its loss on real validation blocks."""
 
-    def __init__(
-        self, network: OPTForCausalLM, training: TrainingSettings, epochs: int, steps_per_epoch: int
-    ) -> None:
+    def __init__(self, network: OPTForCausalLM, training: TrainingSettings, epochs: int, steps_per_epoch: int) -> None:
         super().__init__()
         self.network = network
         self._training, self._epochs, self._steps_per_epoch = training, epochs, steps_per_epoch
-        self.training_loss = MeanMetric(nan_strategy="disable").set_dtype(torch.float64)
-        self.validation_loss = MeanMetric(nan_strategy="disable").set_dtype(torch.float64)
+        self.training_loss = mean_metric()
+        self.validation_loss = mean_metric()
 
     def on_train_epoch_start(self) -> None:
         """Switch dropout on: networks are loaded in evaluation mode, and Lightning leaves the mode as it is."""
@@ -99,6 +97,26 @@ class FittingModule(LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
+class Scores(torch.nn.Module):
+    """Running losses of one set of blocks, in nats, float64."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss = mean_metric()
+        """Per token."""
+        self.loss_without_skipped = mean_metric()
+        """Per token, targets of the skipped kind left out."""
+        self.sequence_loss = CatMetric().set_dtype(torch.float64)
+        """Mean per token of every block."""
+
+
+def mean_metric() -> MeanMetric:
+    """A float64 mean that lets NaN through, so that a broken model is seen."""
+    metric = MeanMetric(nan_strategy="disable").set_dtype(torch.float64)
+    assert isinstance(metric, MeanMetric)
+    return metric
+
+
 class ScoringModule(LightningModule):
     """Negative log-likelihoods of blocks under a network, for any number of dataloaders in one pass."""
 
@@ -107,22 +125,22 @@ class ScoringModule(LightningModule):
         super().__init__()
         self.network = network
         self.skipped_token = skipped_token
-        self.loss = torch.nn.ModuleList(
-            MeanMetric(nan_strategy="disable").set_dtype(torch.float64) for _ in range(loaders)
-        )
-        self.loss_without_skipped = torch.nn.ModuleList(
-            MeanMetric(nan_strategy="disable").set_dtype(torch.float64) for _ in range(loaders)
-        )
-        self.sequence_loss = torch.nn.ModuleList(CatMetric().set_dtype(torch.float64) for _ in range(loaders))
+        self._scores = torch.nn.ModuleList(Scores() for _ in range(loaders))
 
     def test_step(self, tokens: torch.Tensor, batch_index: int, dataloader_idx: int = 0) -> None:
         """Add a batch of blocks [batch, length] to the means of its dataloader."""
         losses = token_losses(self.network, tokens).double()
-        self.loss[dataloader_idx].update(losses)
-        self.sequence_loss[dataloader_idx].update(losses.mean(1))
+        scores = self.scores_of(dataloader_idx)
+        scores.loss.update(losses)
+        scores.sequence_loss.update(losses.mean(1))
         if self.skipped_token is not None:
-            kept = (tokens[:, 1:] != self.skipped_token).double()
-            self.loss_without_skipped[dataloader_idx].update(losses, kept)
+            scores.loss_without_skipped.update(losses, (tokens[:, 1:] != self.skipped_token).double())
+
+    def scores_of(self, loader: int) -> "Scores":
+        """The running scores of one dataloader."""
+        scores = self._scores[loader]
+        assert isinstance(scores, Scores)
+        return scores
 
 
 class WritingModule(LightningModule):

@@ -1,12 +1,18 @@
 """OPT networks: made anew, loaded, saved; weights are data and nothing else."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerBase
 
+from modelcollapse.errors import UserError
 from modelcollapse.seeding import Stream
 from modelcollapse.settings.language_model import ArchitectureSettings
+
+
+class BadWeights(UserError):
+    """Weights that are not those of a whole network; the message names what is wrong."""
 
 
 def new_network(
@@ -35,20 +41,23 @@ def load_network(source: str | Path, revision: str | None = None) -> OPTForCausa
     """Pretrained weights from a folder or a hub id, in float32 and evaluation mode.
 
     Code beside the weights is never run, and pickled weights are read by torch's weights-only loader.
-    Raises ValueError if a weight of the network is missing in the files or the files are not an OPT's.
+    Raises BadWeights if a weight of the network is missing in the files or the files are not an OPT's.
     """
-    network, report = OPTForCausalLM.from_pretrained(
-        source, revision=revision, dtype=torch.float32, output_loading_info=True, weights_only=True
+    loaded: Any = OPTForCausalLM.from_pretrained(
+        source,
+        revision=revision or "main",
+        dtype=torch.float32,
+        output_loading_info=True,
+        weights_only=True,
     )
+    network, report = loaded
+    assert isinstance(network, OPTForCausalLM)
     missing = sorted(set(report["missing_keys"]) - {"lm_head.weight"})
     on_meta = [name for name, weight in network.named_parameters() if weight.is_meta]
     if missing or on_meta:
         raise BadWeights(f"{source}: weights are missing: {', '.join([*missing, *on_meta][:5])}")
-    if (
-        network.config.tie_word_embeddings
-        and network.lm_head.weight is not network.get_input_embeddings().weight
-    ):
-        raise ValueError(f"{source}: the output weights are not tied to the embeddings")
+    if network.config.tie_word_embeddings and network.lm_head.weight is not network.get_input_embeddings().weight:
+        raise BadWeights(f"{source}: the output weights are not tied to the embeddings")
     return network
 
 

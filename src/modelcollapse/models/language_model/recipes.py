@@ -23,7 +23,7 @@ VERSIONS = {
     "measures": 1,
     "continuations": 1,
 }
-"""Raised by hand when a stage comes to mean something else, so that what was stored under its old meaning is not used."""
+"""Raised by hand when a stage comes to mean something else: what was stored under its old meaning is not used then."""
 
 
 def tokenizer_recipe(model: LanguageModelSettings, data: TextDataSettings) -> dict[str, Any]:
@@ -97,9 +97,4 @@ def parameter_count(architecture: ArchitectureSettings, vocabulary_size: int) ->
     """Number of weights of an OPT of this shape, output weights tied to the embeddings."""
     width, inner = architecture.hidden_size, architecture.feedforward_size
     layer = 4 * (width * width + width) + 2 * width * inner + inner + width + 4 * width
-    return (
-        vocabulary_size * width
-        + (architecture.positions + 2) * width
-        + architecture.layers * layer
-        + 2 * width
-    )
+    return vocabulary_size * width + (architecture.positions + 2) * width + architecture.layers * layer + 2 * width

@@ -11,8 +11,8 @@ import pandas as pd
 from modelcollapse.figures import language_model as figures
 from modelcollapse.figures.style import FigureText
 from modelcollapse.models.family import ChainReport, ChainTitle, GenerationResult
-from modelcollapse.models.language_model.scoring_stage import read_metrics, read_sequences
 from modelcollapse.models.language_model.files import CONTINUATIONS_FILE, TRAINING_FILE
+from modelcollapse.models.language_model.scoring_stage import read_metrics, read_sequences
 
 REAL = -1
 """Generation number of the real validation split in the table of perplexities."""

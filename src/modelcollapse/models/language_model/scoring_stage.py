@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
-from torchmetrics import CatMetric, MeanMetric
 
 from modelcollapse.data.blocks import in_order, read_blocks
 from modelcollapse.data.language import HiddenMarkovLanguage
@@ -18,7 +17,7 @@ from modelcollapse.metrics.diversity import diversity
 from modelcollapse.models.language_model.bench import Bench
 from modelcollapse.models.language_model.data_stages import BYTES
 from modelcollapse.models.language_model.files import METRICS_FILE, SEQUENCES_FILE, TRAINING_FILE
-from modelcollapse.models.language_model.module import ScoringModule
+from modelcollapse.models.language_model.module import Scores, ScoringModule
 from modelcollapse.models.language_model.network import load_network
 from modelcollapse.settings.language_model import LanguageDataSettings
 from modelcollapse.store import Workshop
@@ -28,7 +27,7 @@ RARE_MASS = 0.1
 
 
 def make_scores(bench: Bench, workshop: Workshop) -> None:
-    """Perplexity of the model on the real validation and test splits, with and without line starts, and in bits a byte."""
+    """Perplexity on the real validation and test splits, with and without line starts, and bits per byte."""
     real = workshop.parents["real"]
     sets = {split: read_blocks(real, split) for split in REAL_SPLITS}
     line_start = _line_start(bench, workshop.parents["model"])
@@ -36,10 +35,9 @@ def make_scores(bench: Bench, workshop: Workshop) -> None:
     lengths = read_blocks(real, BYTES)
     metrics: dict[str, float] = {}
     for index, (split, blocks) in enumerate(sets.items()):
-        metrics |= {
-            f"{split}/{name}": value for name, value in _split_metrics(module, index, blocks, lengths).items()
-        }
-    sequences = {split: _sequence_losses(module, index) for index, split in enumerate(sets)}
+        measured = _split_metrics(module.scores_of(index), blocks, lengths, line_start is not None)
+        metrics |= {f"{split}/{name}": value for name, value in measured.items()}
+    sequences = {split: _sequence_losses(module.scores_of(index)) for index, split in enumerate(sets)}
     if isinstance(bench.data, LanguageDataSettings):
         metrics |= _against_truth(bench.data, sets["test"], metrics["test/perplexity"])
     _publish(workshop, metrics, sequences)
@@ -57,7 +55,7 @@ def make_measures(bench: Bench, workshop: Workshop) -> None:
     """Reference perplexity, diversity and, for the built-in language, the true probability of a synthetic set."""
     blocks = read_blocks(workshop.parents["synthetic"], "blocks")
     module = _score(bench, workshop, "reference", {"synthetic": blocks}, None)
-    sequences = {"reference_loss": _sequence_losses(module, 0)}
+    sequences = {"reference_loss": _sequence_losses(module.scores_of(0))}
     bounds = tail_bounds(np.exp(read_sequences(workshop.parents["reference_scores"])["validation"]))
     summary = perplexity_summary(np.exp(sequences["reference_loss"]), bounds)
     metrics = {f"reference_perplexity/{name}": value for name, value in summary.items()}
@@ -89,42 +87,27 @@ def _score(
 
 
 def _split_metrics(
-    module: ScoringModule, index: int, blocks: torch.Tensor, bytes_per_token: torch.Tensor
+    scores: Scores, blocks: torch.Tensor, bytes_per_token: torch.Tensor, with_line_starts: bool
 ) -> dict[str, float]:
-    loss = _mean(module.loss[index])
+    loss = float(scores.loss.compute())
     targets = blocks[:, 1:]
     total_bytes = int(bytes_per_token[targets.long()].sum())
-    metrics = {
-        "perplexity": perplexity(loss),
-        "bits_per_byte": bits_per_byte(loss * targets.numel(), total_bytes),
-    }
-    if module.skipped_token is not None:
-        metrics["perplexity_without_line_starts"] = perplexity(_mean(module.loss_without_skipped[index]))
+    metrics = {"perplexity": perplexity(loss), "bits_per_byte": bits_per_byte(loss * targets.numel(), total_bytes)}
+    if with_line_starts:
+        metrics["perplexity_without_line_starts"] = perplexity(float(scores.loss_without_skipped.compute()))
     return metrics
 
 
-def _mean(metric: torch.nn.Module) -> float:
-    assert isinstance(metric, MeanMetric)
-    return float(metric.compute())
+def _sequence_losses(scores: Scores) -> np.ndarray:
+    return torch.as_tensor(scores.sequence_loss.compute()).cpu().numpy()
 
 
-def _sequence_losses(module: ScoringModule, index: int) -> np.ndarray:
-    metric = module.sequence_loss[index]
-    assert isinstance(metric, CatMetric)
-    losses: np.ndarray = torch.as_tensor(metric.compute()).cpu().numpy()
-    return losses
-
-
-def _against_truth(
-    data: LanguageDataSettings, blocks: torch.Tensor, model_perplexity: float
-) -> dict[str, float]:
+def _against_truth(data: LanguageDataSettings, blocks: torch.Tensor, model_perplexity: float) -> dict[str, float]:
     """The language's own perplexity on true samples, and KL(truth || model) in nats per token, estimated without bias.
 
     Both are of the tokens after the first, given those before; no model beats the truth but by chance of the sample.
     """
-    true_loss = -float(
-        HiddenMarkovLanguage(data.language).token_log_probabilities(blocks.numpy())[:, 1:].mean()
-    )
+    true_loss = -float(HiddenMarkovLanguage(data.language).token_log_probabilities(blocks.numpy())[:, 1:].mean())
     return {"true/perplexity": perplexity(true_loss), "true/kl": math.log(model_perplexity) - true_loss}
 
 

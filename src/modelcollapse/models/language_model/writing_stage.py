@@ -114,8 +114,7 @@ def make_continuations(bench: Bench, workshop: Workshop, *, stream: Stream) -> N
     length = bench.decoding.prompt_tokens
     prompts = [block if length is None else block[-length:] for block in shown]
     prompts += [
-        torch.tensor(tokenizer(text, add_special_tokens=False)["input_ids"])
-        for text in bench.decoding.shown_texts
+        torch.tensor(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in bench.decoding.shown_texts
     ]
     engine = engine_for(load_network(workshop.parents["model"]), bench.decoding, stream)
     rows = []
