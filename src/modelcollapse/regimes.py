@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from modelcollapse.seeding import Stream
+from modelcollapse.settings.reading import Range
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,23 +38,23 @@ class RegimeSettings:
 
     name: str
     """Label for people and figures; part of no key."""
-    real: float
+    real: Annotated[float, Range(low=0)]
     """Real rows."""
     real_source: Literal["kept", "redrawn", "fresh"]
     """`kept`: the same draw from H in every generation. `redrawn`: a new draw from H in each. `fresh`: rows
     never seen before.
     """
-    latest: float | None
+    latest: Annotated[float, Range(low=0)] | None
     """Rows of S_{t-1}; null: what `real` and `older` leave of 1 (nothing under a pool). Above 1, each model
     writes that many.
     """
-    older: float
+    older: Annotated[float, Range(low=0)]
     """Rows drawn from the union S_0 .. S_{t-2}. While no older set exists (t = 1) this share is taken from
     the latest instead.
     """
     pool: Literal["none", "all", "subsample"]
     """`all`: D_t is H and S_0 .. S_{t-1}, whole. `subsample`: n rows of that union, without replacement."""
-    window: int | None
+    window: Annotated[int, Range(low=1)] | None
     """How many of the latest synthetic sets `older` and `pool` reach back to, S_{t-1} counted; null: all.
     Elsewhere without effect.
     """
