@@ -83,6 +83,8 @@ class BaseSettings:
     """Blocks of the text that are used; null takes all."""
     validation_share: Annotated[float, Range(above=0, high=0.5)]
     """Share of the blocks, at the end of the text, held out to show the base's perplexity."""
+    parts_per_epoch: Count
+    """Parts of equal size that a pass is divided into: a fit goes on at the last finished part after a kill."""
     training: TrainingSettings
     """How the base is fitted."""
 

@@ -95,6 +95,7 @@ class LanguageModelFamily:
         blocks = Piece("data", blocks_recipe, {"tokenizer": self._tokenizer}, make_blocks, "base · text")
         stream = Stream(BASE_SEED, 0, "base")
         recipe = self._fit_recipe(recipes.training_recipe(base.training, 0), stream, initial=None)
+        recipe["parts_per_epoch"] = base.parts_per_epoch
         make = self._maker("fit_stage", "make_base", stream=stream)
         parents = {"tokenizer": self._tokenizer, "data": blocks}
         return Piece("base", recipe, parents, make, "base · fit", self._model_bytes)

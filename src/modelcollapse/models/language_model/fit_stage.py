@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from transformers import OPTForCausalLM
 
-from modelcollapse.data.blocks import BlocksDataModule, EpochSampler, block_count, read_blocks
+from modelcollapse.data.batches import EpochSampler
+from modelcollapse.data.blocks import BlocksDataModule, block_count, read_blocks
 from modelcollapse.data.tokenizers import load_tokenizer
 from modelcollapse.execution.fit import fit_resumably
 from modelcollapse.models.language_model.bench import Bench
@@ -27,49 +29,44 @@ def make_pretrained(bench: Bench, workshop: Workshop) -> None:
 
 
 def make_base(bench: Bench, workshop: Workshop, *, stream: Stream) -> None:
-    """Pretrain the base on its text."""
+    """Pretrain the base on its text, a part of each pass at a time."""
     base = bench.model.base
     assert base is not None
     blocks = read_blocks(workshop.parents["data"], "train")
     validation = read_blocks(workshop.parents["data"], "validation")
-    _fit(
-        bench,
-        workshop,
-        base.training,
-        0,
-        stream,
-        blocks,
-        torch.ones(len(blocks)),
-        validation,
-        len(blocks),
-        _ignore,
-    )
+    rows_per_part = -(-len(blocks) // base.parts_per_epoch)
+    task = FitTask(blocks, torch.ones(len(blocks)), validation, rows_per_part)
+    _fit(bench, workshop, base.training, base.training.epochs * base.parts_per_epoch, stream, task, _ignore)
 
 
 def make_generation(
     bench: Bench, workshop: Workshop, *, generation: int, draws: Sequence[Draw], stream: Stream
 ) -> None:
     """Fit a generation to its composition of the sources."""
-    real = workshop.parents["real"]
-    blocks, weights = composed_blocks(draws, workshop.parents, block_count(real, "train"))
-    validation = read_blocks(real, "validation")
+    real, training = workshop.parents["real"], bench.model.training
+    real_rows = block_count(real, "train")
+    blocks, weights = composed_blocks(draws, workshop.parents, real_rows)
+    rows_per_epoch = real_rows if training.epoch_size == "real" else len(blocks)
+    task = FitTask(blocks, weights, read_blocks(real, "validation"), rows_per_epoch)
 
     def tell(line: Mapping[str, float]) -> None:
         bench.execution.on_epoch(generation, line)
 
-    real_rows = block_count(real, "train")
-    _fit(
-        bench,
-        workshop,
-        bench.model.training,
-        generation,
-        stream,
-        blocks,
-        weights,
-        validation,
-        real_rows,
-        tell,
-    )
+    _fit(bench, workshop, training, epochs_of(training, generation), stream, task, tell)
+
+
+@dataclass(frozen=True)
+class FitTask:
+    """What a network is fitted to."""
+
+    blocks: torch.Tensor
+    """Tokens [rows, length]."""
+    weights: torch.Tensor
+    """Weight of each row [rows], mean 1."""
+    validation: torch.Tensor
+    """Blocks that choose among the epochs."""
+    rows_per_epoch: int
+    """Rows that an epoch passes over."""
 
 
 def composed_blocks(
@@ -93,19 +90,15 @@ def _fit(
     bench: Bench,
     workshop: Workshop,
     training: TrainingSettings,
-    generation: int,
+    epochs: int,
     stream: Stream,
-    blocks: torch.Tensor,
-    weights: torch.Tensor,
-    validation: torch.Tensor,
-    real_rows: int,
+    task: FitTask,
     tell: Callable[[Mapping[str, float]], None],
 ) -> None:
-    epochs = epochs_of(training, generation)
-    rows_per_epoch = real_rows if training.epoch_size == "real" else len(blocks)
     order = Stream(stream.seed, stream.generation, f"{stream.stage}.order")
-    sampler = EpochSampler(len(blocks), rows_per_epoch, training.batch_size, order)
-    data = BlocksDataModule(blocks, weights, validation, sampler, bench.execution.settings.scoring_batch_size)
+    sampler = EpochSampler(len(task.blocks), task.rows_per_epoch, training.batch_size, order)
+    scoring_batch_size = bench.execution.settings.scoring_batch_size
+    data = BlocksDataModule(task.blocks, task.weights, task.validation, sampler, scoring_batch_size)
     module = FittingModule(_initial_network(bench, workshop, stream), training, epochs, len(sampler))
     lines = fit_resumably(
         module,
@@ -122,7 +115,7 @@ def _fit(
     save_network(module.network, workshop.folder)
     load_tokenizer(workshop.parents["tokenizer"]).save_pretrained(workshop.folder)
     (workshop.folder / TRAINING_FILE).write_text("".join(json.dumps(line, sort_keys=True) + "\n" for line in lines))
-    tokens = rows_per_epoch * epochs * blocks.shape[1]
+    tokens = task.rows_per_epoch * epochs * task.blocks.shape[1]
     workshop.execution.update(bench.execution.facts(batch_size=training.batch_size, tokens=tokens))
 
 
