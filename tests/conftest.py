@@ -10,7 +10,7 @@ import pytest
 
 from modelcollapse import command
 from modelcollapse.record import read_lines
-from modelcollapse.settings import read_chain_settings
+from modelcollapse.settings.chain import read_chain_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -28,8 +28,14 @@ TINY = (
     "model.architecture.heads=2",
     "model.architecture.feedforward_size=32",
     "model.training.epochs=2",
+    "model.training.generation0_epochs=null",
     "model.training.warmup_steps=2",
+    "model.init=fresh",
+    "decoding.kind=beam",
     "decoding.beams=2",
+    "decoding.prompt_tokens=null",
+    "decoding.top_p=1.0",
+    "decoding.batch_size=32",
     "generations=2",
 )
 TINY_SMALL_OPT = (
@@ -49,7 +55,11 @@ TINY_SMALL_OPT = (
     "model.base.training.warmup_steps=2",
     "model.training.epochs=2",
     "model.training.generation0_epochs=2",
+    "decoding.kind=beam",
     "decoding.beams=2",
+    "decoding.prompt_tokens=null",
+    "decoding.top_p=1.0",
+    "decoding.batch_size=32",
     "generations=2",
 )
 
@@ -213,6 +223,41 @@ def texts(tmp_path_factory):
     for number, (name, lines) in enumerate({"train": 60, "validation": 30, "test": 30, "base": 150}.items()):
         (folder / f"{name}.txt").write_text(_sentences(lines, number))
     return folder
+
+
+@pytest.fixture(scope="session")
+def pretrained(tmp_path_factory, texts):
+    """A folder as the hub has it: a tiny OPT saved by transformers, and a tokenizer in OPT's conventions."""
+    from modelcollapse.data.tokenizers import train_byte_pairs
+
+    folder = tmp_path_factory.mktemp("pretrained")
+    tokenizer = train_byte_pairs((texts / "base.txt").read_text().splitlines(), 300)
+    tokenizer.save_pretrained(folder)
+    tiny_opt(tokenizer).save_pretrained(folder)
+    return folder
+
+
+def tiny_opt(tokenizer, **changed):
+    """A tiny OPT with random weights for a tokenizer."""
+    import torch
+    from transformers import OPTConfig, OPTForCausalLM
+
+    shape = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 16,
+        "word_embed_proj_dim": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "ffn_dim": 32,
+        "max_position_embeddings": 130,
+        "dropout": 0.1,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return OPTForCausalLM(OPTConfig(**{**shape, **changed})).eval()
 
 
 @pytest.fixture(scope="session")

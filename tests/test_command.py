@@ -42,8 +42,8 @@ MISTAKES = {
         ["there is no such experiment", "did you mean paper_opt_replace?", "quickstart"],
     ),
     "a wrong value": (
-        ("decoding.kind=bean", "seed=x"),
-        ["2 problems", "decoding.kind: 'bean' is not allowed (did you mean beam?)", "seed: 'x' is not allowed"],
+        ("trainer.accelerator=gppu", "seed=x"),
+        ["2 problems", "trainer.accelerator: 'gppu' is not allowed (did you mean gpu?)", "seed: 'x' is not allowed"],
     ),
     "an impossible combination": (("decoding.new_tokens=31",), ["must equal data.block_length=32"]),
     "a missing setting": (
@@ -136,3 +136,13 @@ def test_a_store_that_cannot_be_written_is_told_without_a_traceback(train, tiny,
     assert finished.code == 2
     assert "a-file" in finished.err
     assert "Traceback" not in finished.err
+
+
+def test_folders_that_were_there_before_stay(tiny, tmp_path_factory):
+    from conftest import run_command
+
+    here, elsewhere = tmp_path_factory.mktemp("here"), tmp_path_factory.mktemp("elsewhere")
+    finished = run_command([*tiny, "plan=true", f"hydra.run.dir={elsewhere / 'run'}"], here, elsewhere / "run")
+    assert finished.code == 0
+    assert list(elsewhere.iterdir()) == []
+    assert list(here.iterdir()) == []

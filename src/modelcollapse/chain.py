@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from modelcollapse.models.family import AnyFamily, Family, GenerationResult, Segment, SegmentedFamily
 from modelcollapse.regimes import REAL, Draw, Source, compose, synthetic_rows
-from modelcollapse.settings import ChainSettings
+from modelcollapse.settings.chain import ChainSettings
 from modelcollapse.store import Piece, Store, canonical_json
 
 if TYPE_CHECKING:
@@ -116,7 +116,8 @@ def run_chain(settings: ChainSettings, family: AnyFamily, store: Store, record: 
         computed = [made for goal in goals(generation, settings, family) for made in _make_missing(store, goal)]
         folders = {role: store.obtain(piece) for role, piece in generation.pieces.items() if store.has(piece)}
         result = family.result(generation.number, folders)
-        _record(record, generation, result, store, folders, computed)
+        known = () if previous is None else tuple(previous.pieces.values())
+        _record(record, generation, result, store, folders, computed, known)
         if previous is not None:
             _reclaim(previous, settings, family, store)
         seconds = sum(store.manifest(piece).seconds for piece in computed if store.has(piece))
@@ -138,11 +139,15 @@ def _record(
     store: Store,
     folders: Mapping[str, Path],
     computed: Sequence[Piece],
+    known: Sequence[Piece],
 ) -> None:
     for line in result.epochs:
         record.epoch(generation.number, line)
     for role in folders:
         piece = generation.pieces[role]
+        if piece in known:
+            # A segment is timed once, with its first generation.
+            continue
         manifest = store.manifest(piece)
         record.timing(
             generation.number,

@@ -22,8 +22,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from modelcollapse.errors import UserError
-from modelcollapse.settings import ChainSettings, SettingsError, read_chain_settings
-from modelcollapse.settings.reading import nearest
+from modelcollapse.settings.chain import ChainSettings, read_chain_settings
+from modelcollapse.settings.reading import SettingsError, nearest
 
 if TYPE_CHECKING:
     from modelcollapse.models.family import AnyFamily
@@ -182,11 +182,12 @@ def _known_errors() -> Iterator[None]:
 
 @contextmanager
 def _no_empty_folder(folder: Path) -> Iterator[None]:
-    """Take the run folder away again if nothing was written to it, and the folders above that it left empty."""
+    """Take the run folder away again if nothing was written to it, and the folders above, below here, that it left empty."""
     try:
         yield
     finally:
-        for candidate in (folder, folder.parent, folder.parent.parent):
+        here = Path.cwd()
+        for candidate in (folder, *(above for above in folder.parents if here in above.parents)):
             if not candidate.is_dir() or any(candidate.iterdir()):
                 break
             candidate.rmdir()
@@ -234,9 +235,9 @@ def _helpful(error: HydraException) -> str:
         return f"{word}: no such setting{nearest(word, known)}; there are: {', '.join(known)}"
     unknown_option = re.search(r"Could not find '([^/']+)/([^']+)'", text)
     if unknown_option:
-        group, word = unknown_option.groups()
-        known = _options(group)
-        return f"{group}={word}: there is no such {group}{nearest(word, known)}; there are: {', '.join(known)}"
+        option_group, word = unknown_option.groups()
+        known = _options(option_group)
+        return f"{option_group}={word}: there is no such {option_group}{nearest(word, known)}; there are: {', '.join(known)}"
     return text
 
 

@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from modelcollapse.chain import Work, chain_generations, goals
-from modelcollapse.models.family import AnyFamily
-from modelcollapse.settings import ChainSettings
+from modelcollapse.models.family import AnyFamily, SegmentedFamily
+from modelcollapse.settings.chain import ChainSettings
 from modelcollapse.store import Piece, Store
+from modelcollapse.thinning import shown_generations
 
 PLAIN_WIDTH = 160
 
@@ -34,6 +35,9 @@ class ChainReporter:
         self._settings, self._folder = settings, folder
         self._console = console()
         self._family: AnyFamily | None = None
+        self._shown = shown_generations(settings.generations)
+        self._untold: list[Work] = []
+        self._made: set[Piece] = set()
 
     def start(self, family: AnyFamily, store: Store) -> None:
         """Say what runs and what is already there."""
@@ -43,9 +47,7 @@ class ChainReporter:
             f"[bold]{family.title}[/bold] on {settings.data.name}, regime {settings.regime.name}, seed {settings.seed},"
             f" generations 0 to {settings.generations}",
         )
-        wanted = [
-            goal for generation in chain_generations(settings, family) for goal in goals(generation, settings, family)
-        ]
+        wanted = _goals(settings, family)
         missing = store.missing(wanted)
         there = sum(store.has(piece) for piece in wanted)
         if missing:
@@ -56,15 +58,27 @@ class ChainReporter:
             self._console.print(f"nothing to compute: all {len(wanted)} results are in {store.root}")
 
     def generation(self, work: Work) -> None:
-        """One line of the headline metrics."""
+        """One line of the headline metrics; of a long chain some generations only, each with what was done since."""
         assert self._family is not None
+        self._untold.append(work)
+        if work.generation.number not in self._shown:
+            return
         shown = [
             f"{heading} {work.result.metrics[name]:.4g}"
             for name, heading in self._family.headline
             if name in work.result.metrics
         ]
-        source = f"computed in {work.seconds:.0f} s" if work.computed else "from the store"
+        source = self._source(work)
+        self._untold.clear()
         self._console.print(f"generation {work.generation.number}  " + " · ".join(shown) + f"  [dim]{source}[/dim]")
+
+    def _source(self, work: Work) -> str:
+        """Whether what was not told yet was computed now; nothing for a generation of a segment told before."""
+        computed = [piece for untold in self._untold for piece in untold.computed]
+        self._made.update(computed)
+        if computed:
+            return f"computed in {sum(untold.seconds for untold in self._untold):.0f} s"
+        return "" if self._made.intersection(work.generation.pieces.values()) else "from the store"
 
     def finish(self, works: Sequence[Work], figures: Sequence[Path], store: Store) -> None:
         """The table, where everything lies, and what to type next."""
@@ -84,7 +98,7 @@ class ChainReporter:
         columns = [(name, heading) for name, heading in self._family.headline if name in works[0].result.metrics]
         for _, heading in columns:
             table.add_column(heading, justify="right")
-        for work in works:
+        for work in (work for work in works if work.generation.number in self._shown):
             values = [f"{work.result.metrics[name]:.4g}" for name, _ in columns]
             table.add_row(str(work.generation.number), *values)
         return table
@@ -93,7 +107,8 @@ class ChainReporter:
         """The same chain with some real data kept, or, from there, a second seed."""
         words = [word for word in sys.argv[1:] if not word.startswith("hydra.")]
         if self._settings.regime.name == "replace" and not any(word.startswith("regime") for word in words):
-            extra = ["regime=preserve"]
+            # A segmented family may run without samples, which preserve needs.
+            extra = ["regime=accumulate" if isinstance(self._family, SegmentedFamily) else "regime=preserve"]
         else:
             words = [word for word in words if not word.startswith("seed=")]
             extra = [f"seed={self._settings.seed + 1}"]
@@ -103,8 +118,7 @@ class ChainReporter:
 def print_plan(settings: ChainSettings, family: AnyFamily, store: Store) -> None:
     """The pieces of a chain: which are there and from where, which would be computed, and the disk they take."""
     out = console()
-    generations = chain_generations(settings, family)
-    wanted = [goal for generation in generations for goal in goals(generation, settings, family)]
+    wanted = _goals(settings, family)
     missing = store.missing(wanted)
     table = Table(title=f"plan: {family.title}, regime {settings.regime.name}, seed {settings.seed}")
     for heading in ("piece", "key", "state", "size"):
@@ -117,6 +131,12 @@ def print_plan(settings: ChainSettings, family: AnyFamily, store: Store) -> None
     if known:
         unknown = len(missing) - len(known)
         out.print(f"disk: about {_megabytes(sum(known))} more; {unknown} small or yet unknown pieces not counted")
+
+
+def _goals(settings: ChainSettings, family: AnyFamily) -> list[Piece]:
+    """The pieces that the chain must leave, each once."""
+    generations = chain_generations(settings, family)
+    return list(dict.fromkeys(goal for generation in generations for goal in goals(generation, settings, family)))
 
 
 def _ancestors_in_order(pieces: Sequence[Piece]) -> list[Piece]:

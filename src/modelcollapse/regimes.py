@@ -122,16 +122,12 @@ def _pool_problems(regime: RegimeSettings) -> list[str]:
 
 def _growth_problems(regime: RegimeSettings) -> list[str]:
     if regime.pool != "none":
-        return [
-            f"regime.growth=linear: must be constant with regime.pool={regime.pool}, which grows by itself"
-        ]
+        return [f"regime.growth=linear: must be constant with regime.pool={regime.pool}, which grows by itself"]
     found = []
     if regime.older > 0:
         found.append(f"regime.older={regime.older}: must be 0 with regime.growth=linear")
     if regime.latest_share == 0:
-        found.append(
-            f"regime.latest={regime.latest}: what grows, so must be above 0 with regime.growth=linear"
-        )
+        found.append(f"regime.latest={regime.latest}: what grows, so must be above 0 with regime.growth=linear")
     return found
 
 
@@ -240,7 +236,9 @@ def _pool(regime: RegimeSettings, generation: int, stream: Stream) -> list[_Part
 
 
 def _shares(regime: RegimeSettings, generation: int, stream: Stream) -> list[_Part]:
-    *older, latest = _reach(regime, generation)
+    latest = Source("synthetic", generation - 1)
+    # Not even listed where nothing is drawn from them: a chain may be thousands of generations long.
+    older = _reach(regime, generation)[:-1] if regime.older else []
     older_share = _exact(regime.older) if older else Fraction(0)
     return [
         *_real_rows(regime, stream),
@@ -345,9 +343,7 @@ def reserve_rows(reserve_size: int, generation: int, rows: int, stream: Stream) 
     stream that changes with the generation.
     """
     if generation < 1 or stream.generation != 0:
-        raise ValueError(
-            "fresh rows are for generations from 1 on, out of one shuffle for all: see reserve_stream"
-        )
+        raise ValueError("fresh rows are for generations from 1 on, out of one shuffle for all: see reserve_stream")
     if reserve_size < generation * rows:
         raise DrawError(
             f"data.reserve={reserve_size}: fresh real data up to generation {generation} need at least "
@@ -402,19 +398,14 @@ def count_rows(draws: Iterable[Draw], sizes: Mapping[Source, int], n: int) -> li
 
 def _check_count(draw: Draw, count: int, held: int) -> None:
     where = ", ".join(
-        source.kind if source.generation is None else f"{source.kind} {source.generation}"
-        for source in draw.sources
+        source.kind if source.generation is None else f"{source.kind} {source.generation}" for source in draw.sources
     )
     if count == 0:
-        raise DrawError(
-            f"a share of {'all' if draw.rows is None else draw.rows} of [{where}] comes to no row at all"
-        )
+        raise DrawError(f"a share of {'all' if draw.rows is None else draw.rows} of [{where}] comes to no row at all")
     if count > held:
         raise DrawError(f"{count} rows are to be drawn without replacement from [{where}], which hold {held}")
     if draw.stream is None and count < held:
-        raise DrawError(
-            f"[{where}] holds {held} rows where just {count} are asked for, and no stream says which"
-        )
+        raise DrawError(f"[{where}] holds {held} rows where just {count} are asked for, and no stream says which")
 
 
 def resolve(draws: Iterable[Draw], sizes: Mapping[Source, int], n: int) -> list[Rows]:
@@ -446,9 +437,7 @@ def _drawn(draw: Draw, sizes: Mapping[Source, int], count: int) -> list[tuple[So
     pieces = np.split(chosen, np.searchsorted(chosen, ends[:-1]))
     starts = [0, *ends[:-1].tolist()]
     return [
-        (source, piece - start)
-        for source, piece, start in zip(draw.sources, pieces, starts, strict=True)
-        if len(piece)
+        (source, piece - start) for source, piece, start in zip(draw.sources, pieces, starts, strict=True) if len(piece)
     ]
 
 

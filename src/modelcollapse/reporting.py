@@ -7,7 +7,7 @@ from modelcollapse.chain import Work
 from modelcollapse.figures.style import save
 from modelcollapse.models.family import AnyFamily, ChainTitle
 from modelcollapse.record import Record
-from modelcollapse.settings import ChainSettings
+from modelcollapse.settings.chain import ChainSettings
 
 
 def write_report(record: Record, family: AnyFamily, works: Sequence[Work], settings: ChainSettings) -> list[Path]:

@@ -7,8 +7,9 @@ import typing
 import pytest
 
 from modelcollapse.command import configuration_folder
-from modelcollapse.settings import SettingsError, language_model, read_chain_settings
-from modelcollapse.settings.chain import FAMILIES, ChainSettings
+from modelcollapse.settings import language_model
+from modelcollapse.settings.chain import FAMILIES, ChainSettings, read_chain_settings
+from modelcollapse.settings.reading import SettingsError
 
 CONF = configuration_folder()
 OPTIONS = sorted(
@@ -26,6 +27,14 @@ GIVEN = {
     ("data", "hub"): ("model=opt_125m", "data.path=someone/something"),
     ("data", "wikitext2"): ("model=opt_125m",),
     ("regime", "grown_replace"): ("decoding=sample",),
+    ("model", "gaussian"): ("data=gaussian_samples", "decoding=none"),
+    ("data", "gaussian_samples"): ("model=gaussian", "decoding=none"),
+    ("model", "discrete"): ("data=categorical_samples", "decoding=none"),
+    ("data", "categorical_samples"): ("model=discrete", "decoding=none"),
+    ("model", "vae"): ("data=digits", "decoding=none"),
+    ("data", "mnist"): ("model=vae", "decoding=none"),
+    ("data", "digits"): ("model=vae", "decoding=none"),
+    ("decoding", "none"): ("model=gaussian", "data=gaussian_samples"),
 }
 """What an option needs beside it: the ??? of its file, and what goes with it."""
 EXPERIMENT_GIVEN = {"small_opt": ("model.base.text=base.txt",)}
@@ -76,9 +85,9 @@ def test_the_files_list_exactly_the_settings_that_there_are(compose_values, word
     values = compose_values(*words)
     assert set(values) == {field.name for field in dataclasses.fields(ChainSettings)}
     hints = typing.get_type_hints(ChainSettings, include_extras=True)
-    family = FAMILIES["language_model"]
+    family = FAMILIES[values["model"]["family"]]
     classes = {**hints, "model": family.model, "data": family.data[values["data"]["kind"]]}
-    classes["decoding"] = family.decoding
+    classes["decoding"] = family.decoding[values["decoding"]["kind"]]
     for name, value in values.items():
         if dataclasses.is_dataclass(classes[name]):
             _assert_lists_all_fields(classes[name], value, name)
@@ -169,11 +178,11 @@ IMPOSSIBLE = {
         "decoding.prompt_tokens: 33 must be at most data.block_length=32",
     ),
     "too few positions": (
-        ("model.architecture.positions=63",),
+        ("model.architecture.positions=63", "decoding.prompt_tokens=null"),
         "model.architecture.positions: 63 is too short for prompt and continuation together, 64 tokens",
     ),
     "beam search that would repeat itself": (
-        ("regime=grown_replace",),
+        ("regime=grown_replace", "decoding=beam"),
         "decoding.kind: 'beam' would write the same block again",
     ),
     "nothing fresh to be had": (
@@ -204,7 +213,9 @@ def test_a_base_does_not_go_with_words(compose_values):
 
 def test_several_impossible_combinations_are_told_together(compose_values):
     with pytest.raises(SettingsError) as caught:
-        read_chain_settings(compose_values("decoding.new_tokens=31", "regime=grown_replace", "model.init=pretrained"))
+        read_chain_settings(
+            compose_values("decoding=beam", "decoding.new_tokens=31", "regime=grown_replace", "model.init=pretrained")
+        )
     assert len(caught.value.problems) == 3
 
 

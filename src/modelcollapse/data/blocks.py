@@ -1,6 +1,6 @@
 """Blocks of tokens: made from text, kept as one tensor per split, and served batch by batch."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -9,10 +9,10 @@ import torch
 from pytorch_lightning import LightningDataModule
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
-from modelcollapse.seeding import Stream
+from modelcollapse.data.batches import EpochSampler, in_order
 
 FILE = "blocks.safetensors"
 LINES_AT_ONCE = 2000
@@ -59,42 +59,6 @@ def block_count(folder: Path, name: str) -> int:
         return count
 
 
-class EpochSampler(Sampler[list[int]]):
-    """Batches of rows in an order that depends on the stream and the epoch only, so that a fit resumes at any epoch.
-
-    An epoch takes the next ``rows_per_epoch`` rows of an endless sequence of permutations of all rows.
-    """
-
-    def __init__(self, rows: int, rows_per_epoch: int, batch_size: int, stream: Stream) -> None:
-        self._rows, self._rows_per_epoch, self._batch_size, self._stream = (
-            rows,
-            rows_per_epoch,
-            batch_size,
-            stream,
-        )
-        self._epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration serves; Lightning calls this before each epoch."""
-        self._epoch = epoch
-
-    def __len__(self) -> int:
-        return -(-self._rows_per_epoch // self._batch_size)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        order = self._order()
-        for start in range(0, len(order), self._batch_size):
-            yield order[start : start + self._batch_size].tolist()
-
-    def _order(self) -> np.ndarray:
-        first = self._epoch * self._rows_per_epoch
-        last = first + self._rows_per_epoch
-        passes = range(first // self._rows, -(-last // self._rows))
-        orders = [self._stream.at(number).numpy().permutation(self._rows) for number in passes]
-        offset = passes.start * self._rows
-        return np.concatenate(orders)[first - offset : last - offset]
-
-
 class TrainingBlocks(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     """Weighted blocks that are fetched a whole batch at a time."""
 
@@ -130,23 +94,4 @@ class BlocksDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[torch.Tensor]:
         """The real validation split in order."""
-        return in_order(self._validation, self._scoring_batch_size)
-
-
-def in_order(blocks: torch.Tensor, batch_size: int) -> DataLoader[torch.Tensor]:
-    """Batches of blocks, first to last."""
-    batches: Sequence[range] = [
-        range(start, min(start + batch_size, len(blocks))) for start in range(0, len(blocks), batch_size)
-    ]
-    return DataLoader(_Rows(blocks), sampler=batches, batch_size=None, generator=torch.Generator())
-
-
-class _Rows(torch.utils.data.Dataset[torch.Tensor]):
-    def __init__(self, blocks: torch.Tensor) -> None:
-        self._blocks = blocks
-
-    def __len__(self) -> int:
-        return len(self._blocks)
-
-    def __getitem__(self, rows: range) -> torch.Tensor:
-        return self._blocks[rows.start : rows.stop].long()
+        return in_order(self._validation.long(), self._scoring_batch_size)

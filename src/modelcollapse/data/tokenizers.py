@@ -8,6 +8,8 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from modelcollapse.errors import UserError
+
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
 
 
@@ -35,12 +37,26 @@ def train_byte_pairs(lines: Iterable[str], vocabulary_size: int) -> PreTrainedTo
     )
 
 
+class BadTokenizer(UserError):
+    """A tokenizer that cannot be loaded; the message says from where and why."""
+
+
 def load_tokenizer(source: str | Path, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """A tokenizer from a folder or a hub id; code beside it is never run."""
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-        source, revision=revision, trust_remote_code=False
-    )
+    """A tokenizer from a folder or a hub id; code beside it is never run. Raises BadTokenizer if there is none."""
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder_or_id(source), revision=revision, trust_remote_code=False
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadTokenizer(f"{source}: no tokenizer could be loaded from there ({reason})") from error
     return tokenizer
+
+
+def folder_or_id(source: str | Path) -> str:
+    """The path of a local folder, its ``~`` expanded, or else the hub id as it is."""
+    folder = Path(source).expanduser()
+    return str(folder if folder.is_dir() else source)
 
 
 def bytes_per_token(tokenizer: PreTrainedTokenizerBase) -> np.ndarray:

@@ -97,7 +97,7 @@ class EpochBoundary(Callback):
         """Take the epochs before from a checkpoint."""
         self.lines, self._best = list(state_dict["lines"]), float(state_dict["best"])
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell of the epochs that a resumed fit does not repeat."""
         for line in self.lines:
             self._on_epoch(line)

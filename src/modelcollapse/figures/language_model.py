@@ -7,7 +7,7 @@ caption. Values that are missing or not finite are not drawn, and the caption sa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodF
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 
-from modelcollapse.figures import style
+from modelcollapse.figures import curves, style
 from modelcollapse.figures.style import FigureText
 
 if TYPE_CHECKING:
@@ -71,19 +71,19 @@ def perplexity_by_generation(generations: pd.DataFrame, text: FigureText) -> Fig
     `true/perplexity`, that of the distribution the data were drawn from, dotted. A constant that would
     flatten the curves is given as a number in the legend instead.
     """
-    tables = _by_seed(generations, _PERPLEXITIES)
+    tables = curves.by_seed(generations, _PERPLEXITIES)
     figure = Figure(figsize=(style.DOUBLE_COLUMN, 3.2), layout="constrained")
     real, synthetic = figure.subplots(1, 2)
-    _draw_seeds(real, tables["test/perplexity"], "test", text.regime)
-    _draw_seeds(real, tables["validation/perplexity"], "validation", text.regime, hollow=True)
-    _draw_seeds(synthetic, tables["synthetic/reference_perplexity/median"], "synthetic", text.regime)
+    curves.draw_seeds(real, tables["test/perplexity"], "test", text.regime)
+    curves.draw_seeds(real, tables["validation/perplexity"], "validation", text.regime, hollow=True)
+    curves.draw_seeds(synthetic, tables["synthetic/reference_perplexity/median"], "synthetic", text.regime)
     real.set_ylabel("perplexity on real text")
     synthetic.set_ylabel("reference perplexity of\nsynthetic text, median")
     _scale_perplexity(real)
     _scale_perplexity(synthetic)
     _draw_constants(real, generations)
-    _legend_above(real, columns=2)
-    style.label(figure, text, _caption(_seeds_note(tables), _dropped_note(generations[list(tables)])))
+    curves.legend_above(real, columns=2)
+    style.label(figure, text, curves.caption(curves.seeds_note(tables), curves.dropped_note(generations[list(tables)])))
     return figure
 
 
@@ -116,7 +116,7 @@ def reference_perplexity_histograms(
     axes.yaxis.set_major_formatter(_percent)
     axes.set_xlabel("perplexity under the reference model")
     axes.set_ylabel("share of sequences")
-    _legend_above(axes, columns=7, title="generation")
+    curves.legend_above(axes, columns=7, title="generation")
     style.label(figure, text, histograms.caption())
     return figure
 
@@ -152,17 +152,18 @@ def diversity_by_generation(generations: pd.DataFrame, text: FigureText) -> Figu
     `unigram_entropy`, `reference_perplexity/below_real_p01`, `reference_perplexity/above_real_p99`. Seeds are
     drawn as in `perplexity_by_generation`.
     """
-    tables = _by_seed(generations, tuple(_DIVERSITIES))
+    tables = curves.by_seed(generations, tuple(_DIVERSITIES))
     figure = Figure(figsize=(style.DOUBLE_COLUMN, 4.4), layout="constrained")
     for axes, (column, name) in zip(figure.subplots(2, 3).flat, _DIVERSITIES.items(), strict=True):
-        _draw_seeds(axes, tables[column], name, text.regime)
+        curves.draw_seeds(axes, tables[column], name, text.regime)
         axes.set_ylabel(name)
         if column != _ENTROPY:
             axes.yaxis.set_major_formatter(_percent)
         if column in _TAILS:
             axes.axhline(0.01, color=style.GREY, linestyle=":", linewidth=1.0, zorder=1)
     real = "Dotted: real text, 1% by definition."
-    style.label(figure, text, _caption(real, _seeds_note(tables), _dropped_note(generations[list(tables)])))
+    dropped = curves.dropped_note(generations[list(tables)])
+    style.label(figure, text, curves.caption(real, curves.seeds_note(tables), dropped))
     return figure
 
 
@@ -175,7 +176,7 @@ def continuations_page(continuations: pd.DataFrame, text: FigureText) -> Figure:
     what does not fit ends in an ellipsis. Where there are more generations than fit, evenly spread ones are
     shown and the caption says so.
     """
-    _require(continuations, ("generation", "prompt", "continuation"))
+    curves.require(continuations, ("generation", "prompt", "continuation"))
     written = continuations.dropna(subset=["continuation"]).sort_values("generation")
     if written["prompt"].nunique() != 1 or written["generation"].duplicated().any():
         raise ValueError("a page of continuations takes one prompt and one continuation a generation")
@@ -188,7 +189,7 @@ def continuations_page(continuations: pd.DataFrame, text: FigureText) -> Figure:
         for generation, continuation in zip(shown["generation"], shown["continuation"], strict=True)
     ]
     spread = f"{len(shown)} of {len(written)} generations shown." if len(shown) < len(written) else ""
-    return _page(paragraphs, text, _caption(spread, _dropped_note(continuations[["continuation"]])))
+    return _page(paragraphs, text, curves.caption(spread, curves.dropped_note(continuations[["continuation"]])))
 
 
 @dataclass(frozen=True)
@@ -250,11 +251,11 @@ class _Histograms:
     def caption(self) -> str:
         shares = ", ".join(f"{100 * share:.2f}" for share in self.outside.values())
         beyond = f"Outside the axis, in the order shown: {shares} %." if any(self.outside.values()) else ""
-        return _caption(beyond, self.dropped_note)
+        return curves.caption(beyond, self.dropped_note)
 
 
 def _histograms(sequences: pd.DataFrame, generations: Sequence[int]) -> _Histograms:
-    _require(sequences, ("generation", "reference_perplexity"))
+    curves.require(sequences, ("generation", "reference_perplexity"))
     wanted = sequences[sequences["generation"].isin([REAL, *generations])]
     finite = wanted[np.isfinite(wanted["reference_perplexity"].to_numpy(dtype=float))]
     samples = {
@@ -262,9 +263,7 @@ def _histograms(sequences: pd.DataFrame, generations: Sequence[int]) -> _Histogr
         for generation, group in finite.groupby("generation")["reference_perplexity"]
     }
     if not samples:
-        raise ValueError(
-            f"no finite reference perplexity for real text or any of the generations {generations}"
-        )
+        raise ValueError(f"no finite reference perplexity for real text or any of the generations {generations}")
     decades = _decades(samples.values())
     rice = np.ceil(2 * min(sample.size for sample in samples.values()) ** (1 / 3))
     edges = np.geomspace(1, 10**decades, decades * min(_MOST_BINS_PER_DECADE, int(rice)) + 1)
@@ -272,7 +271,7 @@ def _histograms(sequences: pd.DataFrame, generations: Sequence[int]) -> _Histogr
         edges,
         {owner: np.histogram(values, edges)[0] / values.size for owner, values in samples.items()},
         {owner: float(np.mean((values < 1) | (values > edges[-1]))) for owner, values in samples.items()},
-        _dropped_note(wanted[["reference_perplexity"]]),
+        curves.dropped_note(wanted[["reference_perplexity"]]),
     )
 
 
@@ -282,9 +281,7 @@ def _decades(samples: Iterable[npt.NDArray[np.float64]]) -> int:
     return max(2, int(np.ceil(np.log10(max(bounds)))))
 
 
-def _slice(
-    histograms: _Histograms, generation: int, shares: npt.NDArray[np.float64], depth: int
-) -> Poly3DCollection:
+def _slice(histograms: _Histograms, generation: int, shares: npt.NDArray[np.float64], depth: int) -> Poly3DCollection:
     """The filled outline of one histogram, standing at `depth`; nearer ones are painted later."""
     across = np.log10(np.repeat(histograms.edges, 2))
     height = np.concatenate([[0.0], np.repeat(shares, 2), [0.0]])
@@ -325,43 +322,9 @@ def _name(generation: int) -> str:
     return "real" if generation == REAL else str(generation)
 
 
-def _by_seed(generations: pd.DataFrame, columns: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """For each column a table of finite values, a row a generation and a column a seed."""
-    _require(generations, ("generation", "seed", *columns))
-    tables = {}
-    for column in columns:
-        values = generations.assign(**{column: generations[column].astype(float)})
-        table = values.pivot(index="generation", columns="seed", values=column).sort_index()
-        tables[column] = table.where(np.isfinite(table)).dropna(axis="columns", how="all")
-    if all(table.empty for table in tables.values()):
-        raise ValueError(f"no finite value in any of {', '.join(columns)}")
-    return tables
-
-
-def _draw_seeds(axes: Axes, table: pd.DataFrame, name: str, regime: str, hollow: bool = False) -> None:
-    """One quantity against the generation: each seed, their mean, and one standard deviation around it."""
-    axes.set_xlabel("generation")
-    axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
-    if table.empty:
-        axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=style.GREY)
-        return
-    room = 0.3 + 0.02 * (table.index[-1] - table.index[0])
-    axes.set_xlim(table.index[0] - room, table.index[-1] + room)
-    colour, dashes = style.regime_line(regime)
-    mean, marker, face = table.mean(axis=1), "s" if hollow else "o", "white" if hollow else colour
-    if table.shape[1] > 1:
-        deviation = table.std(axis=1, ddof=1)
-        axes.plot(table.index, table.to_numpy(), color=colour, linewidth=0.5, alpha=0.4)
-        axes.fill_between(
-            table.index, mean - deviation, mean + deviation, color=colour, alpha=0.15, linewidth=0
-        )
-    (line,) = axes.plot(mean.index, mean, color=colour, linestyle=dashes, label=name)
-    line.set(marker=marker, markerfacecolor=face, linewidth=0.9 if hollow else 1.4)
-
-
 def _scale_perplexity(axes: Axes) -> None:
     """A logarithmic axis where the curves span more than a factor of ten, with ticks at 1, 2 and 5."""
-    low, high = _extent(axes)
+    low, high = curves.extent(axes)
     if high > 10 * low > 0:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1e4 * low else (1,)))
@@ -369,17 +332,10 @@ def _scale_perplexity(axes: Axes) -> None:
         axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _extent(axes: Axes) -> tuple[float, float]:
-    """Lowest and highest point of the curves, bands aside; (0, 0) where there are none."""
-    heights = np.concatenate([[], *(np.asarray(line.get_ydata(), dtype=float) for line in axes.lines)])
-    finite = heights[np.isfinite(heights)]
-    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-
-
 def _draw_constants(axes: Axes, generations: pd.DataFrame) -> None:
     """Horizontal lines where the curves keep a good part of the axis, else numbers in the legend."""
     scale = np.log if axes.get_yscale() == "log" else np.asarray
-    low, high = _extent(axes)
+    low, high = curves.extent(axes)
     for column, (name, dashes) in _CONSTANTS.items():
         values = generations[column].to_numpy(dtype=float) if column in generations else np.array([])
         if not np.isfinite(values).any():
@@ -395,34 +351,5 @@ def _draw_constants(axes: Axes, generations: pd.DataFrame) -> None:
     axes.autoscale(axis="y")
 
 
-def _legend_above(axes: Axes, columns: int, title: str | None = None) -> None:
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, title=title, alignment="left")
-
-
 def _percent(share: float, _position: float | None = None) -> str:
     return f"{100 * share:.4g}%"
-
-
-def _require(frame: pd.DataFrame, columns: Sequence[str]) -> None:
-    missing = [column for column in columns if column not in frame]
-    if missing:
-        raise ValueError(f"the data frame lacks {', '.join(missing)}; it has {', '.join(map(str, frame))}")
-
-
-def _caption(*sentences: str) -> str:
-    return " ".join(sentence for sentence in sentences if sentence)
-
-
-def _seeds_note(tables: Mapping[str, pd.DataFrame]) -> str:
-    counts = np.concatenate([table.notna().sum(axis=1) for table in tables.values()])
-    fewest, most = counts[counts > 0].min(), counts.max()
-    if most == 1:
-        return ""
-    number = f"{most}" if fewest == most else f"{fewest} to {most}"
-    return f"Thin lines: seeds. Thick lines and bands: mean ± 1 standard deviation over n = {number} seeds."
-
-
-def _dropped_note(values: pd.DataFrame) -> str:
-    numbers = values.apply(lambda column: column.isna() | column.isin([np.inf, -np.inf]))
-    dropped = int(numbers.to_numpy().sum())
-    return f"{dropped} missing or infinite value{'s' if dropped > 1 else ''} not drawn." if dropped else ""

@@ -37,6 +37,9 @@ SERIF = FontProperties(family="DejaVu Serif", size=8)
 BLACK, ORANGE, GREEN = "#000000", "#E69F00", "#009E73"
 BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 
+THEORY: dict[str, Any] = {"color": BLACK, "linewidth": 3.0, "alpha": 0.35, "solid_capstyle": "butt"}
+"""How a closed form is drawn under what is measured: wide and pale, so that it shows beside a line that lies on it."""
+
 # Relatives share a colour and differ in dashes.
 REGIME_LINES = {
     "real": (BLACK, "-"),

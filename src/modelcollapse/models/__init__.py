@@ -1,17 +1,27 @@
 """Model families. Adding one touches this package, ``data``, ``conf`` and the tests, never the chain."""
 
+from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from modelcollapse.models.family import AnyFamily
 
 if TYPE_CHECKING:
     from modelcollapse.execution.trainer import Execution
-    from modelcollapse.settings import ChainSettings
+    from modelcollapse.settings.chain import ChainSettings
+
+FAMILIES = {
+    "language_model": "modelcollapse.models.language_model.family:LanguageModelFamily",
+    "gaussian": "modelcollapse.models.segmented.gaussian:GaussianFamily",
+    "gaussian_mixture": "modelcollapse.models.segmented.mixture:GaussianMixtureFamily",
+    "discrete": "modelcollapse.models.segmented.discrete:DiscreteFamily",
+    "vae": "modelcollapse.models.vae.family:VaeFamily",
+}
+"""Family -> module and class; imported only when chosen, since each brings heavy libraries of its own."""
 
 
 def family_for(settings: "ChainSettings", execution: "Execution") -> AnyFamily:
     """The family that the model settings name."""
-    from modelcollapse.models.language_model.family import LanguageModelFamily
-
-    families = {"language_model": LanguageModelFamily}
-    return families[settings.model.family](settings, execution)
+    module, name = FAMILIES[settings.model.family].split(":")
+    family: Callable[[ChainSettings, Execution], AnyFamily] = getattr(import_module(module), name)
+    return family(settings, execution)

@@ -120,10 +120,6 @@ class SegmentedFamily(Presented, Protocol):
     segment_length: int
     """Generations per piece."""
 
-    def real(self) -> Piece:
-        """The real data."""
-        ...
-
     def advance(self, first: int, last: int, regime: RegimeSettings, earlier: Sequence[Segment]) -> Piece:
         """The generations ``first`` to ``last``, each trained on what the regime composes of those before."""
         ...

@@ -1,11 +1,11 @@
 """Settings of a whole chain, read from the composed configuration and checked across groups."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from modelcollapse.regimes import RegimeSettings
-from modelcollapse.settings import language_model
+from modelcollapse.settings import discrete, gaussian, gaussian_mixture, language_model, vae
 from modelcollapse.settings.reading import Range, SettingsError, nearest, read
 from modelcollapse.tracking import TrackingSettings
 
@@ -75,13 +75,29 @@ class ChainSettings:
 
 
 @dataclass(frozen=True)
+class NoDecodingSettings:
+    """For families whose synthetic sets are samples of the model itself."""
+
+    kind: Literal["none"]
+    """Names the way of writing."""
+
+
+NO_DECODING = {"none": NoDecodingSettings}
+
+
+@dataclass(frozen=True)
 class FamilySettings:
     """The settings classes of one model family, and the check across them."""
 
     model: type
     data: Mapping[str, type]
-    decoding: type
-    impossible_combinations: Any
+    """Settings class of each ``data.kind`` that the family fits."""
+    decoding: Mapping[str, type]
+    """Settings class of each ``decoding.kind`` that the family writes by."""
+    goes_with: str
+    """Groups to choose beside the model, told to who chose others."""
+    impossible_combinations: Callable[[Any, Any, Any, RegimeSettings], list[str]]
+    """Problems between model, data, decoding and regime."""
 
 
 FAMILIES = {
@@ -92,8 +108,37 @@ FAMILIES = {
             "text_files": language_model.TextFilesDataSettings,
             "hub": language_model.HubDataSettings,
         },
-        decoding=language_model.DecodingSettings,
+        decoding={"beam": language_model.DecodingSettings, "sample": language_model.DecodingSettings},
+        goes_with="data=language decoding=beam",
         impossible_combinations=language_model.impossible_combinations,
+    ),
+    "gaussian": FamilySettings(
+        model=gaussian.GaussianSettings,
+        data={"gaussian_samples": gaussian.GaussianSamplesSettings},
+        decoding=NO_DECODING,
+        goes_with="data=gaussian_samples decoding=none",
+        impossible_combinations=gaussian.impossible_combinations,
+    ),
+    "gaussian_mixture": FamilySettings(
+        model=gaussian_mixture.GaussianMixtureSettings,
+        data={"gaussian_samples": gaussian.GaussianSamplesSettings},
+        decoding=NO_DECODING,
+        goes_with="data=gaussian_samples decoding=none",
+        impossible_combinations=gaussian_mixture.impossible_combinations,
+    ),
+    "discrete": FamilySettings(
+        model=discrete.DiscreteSettings,
+        data={"categorical_samples": discrete.CategoricalSamplesSettings},
+        decoding=NO_DECODING,
+        goes_with="data=categorical_samples decoding=none",
+        impossible_combinations=discrete.impossible_combinations,
+    ),
+    "vae": FamilySettings(
+        model=vae.VaeSettings,
+        data={"digits": vae.DigitsDataSettings, "images": vae.ImagesDataSettings},
+        decoding=NO_DECODING,
+        goes_with="data=mnist (or data=digits) decoding=none",
+        impossible_combinations=vae.impossible_combinations,
     ),
 }
 
@@ -104,8 +149,11 @@ def read_chain_settings(values: Mapping[str, Any]) -> ChainSettings:
     Raises SettingsError with every problem found: first those of single settings, then those between settings.
     """
     family = _chosen(FAMILIES, values.get("model"), "model.family", "family")
+    if problems := _foreign_groups(family, values):
+        raise SettingsError(problems)
     data = _chosen(family.data, values.get("data"), "data.kind", "kind")
-    classes = {"model": family.model, "data": data, "decoding": family.decoding}
+    decoding = _chosen(family.decoding, values.get("decoding"), "decoding.kind", "kind")
+    classes = {"model": family.model, "data": data, "decoding": decoding}
     settings = read(ChainSettings, values, classes=classes)
     problems = settings.regime.problems()
     if not problems:
@@ -113,6 +161,20 @@ def read_chain_settings(values: Mapping[str, Any]) -> ChainSettings:
     if problems:
         raise SettingsError(problems)
     return settings
+
+
+def _foreign_groups(family: FamilySettings, values: Mapping[str, Any]) -> list[str]:
+    """Groups that were chosen for another family, each with what to choose instead."""
+    problems = []
+    for group, own in (("data", family.data), ("decoding", family.decoding)):
+        kind = _word(values.get(group), "kind")
+        known = {word for other in FAMILIES.values() for word in getattr(other, group)}
+        if kind in known and kind not in own:
+            problems.append(
+                f"{group}.kind: {kind!r} does not go with model.family={values['model']['family']};"
+                f" choose {family.goes_with}"
+            )
+    return problems
 
 
 def _chosen(known: Mapping[str, Any], group: Any, setting: str, field: str) -> Any:
@@ -123,3 +185,7 @@ def _chosen(known: Mapping[str, Any], group: Any, setting: str, field: str) -> A
             [f"{setting}: {word!r} is not allowed{nearest(str(word), known)}; it must be one of {allowed}"]
         )
     return known[word]
+
+
+def _word(group: Any, field: str) -> Any:
+    return group.get(field) if isinstance(group, Mapping) else None

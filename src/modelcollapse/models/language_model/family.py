@@ -12,7 +12,7 @@ from modelcollapse.models.language_model import recipes
 from modelcollapse.models.language_model.bench import Bench
 from modelcollapse.regimes import Draw, Source, composition_recipe, reserve_stream
 from modelcollapse.seeding import Stream
-from modelcollapse.settings import ChainSettings
+from modelcollapse.settings.chain import ChainSettings
 from modelcollapse.settings.language_model import DecodingSettings, LanguageModelSettings, TextDataSettings
 from modelcollapse.store import Piece, Workshop
 
@@ -79,7 +79,13 @@ class LanguageModelFamily:
         if self._model.pretrained:
             source = recipes.weights_source(self._model.pretrained, self._model.revision)
             recipe = {"version": recipes.VERSIONS["pretrained"], **source}
-            return Piece("pretrained", recipe, {}, self._maker("fit_stage", "make_pretrained"), "pretrained weights")
+            return Piece(
+                "pretrained",
+                recipe,
+                {"tokenizer": self._tokenizer},
+                self._maker("fit_stage", "make_pretrained"),
+                "pretrained weights",
+            )
         return self._base() if self._model.base else None
 
     def pretrained(self) -> Piece | None:

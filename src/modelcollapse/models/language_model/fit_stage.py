@@ -24,8 +24,9 @@ from modelcollapse.store import Workshop
 
 
 def make_pretrained(bench: Bench, workshop: Workshop) -> None:
-    """Take published weights into the store, as safetensors."""
+    """Take published weights into the store, as safetensors, with their tokenizer."""
     save_network(load_network(str(bench.model.pretrained), bench.model.revision), workshop.folder)
+    load_tokenizer(workshop.parents["tokenizer"]).save_pretrained(workshop.folder)
 
 
 def make_base(bench: Bench, workshop: Workshop, *, stream: Stream) -> None:

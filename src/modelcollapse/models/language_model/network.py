@@ -1,11 +1,14 @@
 """OPT networks: made anew, loaded, saved; weights are data and nothing else."""
 
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerBase
 
+from modelcollapse.data.tokenizers import folder_or_id
 from modelcollapse.errors import UserError
 from modelcollapse.seeding import Stream
 from modelcollapse.settings.language_model import ArchitectureSettings
@@ -41,24 +44,45 @@ def load_network(source: str | Path, revision: str | None = None) -> OPTForCausa
     """Pretrained weights from a folder or a hub id, in float32 and evaluation mode.
 
     Code beside the weights is never run, and pickled weights are read by torch's weights-only loader.
-    Raises BadWeights if a weight of the network is missing in the files or the files are not an OPT's.
+    Raises BadWeights if they cannot be read, if a weight of the network is missing, or if they are not an OPT's.
     """
-    loaded: Any = OPTForCausalLM.from_pretrained(
-        source,
-        revision=revision or "main",
-        dtype=torch.float32,
-        output_loading_info=True,
-        weights_only=True,
-    )
-    network, report = loaded
-    assert isinstance(network, OPTForCausalLM)
+    network, report = _load(folder_or_id(source), revision or "main")
     missing = sorted(set(report["missing_keys"]) - {"lm_head.weight"})
     on_meta = [name for name, weight in network.named_parameters() if weight.is_meta]
     if missing or on_meta:
         raise BadWeights(f"{source}: weights are missing: {', '.join([*missing, *on_meta][:5])}")
+    if misshapen := sorted(name for name, *_ in report["mismatched_keys"]):
+        raise BadWeights(f"{source}: weights have another shape than config.json says: {', '.join(misshapen[:5])}")
     if network.config.tie_word_embeddings and network.lm_head.weight is not network.get_input_embeddings().weight:
         raise BadWeights(f"{source}: the output weights are not tied to the embeddings")
     return network
+
+
+def _load(source: str, revision: str) -> tuple[OPTForCausalLM, dict[str, Any]]:
+    try:
+        described, _ = OPTConfig.get_config_dict(source, revision=revision)
+        if described.get("model_type") != OPTConfig.model_type:
+            raise BadWeights(f"{source}: holds a model of type {described.get('model_type')}, not an OPT")
+        loaded: Any = OPTForCausalLM.from_pretrained(
+            source,
+            revision=revision,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            weights_only=True,
+        )
+    except UnpicklingError as error:
+        raise BadWeights(
+            f"{source}: its pytorch_model.bin holds more than tensors; reading it could run code, and is refused"
+        ) from error
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise BadWeights(
+            f"{source}: no weights could be loaded from there ({str(error).splitlines()[0]}); without a network, name"
+            " a local folder with model.pretrained=FOLDER"
+        ) from error
+    network, report = loaded
+    assert isinstance(network, OPTForCausalLM)
+    return network, report
 
 
 def save_network(network: OPTForCausalLM, folder: Path) -> None:

@@ -19,7 +19,7 @@ VERSIONS = {
     "pretrained": 1,
     "fit": 1,
     "synthetic": 1,
-    "scores": 1,
+    "scores": 2,
     "measures": 1,
     "continuations": 1,
 }

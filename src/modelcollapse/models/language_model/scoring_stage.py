@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 
-from modelcollapse.data.blocks import in_order, read_blocks
+from modelcollapse.data.batches import in_order
+from modelcollapse.data.blocks import read_blocks
 from modelcollapse.data.language import HiddenMarkovLanguage
 from modelcollapse.execution.progress import BatchProgress, stage_bar
 from modelcollapse.metrics.distribution import bits_per_byte, perplexity, perplexity_summary, tail_bounds
@@ -79,7 +80,7 @@ def _score(
     bench: Bench, workshop: Workshop, role: str, sets: Mapping[str, torch.Tensor], skipped_token: int | None
 ) -> ScoringModule:
     batch_size = bench.execution.settings.scoring_batch_size
-    loaders = [in_order(blocks, batch_size) for blocks in sets.values()]
+    loaders = [in_order(blocks.long(), batch_size) for blocks in sets.values()]
     module = ScoringModule(load_network(workshop.parents[role]).eval(), len(loaders), skipped_token)
     with stage_bar(workshop.piece.label, sum(map(len, loaders)), bench.execution.console) as bar:
         bench.execution.trainer([BatchProgress(bar)]).test(module, loaders, verbose=False)

@@ -1,0 +1,45 @@
+# make train   runs train.py in an environment of its own, made on first use; ARGS="experiment=... seed=3" is passed on
+# make test    style, types and tests in the same environment; ARGS="tests/test_store.py -k damaged" is passed on
+# make lint    style and types only
+#
+# The environment is .venv, with the exact versions of constraints.txt. It is brought up to date whenever pyproject.toml
+# or constraints.txt changes. PYTHON=... names another Python to make it with.
+
+ARGS ?=
+PIP := .venv/bin/python -m pip --quiet --quiet --disable-pip-version-check --no-input install --constraint constraints.txt
+WORKERS := 2
+
+.PHONY: train test lint
+.DELETE_ON_ERROR:
+
+train: .venv/installed
+	@.venv/bin/python train.py $(ARGS)
+
+test: lint
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+lint: .venv/installed
+	@.venv/bin/python -m ruff check --quiet .
+	@.venv/bin/python -m ruff format --quiet --check .
+	@.venv/bin/python -m mypy --no-error-summary
+
+# torch comes first, and the tools that build packages: nothing after them chooses another build, or fetches tools anew.
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt
+	@echo "Installing exact versions of everything into .venv; this takes minutes, once."
+	@$(PIP) torch setuptools hatchling editables
+	@$(PIP) --no-build-isolation --use-pep517 --editable '.[test]'
+	@touch $@
+
+.venv/bin/python:
+	@python="$(PYTHON)"; \
+	for name in python3 python3.13 python3.12 python3.11; do \
+		test -z "$$python" || break; \
+		"$$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && python="$$name"; \
+	done; \
+	if test -z "$$python"; then \
+		echo "make: no Python 3.11, 3.12 or 3.13 found; install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; \
+	fi; \
+	"$$python" -m venv --clear .venv || { \
+		rm -rf .venv; \
+		echo "make: $$python could not make .venv; on Debian and Ubuntu that takes the package python3-venv" >&2; exit 1; \
+	}

@@ -1,0 +1,176 @@
+"""One epoch of the paper's VAE on MNIST: the project's fit against a plain PyTorch loop over a tensor in memory.
+
+Both train for one epoch and pass once over the validation split. They take turns, so that a busy machine slows both;
+medians of the processor time and of the time on the wall are compared. What an epoch costs does not depend on the
+pixels: without --data they are random ones, as many as MNIST has.
+
+    python benchmarks/vae.py --data FOLDER_WITH_IDX_FILES
+    python benchmarks/vae.py --quick
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from modelcollapse.data.batches import EpochSampler
+from modelcollapse.data.images import (
+    DrawingSampler,
+    ImagesDataModule,
+    LabelledImages,
+    TrainingImages,
+    as_intensities,
+    real_splits,
+)
+from modelcollapse.execution.fit import fit_resumably
+from modelcollapse.execution.trainer import Execution, prepare_process
+from modelcollapse.models.vae.module import FittingModule
+from modelcollapse.models.vae.network import Decoder, VariationalAutoencoder
+from modelcollapse.seeding import Stream
+from modelcollapse.settings.chain import TrainerSettings
+from modelcollapse.settings.vae import ImagesDataSettings, VaeArchitectureSettings, VaeTrainingSettings
+
+ARCHITECTURE = VaeArchitectureSettings(channels=64, latents=20)
+TRAINING = VaeTrainingSettings(
+    epochs=1,
+    generation0_epochs=None,
+    epoch_size="training_set",
+    batch_size=256,
+    learning_rate=1e-3,
+    weight_decay=1e-5,
+    gradient_clip=None,
+    checkpoint="last",
+)
+VALIDATION_ROWS = 5000
+MNIST_ROWS = 60000
+QUICK_BATCHES = 8
+
+
+def main() -> None:
+    """Time what the command line asks for, and print a table."""
+    arguments = _arguments()
+    settings = TrainerSettings(
+        accelerator="cpu",
+        precision=arguments.precision,
+        threads=arguments.threads,
+        scoring_batch_size=TRAINING.batch_size,
+        progress=False,
+    )
+    prepare_process(settings)
+    execution = Execution(settings, None, lambda generation, line: None)
+    training, validation = _images(arguments.data, arguments.quick)
+    contestants: dict[str, Callable[[], float]] = {
+        "plain loop": lambda: plain_epoch(training, validation, arguments.precision),
+        "modelcollapse": lambda: fitted_epoch(training, validation, execution, streamed=False),
+        "modelcollapse, streamed": lambda: fitted_epoch(training, validation, execution, streamed=True),
+    }
+    times = take_turns(contestants, 3 if arguments.quick else arguments.repeats)
+    print(f"{len(training)} images, {arguments.precision}, {torch.get_num_threads()} threads, one epoch and validation")
+    print(f"{'':26}{'processor s':>12}{'wall s':>10}{'ratio':>8}   (medians of {len(times['plain loop'])})")
+    reference = _medians(times["plain loop"])[0]
+    for name, measured in times.items():
+        processor, wall = _medians(measured)
+        print(f"{name:26}{processor:12.2f}{wall:10.2f}{processor / reference:8.3f}")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder with MNIST's idx files")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_BATCHES} batches, 3 repeats")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--precision", choices=["32-true", "bf16-mixed"], default="32-true")
+    return parser.parse_args()
+
+
+def _images(folder: Path | None, quick: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Training and validation images in grey levels."""
+    rows = QUICK_BATCHES * TRAINING.batch_size if quick else MNIST_ROWS - VALIDATION_ROWS
+    if folder is None:
+        everything = torch.randint(0, 256, (rows + VALIDATION_ROWS, 28, 28), dtype=torch.uint8)
+        training, validation = everything[:rows], everything[rows:]
+    else:
+        data = ImagesDataSettings(
+            kind="images",
+            name="MNIST",
+            path=str(folder),
+            revision=None,
+            image_column="image",
+            label_column="label",
+            train_rows=rows,
+            validation_rows=VALIDATION_ROWS,
+            test_rows=None,
+            reserve=0.0,
+        )
+        splits: dict[str, LabelledImages] = real_splits(data)
+        training, validation = splits["train"].images, splits["validation"].images
+    return training, validation[: TRAINING.batch_size] if quick else validation
+
+
+def plain_epoch(training: torch.Tensor, validation: torch.Tensor, precision: str) -> float:
+    """What one would otherwise write: a loop over a shuffled tensor of intensities in memory."""
+    images, held_out = as_intensities(training), as_intensities(validation)
+    network = VariationalAutoencoder(ARCHITECTURE)
+    optimiser = torch.optim.Adam(network.parameters(), lr=TRAINING.learning_rate, weight_decay=TRAINING.weight_decay)
+    autocast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16-mixed")
+    for rows in torch.randperm(len(images)).split(TRAINING.batch_size):
+        with autocast:
+            reconstruction, kl = network.losses(images[rows])
+        optimiser.zero_grad()
+        (reconstruction + kl).sum().backward()
+        optimiser.step()
+    total = 0.0
+    with torch.no_grad(), autocast:
+        for batch in held_out.split(TRAINING.batch_size):
+            total += sum(float(part.sum()) for part in network.losses(batch))
+    return total / len(held_out)
+
+
+def fitted_epoch(training: torch.Tensor, validation: torch.Tensor, execution: Execution, streamed: bool) -> float:
+    """The project's fit of one epoch, checkpoint and all; or one whose images a decoder draws, batch by batch."""
+    held = training[:0] if streamed else training
+    weights = torch.ones(len(training))
+    order = EpochSampler(len(training), len(training), TRAINING.batch_size, Stream(0, 0, "benchmark.order"))
+    sampler = DrawingSampler(order, len(held), ARCHITECTURE.latents, Stream(0, 0, "benchmark.latents"))
+    data = ImagesDataModule(TrainingImages(held, weights), validation, sampler, TRAINING.batch_size)
+    parent = Decoder(ARCHITECTURE).requires_grad_(False) if streamed else None
+    module = FittingModule(VariationalAutoencoder(ARCHITECTURE), TRAINING, 1.0, parent)
+    with TemporaryDirectory() as progress:
+        fit_resumably(
+            module,
+            data,
+            epochs=1,
+            keep_best=False,
+            gradient_clip=None,
+            stream=Stream(0, 0, "benchmark.noise"),
+            execution=execution,
+            label="epoch",
+            progress=Path(progress),
+            on_epoch=lambda line: None,
+        )
+    return module.validation_value()
+
+
+def take_turns(contestants: dict[str, Callable[[], float]], repeats: int) -> dict[str, list[tuple[float, float]]]:
+    """Processor and wall seconds of every contestant, one after the other, over again; a first round warms up."""
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
+    for turn in range(repeats + 1):
+        for name, run in contestants.items():
+            wall, processor = time.perf_counter(), time.process_time()
+            run()
+            if turn > 0:
+                times[name].append((time.process_time() - processor, time.perf_counter() - wall))
+    return times
+
+
+def _medians(times: list[tuple[float, float]]) -> tuple[float, float]:
+    processor, wall = zip(*times, strict=True)
+    return statistics.median(processor), statistics.median(wall)
+
+
+if __name__ == "__main__":
+    main()

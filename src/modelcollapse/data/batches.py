@@ -1,0 +1,63 @@
+"""Batches out of tensors held in memory: which rows come when, whatever a row is."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from modelcollapse.seeding import Stream
+
+
+class EpochSampler(Sampler[list[int]]):
+    """Batches of rows in an order that depends on the stream and the epoch only, so that a fit resumes at any epoch.
+
+    An epoch takes the next ``rows_per_epoch`` rows of an endless sequence of permutations of all rows.
+    """
+
+    def __init__(self, rows: int, rows_per_epoch: int, batch_size: int, stream: Stream) -> None:
+        self._rows, self._rows_per_epoch, self._batch_size, self._stream = (
+            rows,
+            rows_per_epoch,
+            batch_size,
+            stream,
+        )
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration serves; Lightning calls this before each epoch."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self._rows_per_epoch // self._batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = self._order()
+        for start in range(0, len(order), self._batch_size):
+            yield order[start : start + self._batch_size].tolist()
+
+    def _order(self) -> np.ndarray:
+        first = self._epoch * self._rows_per_epoch
+        last = first + self._rows_per_epoch
+        passes = range(first // self._rows, -(-last // self._rows))
+        orders = [self._stream.at(number).numpy().permutation(self._rows) for number in passes]
+        offset = passes.start * self._rows
+        return np.concatenate(orders)[first - offset : last - offset]
+
+
+def in_order(rows: torch.Tensor, batch_size: int) -> DataLoader[torch.Tensor]:
+    """Batches of rows, first to last."""
+    starts = range(0, len(rows), batch_size)
+    batches: Sequence[range] = [range(start, min(start + batch_size, len(rows))) for start in starts]
+    return DataLoader(_Rows(rows), sampler=batches, batch_size=None, generator=torch.Generator())
+
+
+class _Rows(Dataset[torch.Tensor]):
+    def __init__(self, rows: torch.Tensor) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, rows: range) -> torch.Tensor:
+        return self._rows[rows.start : rows.stop]

@@ -1,0 +1,84 @@
+"""The files of a segment: parameters and measures of all its generations and replicates."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from modelcollapse.models.segmented.estimator import State
+
+STATES_FILE, MEASURES_FILE = "states.safetensors", "measures.safetensors"
+GENERATIONS_FILE = "generations.json"
+STATISTICS = ("mean", "standard_deviation", "p05", "median", "p95")
+"""What is recorded of a measure's replicates, in this order."""
+
+
+@dataclass(frozen=True)
+class SegmentFiles:
+    """A finished segment, as its folder holds it."""
+
+    first: int
+    """Its first generation."""
+    states: State
+    """Each [T, R, ...] for the T generations of the segment."""
+    measures: Mapping[str, torch.Tensor]
+    """Metric -> [T, R]."""
+
+    @classmethod
+    def read(cls, folder: Path) -> "SegmentFiles":
+        """Read a published segment."""
+        first = json.loads((folder / GENERATIONS_FILE).read_text())["first"]
+        return cls(first, load_file(folder / STATES_FILE), load_file(folder / MEASURES_FILE))
+
+    @classmethod
+    def of(cls, first: int, states: Sequence[State], measures: Sequence[Mapping[str, torch.Tensor]]) -> "SegmentFiles":
+        """The files of generations that follow each other from ``first`` on."""
+        return cls(first, _stacked(states), _stacked(measures))
+
+    def write(self, folder: Path) -> None:
+        """Write the files into a folder."""
+        save_file(dict(self.states), folder / STATES_FILE)
+        save_file(dict(self.measures), folder / MEASURES_FILE)
+        generations = {"first": self.first, "last": self.last}
+        (folder / GENERATIONS_FILE).write_text(json.dumps(generations))
+
+    @property
+    def last(self) -> int:
+        """Its last generation."""
+        return self.first + len(next(iter(self.measures.values()))) - 1
+
+    def state(self, generation: int) -> State:
+        """The parameters of one of its generations, each [R, ...]."""
+        return {name: tensor[generation - self.first] for name, tensor in self.states.items()}
+
+    def summary(self, generation: int) -> Mapping[str, float]:
+        """``metric/statistic`` -> value, over the replicates of one of its generations."""
+        return {
+            f"{name}/{statistic}": float(value)
+            for name, values in self.summaries.items()
+            for statistic, value in zip(STATISTICS, values[generation - self.first], strict=True)
+        }
+
+    @cached_property
+    def summaries(self) -> Mapping[str, np.ndarray]:
+        """Metric -> [T, 5], the STATISTICS of its replicates; the standard deviation of a single one is NaN."""
+        return {name: _summary(values) for name, values in self.measures.items()}
+
+
+def _stacked(generations: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    return {name: torch.stack([tensors[name] for tensors in generations]) for name in generations[0]}
+
+
+def _summary(values: torch.Tensor) -> np.ndarray:
+    numbers = values.double().numpy()
+    replicates = numbers.shape[1]
+    # An infinity among the replicates has a mean and percentiles, but no standard deviation.
+    with np.errstate(invalid="ignore"):
+        deviation = numbers.std(axis=1, ddof=1) if replicates > 1 else np.full(len(numbers), np.nan)
+        percentiles = np.quantile(numbers, (0.05, 0.5, 0.95), axis=1)
+    return np.stack([numbers.mean(axis=1), deviation, *percentiles], axis=1)

@@ -1,0 +1,287 @@
+"""Gaussian mixtures, fitted by expectation maximisation to samples of the mixture before."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy.special import chdtri
+
+from modelcollapse.execution.fit import FitFailed
+from modelcollapse.metrics.gaussian_mixture import (
+    Array,
+    Mixtures,
+    gelbrich_distance,
+    kl_divergence,
+    mass_outside_ellipsoid,
+    mixture_wasserstein_distance,
+    share_outside_ellipsoid,
+    squared_l2_distance,
+)
+from modelcollapse.models.family import ChainReport, ChainTitle
+from modelcollapse.models.segmented.clustering import seed_candidates
+from modelcollapse.models.segmented.estimator import Fitted, State
+from modelcollapse.models.segmented.expectation_maximisation import (
+    CollapsedComponentError,
+    ExpectationMaximisation,
+    MixtureFits,
+)
+from modelcollapse.models.segmented.family import ChainData, EstimatorFamily
+from modelcollapse.seeding import Stream
+from modelcollapse.settings.gaussian import GaussianSamplesSettings
+from modelcollapse.settings.gaussian_mixture import GaussianMixtureSettings
+
+GROUP_ELEMENTS = 2**20
+"""Features of the replicates that are fitted together, 8 MiB: what a cache holds."""
+MOST_DRAWN = 1000
+"""Samples of a generation that figures show."""
+TAIL_LEVELS = {"tail_mass_95": 0.95, "tail_mass_99": 0.99}
+"""Measure -> probability of the true distribution's region that it is outside of."""
+
+
+class GaussianMixtureEstimator:
+    """Mixtures of R replicates: state ``weights`` [R, K], ``means`` [R, K, d] and ``covariances`` [R, K, d, d]."""
+
+    def __init__(self, model: GaussianMixtureSettings, data: GaussianSamplesSettings) -> None:
+        self._model = model
+        self._maximisation = ExpectationMaximisation(
+            model.covariance, model.tolerance, model.max_iterations, model.covariance_floor
+        )
+        mean, covariance = np.array(data.mean), np.array(data.covariance)
+        one = Mixtures(np.ones((1, 1)), mean[None, None], covariance[None, None])
+        self._true = one.select(np.zeros(model.replicates, dtype=np.int64))
+        self._true_mean, self._true_factor = mean, np.linalg.cholesky(covariance)
+        self._radii = {name: _radius(level, len(mean)) for name, level in TAIL_LEVELS.items()}
+
+    def real(self, rows: int, stream: Stream) -> torch.Tensor:
+        """Samples of the true Gaussian, [R, rows, d]."""
+        return _as_rows(_sample(self._true, rows, stream.numpy()))
+
+    def draw(self, state: State, rows: int, stream: Stream) -> torch.Tensor:
+        """Samples of the mixtures, [R, rows, d]."""
+        return _as_rows(_sample(_mixtures(state), rows, stream.numpy()))
+
+    def fit(self, data: torch.Tensor, weights: torch.Tensor | None, previous: State | None, stream: Stream) -> Fitted:
+        """Maximum likelihood; diagnostics are described in MEASURES.
+
+        Raises FitFailed where a covariance is not positive definite, which takes ``covariance_floor`` near 0.
+        """
+        components = self._model.components
+        uniforms = stream.numpy().random((len(data), components, seed_candidates(components)))
+        row_weights = None if weights is None else weights.numpy()
+        start = None if previous is None or self._model.start != "previous" else _mixtures(previous)
+        try:
+            fits = [
+                self._fit_group(data.numpy()[group], row_weights, start and start.select(group), uniforms[group])
+                for group in _groups(*data.shape)
+            ]
+        except CollapsedComponentError as collapse:
+            raise FitFailed(f"generation {stream.generation}: {collapse}") from collapse
+        fit = _joined(fits)
+        collapsed = _collapsed_components(fit.mixtures, data.shape[1], self._model.covariance_floor)
+        diagnostics = {
+            "iterations": fit.iterations,
+            "log_likelihood": fit.log_likelihood,
+            "converged": fit.converged,
+            "collapsed_components": collapsed,
+        }
+        return Fitted(_tensors(fit.mixtures._asdict()), _tensors(diagnostics))
+
+    def _fit_group(
+        self, data: Array, row_weights: Array | None, start: Mixtures | None, uniforms: Array
+    ) -> MixtureFits:
+        rows = self._maximisation.rows(data, row_weights)
+        if start is None and self._model.start == "kmeans++":
+            start = self._maximisation.start_from_rows(rows, uniforms)
+        elif start is None:
+            start = self._maximisation.start_from_clusters(rows, uniforms)
+        return self._maximisation.fit(rows, start)
+
+    def measure(self, fitted: Fitted, first: State, stream: Stream) -> Mapping[str, torch.Tensor]:
+        """Distances from generation 0's mixture, and what the mixture has become, each [R]; see MEASURES."""
+        current, original = _mixtures(fitted.state), _mixtures(first)
+        generator = stream.numpy()
+        samples = _sample(original, self._model.divergence_samples, generator)
+        divergence, standard_error = kl_divergence(original, current, samples)
+        covariance = current.covariance()
+        measures = {
+            "squared_l2_to_first": squared_l2_distance(original, current),
+            "kl_from_first": divergence,
+            "kl_from_first_standard_error": standard_error,
+            "wasserstein_lower_bound": gelbrich_distance(original, current),
+            "wasserstein_upper_bound": mixture_wasserstein_distance(original, current),
+            "mean_error": np.linalg.norm(current.mean() - self._true_mean, axis=1),
+            "variance": np.trace(covariance, axis1=1, axis2=2),
+            "determinant": np.linalg.det(covariance),
+            **self._tail_masses(current, generator),
+            **self._components(current),
+        }
+        return _tensors(measures)
+
+    def _tail_masses(self, current: Mixtures, generator: np.random.Generator) -> dict[str, Array]:
+        region = (self._true_mean, self._true_factor)
+        if len(self._true_mean) <= 2:
+            return {name: mass_outside_ellipsoid(current, *region, radius) for name, radius in self._radii.items()}
+        samples = _sample(current, self._model.divergence_samples, generator)
+        return {name: share_outside_ellipsoid(samples, *region, radius) for name, radius in self._radii.items()}
+
+    def _components(self, current: Mixtures) -> dict[str, Array]:
+        """What becomes of each component, numbered from the heaviest."""
+        ordered = current.by_weight()
+        distances = np.linalg.norm(ordered.means - self._true_mean, axis=2)
+        spreads = np.sqrt(np.trace(ordered.covariances, axis1=2, axis2=3) / len(self._true_mean))
+        determinants = np.linalg.det(ordered.covariances)
+        found = {}
+        for number in range(self._model.components):
+            name = f"component_{number + 1}"
+            found[f"{name}_weight"] = ordered.weights[:, number]
+            found[f"{name}_mean_error"] = distances[:, number]
+            found[f"{name}_spread"] = spreads[:, number]
+            found[f"{name}_determinant"] = determinants[:, number]
+        return found
+
+
+MEASURES = {
+    "squared_l2_to_first": "integral of (p - q)^2 for generation 0's mixture p and the current q, in closed form",
+    "kl_from_first": "KL(p || q) in nats, by Monte Carlo",
+    "kl_from_first_standard_error": "its standard error, from the Monte Carlo samples",
+    "wasserstein_lower_bound": "W2 of the Gaussians with the moments of p and q (Gelbrich 1990)",
+    "wasserstein_upper_bound": "MW2, W2 among couplings that are mixtures (Delon & Desolneux 2020)",
+    "mean_error": "distance of the mixture's mean from the true one",
+    "variance": "trace of the mixture's covariance as a whole",
+    "determinant": "determinant of the mixture's covariance as a whole",
+    "tail_mass_95": "probability outside the ellipsoid that holds 95 % of the true distribution",
+    "tail_mass_99": "probability outside the ellipsoid that holds 99 % of the true distribution",
+    "component_k_weight": "weight of the k-th heaviest component",
+    "component_k_mean_error": "distance of its mean from the true one",
+    "component_k_spread": "root of its mean variance over the dimensions",
+    "component_k_determinant": "determinant of its covariance",
+    "iterations": "pairs of E and M step",
+    "log_likelihood": "mean log-likelihood of the training set, nats a row, before the last M step",
+    "converged": "1 where the last change of the log-likelihood was below the tolerance, else 0",
+    "collapsed_components": "components on less than one row, or no wider in some direction than twice the floor",
+}
+"""Measure -> what it is; distances in units of the data."""
+
+
+def _mixtures(state: State) -> Mixtures:
+    return Mixtures(*(state[name].numpy() for name in Mixtures._fields))
+
+
+def _tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(np.asarray(array, dtype=np.float64)) for name, array in arrays.items()}
+
+
+def _as_rows(columns: Array) -> torch.Tensor:
+    return torch.from_numpy(columns).mT
+
+
+def _sample(mixtures: Mixtures, rows: int, generator: np.random.Generator) -> Array:
+    """Independent samples as columns, [R, d, rows]."""
+    weights, means, covariances = mixtures
+    replicates, components, dimensions = means.shape
+    ends = weights.cumsum(axis=1)[:, :-1, None]
+    later = generator.random((replicates, 1, rows)) >= ends
+    members = np.diff(later, axis=1, prepend=True, append=False).astype(np.float64)
+    affine = np.concatenate([means[..., None], np.linalg.cholesky(covariances)], axis=-1)
+    chosen = affine.reshape(replicates, components, -1).swapaxes(1, 2) @ members
+    chosen = chosen.reshape(replicates, dimensions, 1 + dimensions, rows)
+    noise = generator.standard_normal((replicates, 1, dimensions, rows))
+    return chosen[:, :, 0] + (chosen[:, :, 1:] * noise).sum(axis=2)
+
+
+def _groups(replicates: int, rows: int, dimensions: int) -> Iterator[slice]:
+    """Replicates that are fitted together."""
+    features = (1 + dimensions) * (2 + dimensions) // 2
+    size = max(1, GROUP_ELEMENTS // (rows * features))
+    return (slice(first, first + size) for first in range(0, replicates, size))
+
+
+def _joined(fits: Sequence[MixtureFits]) -> MixtureFits:
+    parts = zip(*(fit.mixtures for fit in fits), strict=True)
+    return MixtureFits(
+        Mixtures(*map(np.concatenate, parts)),
+        np.concatenate([fit.log_likelihood for fit in fits]),
+        np.concatenate([fit.iterations for fit in fits]),
+        np.concatenate([fit.converged for fit in fits]),
+    )
+
+
+def _collapsed_components(mixtures: Mixtures, rows: int, floor: float) -> NDArray[np.int64]:
+    narrow = np.linalg.eigvalsh(mixtures.covariances)[..., 0] < 2 * floor
+    return (narrow | (mixtures.weights * rows < 1)).sum(axis=1)
+
+
+def _radius(level: float, dimensions: int) -> float:
+    """Radius of the ball that holds so much of a standard Gaussian."""
+    return math.sqrt(chdtri(dimensions, 1 - level))
+
+
+class GaussianMixtureFamily(EstimatorFamily):
+    """Shumailov et al. (2024), the Gaussian mixture."""
+
+    name = "gaussian_mixture"
+    headline = (
+        ("squared_l2_to_first/mean", "L2 squared to first"),
+        ("kl_from_first/mean", "KL from first"),
+        ("variance/median", "variance (median)"),
+        ("tail_mass_99/mean", "mass outside 99 %"),
+    )
+
+    def make_estimator(self) -> GaussianMixtureEstimator:
+        """The estimator of the model and data settings."""
+        return GaussianMixtureEstimator(self.model, self.data)
+
+    def present(self, chain: ChainData, title: ChainTitle) -> ChainReport:
+        """Distances of every generation; samples and components of the first replicate in some."""
+        from modelcollapse.figures import mixture as figures
+
+        text = self.figure_text(title)
+        table = chain.table({}).assign(rows=self.data.rows)
+        drawn = {"distances_by_generation": figures.distances_by_generation(table, text)} if len(table) > 1 else {}
+        tables = {"gaussian_mixture": table}
+        if len(self.data.mean) > 1:
+            generations = _drawn_generations(int(chain.generations[-1]), figures.PAPER_GENERATIONS)
+            states = {generation: chain.state(generation) for generation in generations}
+            samples = pd.concat([self._samples(generation, state) for generation, state in states.items()])
+            components = pd.concat([_component_table(generation, state) for generation, state in states.items()])
+            drawn["samples_by_generation"] = figures.samples_by_generation(samples, components, text)
+            drawn["components_over_generations"] = figures.components_over_generations(components, text)
+            tables["components"] = components
+        return ChainReport(tables, {}, drawn)
+
+    def _samples(self, generation: int, state: State) -> pd.DataFrame:
+        """Samples of the first replicate, in the first two dimensions."""
+        rows = min(self.data.rows, MOST_DRAWN)
+        columns = _sample(_mixtures(state).select(slice(1)), rows, Stream(self.seed, generation, "figure").numpy())
+        return pd.DataFrame({"generation": generation, "x": columns[0, 0], "y": columns[0, 1]})
+
+
+def _drawn_generations(last: int, paper: Sequence[int]) -> list[int]:
+    """The paper's generations, or as many evenly spread where the chain is too short for most of them."""
+    shown = [generation for generation in paper if generation <= last]
+    return (
+        shown
+        if len(shown) >= len(paper) - 1
+        else np.unique(np.linspace(0, last, len(paper)).round()).astype(int).tolist()
+    )
+
+
+def _component_table(generation: int, state: State) -> pd.DataFrame:
+    """The components of the first replicate, a row each, in the first two dimensions."""
+    weights, means, covariances = (part[0] for part in _mixtures(state))
+    return pd.DataFrame(
+        {
+            "generation": generation,
+            "component": np.arange(1, len(weights) + 1),
+            "weight": weights,
+            "mean_x": means[:, 0],
+            "mean_y": means[:, 1],
+            "variance_x": covariances[:, 0, 0],
+            "variance_y": covariances[:, 1, 1],
+            "covariance_xy": covariances[:, 0, 1],
+        }
+    )

@@ -1,0 +1,187 @@
+"""The VAE family: promises of its pieces, and what the finished ones say."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from modelcollapse.models.family import ChainReport, ChainTitle, GenerationResult
+from modelcollapse.models.vae import recipes
+from modelcollapse.models.vae.bench import Bench
+from modelcollapse.regimes import Draw, Source, composition_recipe, reserve_stream
+from modelcollapse.seeding import Stream
+from modelcollapse.settings.chain import ChainSettings
+from modelcollapse.settings.vae import ImageDataSettings, VaeSettings
+from modelcollapse.store import Piece, Workshop
+
+if TYPE_CHECKING:
+    from modelcollapse.execution.trainer import Execution
+
+
+class VaeFamily:
+    """Variational autoencoders on grey images; see Family for the contract."""
+
+    name = "vae"
+    headline: Sequence[tuple[str, str]] = (
+        ("test/elbo", "ELBO (real test, nats)"),
+        ("synthetic/latent_spread", "latent spread"),
+        ("synthetic/class_entropy", "class entropy (nats)"),
+        ("synthetic/kid", "KID"),
+        ("synthetic/recall", "recall"),
+    )
+    prompts: Literal["real", "previous"] = "real"
+
+    def __init__(self, settings: ChainSettings, execution: "Execution") -> None:
+        self._model: VaeSettings = settings.model
+        self._data: ImageDataSettings = settings.data
+        self._seed, self._precision = settings.seed, settings.trainer.precision
+        self._execution = execution
+        self.title = self._model.name
+        self.initial = self._model.init
+
+    # ---- promises of pieces -----------------------------------------------------------------------------------
+
+    @cached_property
+    def _real(self) -> Piece:
+        recipe = recipes.real_data_recipe(self._data)
+        return Piece("data", recipe, {}, self._maker("data_stages", "make_real_data"), "real data")
+
+    def real(self) -> Piece:
+        """Labelled images: train, validation, test, and the reserve where one is set aside."""
+        return self._real
+
+    def fresh(self, generation: int, share: float) -> Piece:
+        """The next rows of the reserve."""
+        stream = reserve_stream(self._seed)
+        recipe = {
+            "version": recipes.VERSIONS["data"],
+            "stream": stream.recipe(),
+            "share": share,
+            "generation": generation,
+        }
+        make = self._maker("data_stages", "make_fresh_data", generation=generation, share=share, stream=stream)
+        return Piece("data", recipe, {"real": self._real}, make, f"generation {generation} · fresh real data")
+
+    def pretrained(self) -> None:
+        """There is no pretrained VAE: generation 0 starts from random weights."""
+
+    def fit(
+        self, generation: int, draws: Sequence[Draw], sources: Mapping[Source, Piece], initial: Piece | None
+    ) -> Piece:
+        """The VAE fitted to the composition; images of a streamed source are drawn as they are wanted."""
+        stream = Stream(self._seed, generation, "fit")
+        recipe = {
+            "version": recipes.VERSIONS["fit"],
+            "training": recipes.training_recipe(self._model.training, generation),
+            "architecture": asdict(self._model.architecture),
+            "beta": self._model.beta,
+            "precision": self._precision,
+            "stream": stream.recipe(),
+            "composition": composition_recipe(draws, lambda source: sources[source].key),
+        }
+        parents = {"real": self._real}
+        parents |= {recipes.source_role(source): sources[source] for draw in draws for source in draw.sources}
+        parents |= {"initial": initial} if initial else {}
+        make = self._maker("fit_stage", "make_generation", generation=generation, draws=tuple(draws), stream=stream)
+        size = 4 * recipes.parameter_count(self._model.architecture)
+        return Piece("model", recipe, parents, make, f"generation {generation} · fit", size)
+
+    def synthesise(self, generation: int, model: Piece, prompts: Piece, rows: float) -> Piece:
+        """The images that the model draws from N(0, I), or the decoder that they are streamed from."""
+        stream = Stream(self._seed, generation, "synthesis")
+        stored = self._model.synthesis == "fixed"
+        recipe = {
+            "version": recipes.VERSIONS["synthetic"],
+            "synthesis": self._model.synthesis,
+            "rows": rows,
+            "precision": self._precision if stored else None,
+            "stream": stream.recipe() if stored else None,
+        }
+        make = self._maker("writing_stage", "make_synthetic_set", rows=rows, stream=stream)
+        parents = {"model": model, "real": self._real}
+        label = f"generation {generation} · drawing" if stored else f"generation {generation} · decoder"
+        return Piece("synthetic", recipe, parents, make, label, self._synthetic_bytes(rows))
+
+    def _synthetic_bytes(self, rows: float) -> int | None:
+        if self._model.synthesis == "stream":
+            return 4 * recipes.decoder_parameter_count(self._model.architecture)
+        count = self._data.train_rows
+        return None if count is None else int(2 * 28 * 28 * rows * count * (1 - self._data.reserve))
+
+    @cached_property
+    def _classifier(self) -> Piece:
+        stream = recipes.CLASSIFIER_STREAM
+        recipe = {
+            "version": recipes.VERSIONS["classifier"],
+            "settings": asdict(self._model.classifier),
+            "precision": self._precision,
+            "stream": stream.recipe(),
+        }
+        make = self._maker("classifier_stage", "make_classifier", stream=stream)
+        return Piece("classifier", recipe, {"real": self._real}, make, "classifier · fit")
+
+    def measurements(self, generation: int, model: Piece, synthetic: Piece, reference: Piece) -> Mapping[str, Piece]:
+        """Scores on real data, and measures of samples."""
+        return {
+            "scores": self._scores(generation, model),
+            "measures": self._measures(generation, synthetic, reference),
+        }
+
+    def _scores(self, generation: int, model: Piece) -> Piece:
+        stream = recipes.SCORING_STREAM
+        recipe = {
+            "version": recipes.VERSIONS["scores"],
+            "precision": self._precision,
+            "stream": stream.recipe(),
+        }
+        make = self._maker("scoring_stage", "make_scores", stream=stream)
+        parents = {"model": model, "real": self._real}
+        return Piece("scores", recipe, parents, make, f"generation {generation} · scoring")
+
+    def _measures(self, generation: int, synthetic: Piece, reference: Piece) -> Piece:
+        stream = Stream(self._seed, generation, "samples")
+        recipe = {
+            "version": recipes.VERSIONS["measures"],
+            "settings": asdict(self._model.evaluation),
+            "precision": self._precision,
+            "stream": stream.recipe() if self._model.synthesis == "stream" else None,
+        }
+        parents = {
+            "synthetic": synthetic,
+            "reference": reference,
+            "classifier": self._classifier,
+            "real": self._real,
+        }
+        make = self._maker("scoring_stage", "make_measures", stream=stream)
+        return Piece("measures", recipe, parents, make, f"generation {generation} · measuring samples")
+
+    def _maker(self, module: str, function: str, **arguments: Any) -> Any:
+        """A stage's function, imported when it runs: promises must be cheap."""
+        bench = Bench(self._model, self._data, self._execution)
+        return partial(_run_stage, bench, module, function, arguments)
+
+    # ---- results ----------------------------------------------------------------------------------------------
+
+    def result(self, generation: int, folders: Mapping[str, Path]) -> GenerationResult:
+        """Metrics, latent means and shown samples of one generation."""
+        from modelcollapse.models.vae.results import generation_result
+
+        return generation_result(generation, folders)
+
+    def reclaimable(self) -> Iterable[str]:
+        """Weights of the generations; synthetic sets hold what later generations need of them."""
+        return ("model",)
+
+    def report(self, results: Sequence[tuple[int, GenerationResult]], title: ChainTitle) -> ChainReport:
+        """Sample grids, latent densities, and curves of what is lost."""
+        from modelcollapse.models.vae.results import chain_report
+
+        return chain_report(results, title)
+
+
+def _run_stage(bench: Bench, module: str, function: str, arguments: Mapping[str, Any], workshop: Workshop) -> None:
+    from importlib import import_module
+
+    stage = import_module(f"modelcollapse.models.vae.{module}")
+    getattr(stage, function)(bench, workshop, **arguments)

@@ -1,0 +1,180 @@
+"""The VAE and the classifier as LightningModules: they fit, they score, they draw and they look."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as functional
+from pytorch_lightning import LightningModule
+from torchmetrics.classification import MulticlassAccuracy
+
+from modelcollapse.data.images import LabelledImages, as_intensities
+from modelcollapse.metrics.means import mean_metric
+from modelcollapse.models.vae.network import Classifier, Decoder, VariationalAutoencoder
+from modelcollapse.settings.vae import ClassifierSettings, VaeTrainingSettings
+
+
+class Losses(torch.nn.Module):
+    """Running means over images of both parts of the loss, in nats."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reconstruction, self.kl = mean_metric(), mean_metric()
+
+    def reset(self) -> None:
+        """Start new means."""
+        self.reconstruction.reset()
+        self.kl.reset()
+
+    def add(self, network: VariationalAutoencoder, images: torch.Tensor) -> None:
+        """Add the losses of a batch of grey images [rows, 28, 28]."""
+        reconstruction, kl = network.losses(as_intensities(images))
+        self.reconstruction.update(reconstruction.double())
+        self.kl.update(kl.double())
+
+    def means(self) -> tuple[float, float]:
+        """Mean reconstruction loss and mean KL."""
+        return float(self.reconstruction.compute()), float(self.kl.compute())
+
+
+class FittingModule(LightningModule):
+    """Fits a VAE to weighted images with Adam, and watches its loss on real validation images."""
+
+    def __init__(
+        self,
+        network: VariationalAutoencoder,
+        training: VaeTrainingSettings,
+        beta: float,
+        parent: Decoder | None,
+    ) -> None:
+        """``parent`` draws the training images that are not held."""
+        super().__init__()
+        self.network, self.parent = network, parent
+        self._training, self._beta = training, beta
+        self.training_loss, self.validation_losses = mean_metric(), Losses()
+
+    def on_train_epoch_start(self) -> None:
+        """Start a new mean."""
+        self.training_loss.reset()
+
+    def training_step(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Weighted sum, over the images of a batch, of reconstruction loss and beta times KL, as in the paper's code.
+
+        Batches are {images [held, 28, 28], latents [drawn, latents], weights [held + drawn]}.
+        """
+        reconstruction, kl = self.network.losses(self._images(batch))
+        losses = reconstruction + self._beta * kl
+        self.training_loss.update(losses.detach().double(), batch["weights"].double())
+        return (losses * batch["weights"]).sum()
+
+    def _images(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        held = as_intensities(batch["images"])
+        if self.parent is None:
+            return held
+        with torch.no_grad():
+            return torch.cat([held, self.parent(batch["latents"])])
+
+    def on_validation_epoch_start(self) -> None:
+        """Start new means."""
+        self.validation_losses.reset()
+
+    def validation_step(self, images: torch.Tensor) -> None:
+        """Add a batch of grey images [rows, 28, 28] to the validation losses."""
+        self.validation_losses.add(self.network, images)
+
+    def epoch_line(self) -> dict[str, float]:
+        """Training loss, and reconstruction loss and KL on the validation split, in nats per image."""
+        reconstruction, kl = self.validation_losses.means()
+        return {
+            "train/loss": float(self.training_loss.compute()),
+            "validation/reconstruction": reconstruction,
+            "validation/kl": kl,
+        }
+
+    def validation_value(self) -> float:
+        """The loss on the real validation split, in nats per image."""
+        reconstruction, kl = self.validation_losses.means()
+        return reconstruction + self._beta * kl
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam with an L2 penalty; the parent is not trained."""
+        return torch.optim.Adam(
+            self.network.parameters(), lr=self._training.learning_rate, weight_decay=self._training.weight_decay
+        )
+
+
+class ScoringModule(LightningModule):
+    """Mean reconstruction loss and KL of images under a VAE, for any number of dataloaders in one pass."""
+
+    def __init__(self, network: VariationalAutoencoder, loaders: int) -> None:
+        super().__init__()
+        self.network = network
+        self._losses = torch.nn.ModuleList(Losses() for _ in range(loaders))
+
+    def test_step(self, images: torch.Tensor, batch_index: int, dataloader_idx: int = 0) -> None:
+        """Add a batch of grey images [rows, 28, 28] to the losses of its dataloader."""
+        self.losses_of(dataloader_idx).add(self.network, images)
+
+    def losses_of(self, loader: int) -> Losses:
+        """The running losses of one dataloader."""
+        losses = self._losses[loader]
+        assert isinstance(losses, Losses)
+        return losses
+
+
+class ClassifierModule(LightningModule):
+    """Fits the classifier to labelled real images with Adam."""
+
+    def __init__(self, network: Classifier, classes: int, settings: ClassifierSettings) -> None:
+        super().__init__()
+        self.network, self._settings = network, settings
+        self.training_loss, self.validation_loss = mean_metric(), mean_metric()
+        self.accuracy = MulticlassAccuracy(classes, average="micro")
+
+    def on_train_epoch_start(self) -> None:
+        """Start a new mean."""
+        self.training_loss.reset()
+
+    def training_step(self, batch: LabelledImages) -> torch.Tensor:
+        """Mean cross-entropy of a batch."""
+        _, logits = self.network(as_intensities(batch.images))
+        loss = functional.cross_entropy(logits.float(), batch.labels)
+        self.training_loss.update(loss.detach().double(), len(batch.labels))
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Start new means."""
+        self.validation_loss.reset()
+        self.accuracy.reset()
+
+    def validation_step(self, batch: LabelledImages) -> None:
+        """Add a batch to validation loss and accuracy."""
+        _, logits = self.network(as_intensities(batch.images))
+        self.validation_loss.update(functional.cross_entropy(logits.float(), batch.labels, reduction="none").double())
+        self.accuracy.update(logits.float(), batch.labels)
+
+    def epoch_line(self) -> dict[str, float]:
+        """Training loss and validation accuracy."""
+        return {
+            "train/loss": float(self.training_loss.compute()),
+            "validation/accuracy": float(self.accuracy.compute()),
+        }
+
+    def validation_value(self) -> float:
+        """Mean cross-entropy on the validation split."""
+        return float(self.validation_loss.compute())
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam."""
+        return torch.optim.Adam(self.network.parameters(), lr=self._settings.learning_rate)
+
+
+class ApplyingModule(LightningModule):
+    """Applies a network to batches: a decoder to latents, an encoder or a classifier to intensities."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def predict_step(self, batch: torch.Tensor) -> Any:
+        """What the network makes of a batch."""
+        return self.network(batch)

@@ -1,0 +1,95 @@
+"""What decides the content of each VAE piece: the recipes behind the keys of the store."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from modelcollapse.data.idx import PARTS, idx_files
+from modelcollapse.data.text import fingerprint
+from modelcollapse.regimes import Source
+from modelcollapse.seeding import Stream
+from modelcollapse.settings.vae import (
+    DigitsDataSettings,
+    ImageDataSettings,
+    VaeArchitectureSettings,
+    VaeTrainingSettings,
+)
+
+VERSIONS = {
+    "data": 1,
+    "fit": 1,
+    "synthetic": 1,
+    "classifier": 1,
+    "scores": 1,
+    "measures": 1,
+}
+"""Raised by hand when a stage comes to mean something else, so that what was stored before is not used."""
+
+INSTRUMENT_SEED = 0
+"""The classifier and the noise of scoring are instruments: the same ones for chains of every seed."""
+CLASSIFIER_STREAM = Stream(INSTRUMENT_SEED, 0, "classifier")
+SCORING_STREAM = Stream(INSTRUMENT_SEED, 0, "scoring")
+
+
+def real_data_recipe(data: ImageDataSettings) -> dict[str, Any]:
+    """The images, and how they are split."""
+    sizes = ("train_rows", "validation_rows", "test_rows", "reserve")
+    split = {name: getattr(data, name) for name in sizes}
+    return {"version": VERSIONS["data"], "source": _source_recipe(data), **split}
+
+
+def _source_recipe(data: ImageDataSettings) -> dict[str, Any]:
+    """Idx files and local folders by content, the hub by id and commit."""
+    if isinstance(data, DigitsDataSettings):
+        return {"digits": "scikit-learn"}
+    folder = Path(data.path).expanduser()
+    files = {part: idx_files(folder, part) for part in PARTS}
+    if all(files.values()):
+        return {"files": {part: [fingerprint(file) for file in found or ()] for part, found in files.items()}}
+    columns = {"columns": [data.image_column, data.label_column]}
+    if folder.is_dir():
+        return {"folder": fingerprint(folder), **columns}
+    return {"hub": data.path, "revision": data.revision, **columns}
+
+
+def training_recipe(training: VaeTrainingSettings, generation: int) -> dict[str, Any]:
+    """The settings of a fit, epochs resolved.
+
+    Generation 0 trains on exactly the real data, so it is the same fit however an epoch is counted.
+    """
+    recipe = asdict(training)
+    recipe["epochs"] = epochs_of(training, generation)
+    del recipe["generation0_epochs"]
+    if generation == 0:
+        del recipe["epoch_size"]
+    return recipe
+
+
+def epochs_of(training: VaeTrainingSettings, generation: int) -> int:
+    """Epochs that a generation is fitted for."""
+    if generation == 0 and training.generation0_epochs is not None:
+        return training.generation0_epochs
+    return training.epochs
+
+
+def source_role(source: Source) -> str:
+    """Role under which a fit knows a source of its training set."""
+    return source.kind if source.generation is None else f"{source.kind}_{source.generation}"
+
+
+def within(stream: Stream, purpose: str) -> Stream:
+    """The stream of one purpose inside a stage."""
+    return Stream(stream.seed, stream.generation, f"{stream.stage}.{purpose}")
+
+
+def parameter_count(architecture: VaeArchitectureSettings) -> int:
+    """Number of weights of a VAE of this shape; 647,081 for the paper's 64 channels and 20 latents."""
+    channels, features = architecture.channels, 2 * architecture.channels * 49
+    encoder = 17 * channels + (16 * channels + 1) * 2 * channels + 2 * (features + 1) * architecture.latents
+    return encoder + decoder_parameter_count(architecture)
+
+
+def decoder_parameter_count(architecture: VaeArchitectureSettings) -> int:
+    """Number of weights of the decoder alone."""
+    channels, features = architecture.channels, 2 * architecture.channels * 49
+    return (architecture.latents + 1) * features + (32 * channels + 1) * channels + 16 * channels + 1

@@ -1,0 +1,43 @@
+"""Settings of the Gaussian mixture family: how mixtures are fitted again and again."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from modelcollapse.regimes import RegimeSettings
+from modelcollapse.settings.gaussian import GaussianSamplesSettings, distribution_problems
+from modelcollapse.settings.reading import Range
+from modelcollapse.settings.segmented import Count, SegmentedSettings
+
+
+@dataclass(frozen=True)
+class GaussianMixtureSettings(SegmentedSettings):
+    """A mixture of Gaussians, fitted by expectation maximisation with the rules of scikit-learn."""
+
+    family: Literal["gaussian_mixture"]
+    """Names the family."""
+    components: Count
+    """Gaussians in the mixture."""
+    covariance: Literal["full", "diag", "spherical"]
+    """What the covariance of a component may be: any, diagonal, or a multiple of the identity."""
+    start: Literal["kmeans", "kmeans++", "previous"]
+    """Where a fit starts: from clusters of k-means (scikit-learn's default), from single rows chosen by k-means++, or
+    from the mixture of the generation before (generation 0 from clusters)."""
+    tolerance: Annotated[float, Range(above=0)]
+    """A fit ends once its log-likelihood changes by less, nats a row."""
+    max_iterations: Count
+    """Pairs of E and M step at most."""
+    covariance_floor: Annotated[float, Range(low=0)]
+    """Added to the diagonal of every covariance, so that a component on a single row has one."""
+    divergence_samples: Annotated[int, Range(low=2)]
+    """Samples of the first mixture that estimate the KL divergence of every generation, and in three or more dimensions
+    samples of the current mixture that estimate its tail mass."""
+
+
+def impossible_combinations(
+    model: GaussianMixtureSettings, data: GaussianSamplesSettings, decoding: object, regime: RegimeSettings
+) -> list[str]:
+    """What is wrong between settings that are each allowed, one message a problem."""
+    problems = distribution_problems(data)
+    if data.rows < model.components:
+        problems.append(f"model.components: {model.components} must be at most data.rows={data.rows}")
+    return problems

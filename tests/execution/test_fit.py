@@ -1,0 +1,217 @@
+"""Fits that are interrupted at any epoch's end and go on to the same bits."""
+
+import math
+
+import pytest
+import torch
+from transformers import OPTConfig, OPTForCausalLM
+
+from modelcollapse.data.batches import EpochSampler
+from modelcollapse.data.blocks import BlocksDataModule
+from modelcollapse.execution.fit import FitFailed, finished_epochs, fit_resumably, newest_checkpoint
+from modelcollapse.execution.trainer import Execution
+from modelcollapse.models.language_model.module import FittingModule
+from modelcollapse.seeding import Stream
+from modelcollapse.settings.chain import TrainerSettings
+from modelcollapse.settings.language_model import TrainingSettings
+
+EPOCHS, ROWS, BATCH = 4, 22, 5
+STEPS = -(-ROWS // BATCH)
+
+
+class Interruption(BaseException):
+    """Like a signal: not an Exception."""
+
+
+def network(dropout=0.2):
+    config = OPTConfig(
+        vocab_size=30,
+        hidden_size=16,
+        word_embed_proj_dim=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        ffn_dim=32,
+        max_position_embeddings=16,
+        dropout=dropout,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return OPTForCausalLM(config).eval()
+
+
+def training(**changed):
+    values = {
+        "epochs": EPOCHS,
+        "generation0_epochs": None,
+        "epoch_size": "training_set",
+        "batch_size": BATCH,
+        "learning_rate": 2e-2,
+        "final_learning_rate": 1e-4,
+        "schedule": "cosine_per_step",
+        "warmup_steps": 2,
+        "weight_decay": 0.01,
+        "gradient_clip": 1.0,
+        "checkpoint": "best_val",
+    }
+    return TrainingSettings(**{**values, **changed})
+
+
+def fit(progress, keep_best, on_epoch=lambda line: None, seed=0, settings=None, rows_per_epoch=ROWS):
+    """The fitted network and the lines of its epochs; the module is made anew, as after a kill."""
+    progress.mkdir(exist_ok=True)
+    settings = settings or training()
+    generator = torch.Generator().manual_seed(1)
+    blocks = torch.randint(0, 30, (ROWS, 8), generator=generator, dtype=torch.int32)
+    validation = torch.randint(0, 30, (9, 8), generator=generator, dtype=torch.int32)
+    sampler = EpochSampler(ROWS, rows_per_epoch, BATCH, Stream(seed, 0, "test.order"))
+    data = BlocksDataModule(blocks, torch.ones(ROWS), validation, sampler, 4)
+    module = FittingModule(network(), settings, EPOCHS, len(sampler))
+    lines = fit_resumably(
+        module,
+        data,
+        epochs=EPOCHS,
+        keep_best=keep_best,
+        gradient_clip=settings.gradient_clip,
+        stream=Stream(seed, 0, "test.dropout"),
+        execution=Execution(TrainerSettings("cpu", "32-true", 1, 4, False), None, lambda generation, line: None),
+        label="test",
+        progress=progress,
+        on_epoch=on_epoch,
+    )
+    return {name: tensor.clone() for name, tensor in module.network.state_dict().items()}, lines
+
+
+def interrupted_after(epoch):
+    def on_epoch(line):
+        if line["epoch"] == epoch:
+            raise Interruption
+
+    return on_epoch
+
+
+def assert_same_bits(one, other):
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["best_val", "last"])
+def whole(request, tmp_path_factory):
+    progress = tmp_path_factory.mktemp("whole")
+    return request.param, *fit(progress, request.param)
+
+
+@pytest.mark.parametrize("epoch", range(EPOCHS))
+def test_interrupted_after_an_epoch_a_fit_ends_with_the_same_bits(tmp_path, whole, epoch):
+    keep_best, weights, lines = whole
+    with pytest.raises(Interruption):
+        fit(tmp_path / "progress", keep_best, interrupted_after(epoch))
+    assert finished_epochs(newest_checkpoint(tmp_path / "progress")) == epoch + 1
+    told = []
+    again, again_lines = fit(tmp_path / "progress", keep_best, told.append)
+    assert_same_bits(again, weights)
+    assert again_lines == lines
+    assert [line["epoch"] for line in told] == list(range(EPOCHS))
+
+
+def test_interrupted_after_every_epoch_a_fit_ends_with_the_same_bits(tmp_path, whole):
+    keep_best, weights, lines = whole
+    for epoch in range(EPOCHS):
+        with pytest.raises(Interruption):
+            fit(tmp_path / "progress", keep_best, interrupted_after(epoch))
+    again, again_lines = fit(tmp_path / "progress", keep_best)
+    assert_same_bits(again, weights)
+    assert again_lines == lines
+
+
+def test_interrupted_inside_an_epoch_a_fit_ends_with_the_same_bits(tmp_path, whole, monkeypatch):
+    keep_best, weights, _ = whole
+    step, count = FittingModule.training_step, iter(range(1000))
+
+    def failing_step(self, batch):
+        if next(count) == 2 * STEPS + 1:
+            raise Interruption
+        return step(self, batch)
+
+    with monkeypatch.context() as patched, pytest.raises(Interruption):
+        patched.setattr(FittingModule, "training_step", failing_step)
+        fit(tmp_path / "progress", keep_best)
+    assert finished_epochs(newest_checkpoint(tmp_path / "progress")) == 2
+    assert_same_bits(fit(tmp_path / "progress", keep_best)[0], weights)
+
+
+def test_a_fit_does_not_depend_on_random_numbers_drawn_before_it_and_leaves_them_alone(tmp_path, whole):
+    keep_best, weights, _ = whole
+    torch.manual_seed(99)
+    expected = torch.rand(1)
+    torch.manual_seed(99)
+    again, _ = fit(tmp_path / "progress", keep_best)
+    assert torch.rand(1) == expected
+    assert_same_bits(again, weights)
+
+
+def test_another_stream_gives_another_fit(tmp_path, whole):
+    keep_best, weights, _ = whole
+    other, _ = fit(tmp_path / "progress", keep_best, seed=1)
+    assert any(not torch.equal(other[name], weights[name]) for name in weights)
+
+
+def test_the_lines_tell_epoch_step_losses_and_rate(tmp_path):
+    _, lines = fit(tmp_path / "progress", keep_best=False)
+    assert [line["epoch"] for line in lines] == list(range(EPOCHS))
+    assert [line["step"] for line in lines] == [STEPS * (epoch + 1) for epoch in range(EPOCHS)]
+    for line in lines:
+        assert set(line) == {"epoch", "step", "train/loss", "validation/perplexity", "learning_rate"}
+
+
+def test_the_best_weights_are_those_of_the_epoch_with_the_lowest_validation_loss(tmp_path):
+    """On random blocks more epochs overfit: the best epoch is not the last."""
+    settings = training(learning_rate=0.1)
+    best, lines = fit(tmp_path / "best", keep_best=True, settings=settings)
+    perplexities = [line["validation/perplexity"] for line in lines]
+    epoch = perplexities.index(min(perplexities))
+    assert epoch < EPOCHS - 1
+    with pytest.raises(Interruption):
+        fit(tmp_path / "stopped", keep_best=False, on_epoch=interrupted_after(epoch), settings=settings)
+    from modelcollapse.execution.checkpoint import SafeCheckpointIO
+
+    checkpoint = SafeCheckpointIO().load_checkpoint(newest_checkpoint(tmp_path / "stopped"))
+    assert_same_bits(
+        best, {name.removeprefix("network."): value for name, value in checkpoint["state_dict"].items() if "network." in name}
+    )
+    last, _ = fit(tmp_path / "last", keep_best=False, settings=settings)
+    assert any(not torch.equal(best[name], last[name]) for name in best)
+
+
+def test_only_the_newest_checkpoint_is_kept(tmp_path):
+    fit(tmp_path / "progress", keep_best=True)
+    assert sorted(path.name for path in (tmp_path / "progress").iterdir()) == [
+        "best.safetensors",
+        f"epoch-{EPOCHS:05d}",
+    ]
+
+
+def test_a_loss_that_is_no_number_stops_the_fit_and_says_where(tmp_path):
+    settings = training(learning_rate=1e30, final_learning_rate=0.0, gradient_clip=None, warmup_steps=0)
+    with pytest.raises(FitFailed, match=rf"in epoch 0, by step {STEPS};.*learning_rate"):
+        fit(tmp_path / "progress", keep_best=True, settings=settings)
+    assert newest_checkpoint(tmp_path / "progress") is None
+
+
+def test_a_training_loss_of_nan_is_not_averaged_away(tmp_path, monkeypatch):
+    step = FittingModule.training_step
+
+    def broken_step(self, batch):
+        loss = step(self, batch)
+        if self.trainer.global_step == STEPS + 2:
+            self.training_loss.update(torch.tensor(math.nan), torch.tensor(1.0))
+        return loss
+
+    monkeypatch.setattr(FittingModule, "training_step", broken_step)
+    with pytest.raises(FitFailed, match=rf"train/loss became NaN or infinite in epoch 1, by step {2 * STEPS}"):
+        fit(tmp_path / "progress", keep_best=False)
+
+
+def test_epochs_of_another_length_than_the_data(tmp_path):
+    _, lines = fit(tmp_path / "progress", keep_best=False, rows_per_epoch=50)
+    assert [line["step"] for line in lines] == [10, 20, 30, 40]

@@ -1,0 +1,170 @@
+"""What is installed: exact versions, a wheel that brings its configuration, and the page that documents it."""
+
+import dataclasses
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from importlib import metadata
+
+import pytest
+
+import modelcollapse
+from modelcollapse.record import ChainIdentity, Record
+from modelcollapse.settings import document
+from modelcollapse.settings.chain import FAMILIES, ChainSettings
+
+UNPINNED = {"modelcollapse", "pip"}
+"""The package itself, and what every virtual environment begins with."""
+
+
+def normal(name):
+    """A distribution's name as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@pytest.fixture(scope="module")
+def constraints(repository):
+    """The lines of constraints.txt that are no comments."""
+    lines = (repository / "constraints.txt").read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+@pytest.fixture(scope="module")
+def pinned(constraints):
+    """Name to the exact version that constraints.txt pins."""
+    return {normal(name): version for name, version in (line.split("==") for line in constraints)}
+
+
+def test_constraints_are_exact_versions_and_name_no_place(constraints):
+    assert len(constraints) > 100
+    for line in constraints:
+        assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*==[0-9][0-9A-Za-z.]*", line), line
+    names = [normal(line.split("==")[0]) for line in constraints]
+    assert len(names) == len(set(names))
+
+
+def test_everything_installed_is_pinned_as_installed(pinned):
+    installed = {normal(one.name): one.version.split("+")[0] for one in metadata.distributions()}
+    wrong = {
+        name: f"installed {version}, pinned {pinned.get(name)}"
+        for name, version in installed.items()
+        if name not in UNPINNED and pinned.get(name) != version
+    }
+    assert not wrong, "constraints.txt does not describe this environment; if it is an old one, delete .venv"
+
+
+def test_everything_the_package_asks_for_is_pinned_within_what_it_allows(pinned):
+    from packaging.requirements import Requirement
+
+    requirements = [Requirement(text) for text in metadata.requires("modelcollapse")]
+    assert len(requirements) > 20
+    for requirement in requirements:
+        assert requirement.specifier.contains(pinned[normal(requirement.name)]), requirement
+
+
+def test_the_version_is_that_of_the_metadata_and_of_the_citation(repository):
+    assert modelcollapse.__version__ == metadata.version("modelcollapse")
+    assert f"\nversion: {modelcollapse.__version__}\n" in (repository / "CITATION.cff").read_text()
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = modelcollapse.no_such_name
+
+
+def test_results_stays_a_function_whatever_is_imported(tmp_path):
+    from modelcollapse.results import CHAIN_COLUMNS
+
+    identity = ChainIdentity("id", "experiment", "family", "model", "replace", 3)
+    with Record(tmp_path / "run", identity, {}) as record:
+        record.generation(0, {"test/perplexity": 2.0})
+    table = modelcollapse.results(tmp_path)
+    assert [table.loc[0, column] for column in CHAIN_COLUMNS] == ["experiment", "family", "model", "replace", 3]
+    assert table.loc[0, "test/perplexity"] == 2.0
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    heavy = "{'torch', 'transformers', 'pandas', 'numpy', 'hydra', 'wandb', 'matplotlib'}"
+    program = f"import sys, modelcollapse, modelcollapse.settings.chain; print(sorted({heavy} & set(sys.modules)))"
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert finished.stdout == "[]\n"
+
+
+# ---- the wheel ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def unpacked(repository, tmp_path_factory):
+    """A wheel, built without a network from a copy of what it is made of, and unpacked."""
+    place = tmp_path_factory.mktemp("wheel")
+    source = place / "source"
+    parts = ("pyproject.toml", "README.md", "LICENSE", "src", "conf")
+    for part in parts:
+        copy = shutil.copytree if (repository / part).is_dir() else shutil.copy
+        source.mkdir(exist_ok=True)
+        copy(repository / part, source / part)
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*build, "--wheel-dir", place, source], check=True)
+    (wheel,) = place.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(place / "unpacked")
+    return place / "unpacked"
+
+
+def test_the_wheel_holds_the_whole_configuration_and_the_licence(repository, unpacked):
+    conf = repository / "conf"
+    wanted = {path.relative_to(conf): path.read_bytes() for path in conf.rglob("*.yaml")}
+    held = unpacked / "modelcollapse" / "conf"
+    assert {path.relative_to(held): path.read_bytes() for path in held.rglob("*.yaml")} == wanted
+    assert len(wanted) > 20
+    (licence,) = unpacked.glob("modelcollapse-*.dist-info/licenses/LICENSE")
+    assert licence.read_text().startswith("MIT License")
+    entry_points = next(unpacked.glob("modelcollapse-*.dist-info/entry_points.txt")).read_text()
+    assert "modelcollapse-train = modelcollapse.command:train" in entry_points
+    assert "modelcollapse-sweep = modelcollapse.command:sweep" in entry_points
+
+
+def run_script(unpacked, cwd, *words, function="train"):
+    """Call the console script's function out of the unpacked wheel, as an installed script would."""
+    script = f"import sys; from modelcollapse.command import {function}; sys.exit({function}())"
+    return subprocess.run(
+        [sys.executable, "-c", script, *words],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(unpacked)},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("function", ["train", "sweep"])
+def test_the_installed_scripts_find_the_configuration_in_the_wheel(unpacked, tmp_path, function):
+    proof = unpacked / "modelcollapse" / "conf" / "experiment" / "only_in_this_wheel.yaml"
+    proof.write_text("# @package _global_\nname: proof of the wheel\ngenerations: 7\n")
+    finished = run_script(unpacked, tmp_path, "experiment=only_in_this_wheel", "--cfg", "job", function=function)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert "name: proof of the wheel\n" in finished.stdout
+    assert "generations: 7\n" in finished.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_installed_script_plans_a_chain(unpacked, tmp_path):
+    finished = run_script(unpacked, tmp_path, "plan=true", "generations=1", f"paths.store={tmp_path / 'store'}")
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert "generation 1 · fit" in finished.stdout
+    assert "nothing computed now" in finished.stdout
+
+
+# ---- the page of settings -------------------------------------------------------------------------------------
+
+
+def test_the_page_of_settings_is_up_to_date(repository):
+    made = "python -m modelcollapse.settings.document > docs/settings.md"
+    assert document.page() == (repository / "docs" / "settings.md").read_text(), f"make it anew: {made}"
+
+
+def test_every_setting_says_what_it_means():
+    classes = {ChainSettings}
+    for family in FAMILIES.values():
+        classes |= {family.model, *family.data.values(), *family.decoding.values()}
+    for cls in classes:
+        assert {field.name for field in dataclasses.fields(cls)} == set(document.field_meanings(cls))
