@@ -96,9 +96,7 @@ def test_nothing_heavy_is_imported_before_the_settings_are_read(repository, tmp_
         "except SystemExit: pass\n"
         f"print([name for name in {HEAVY} if name in sys.modules])"
     )
-    answer = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
-    )
+    answer = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert "decoding.beams: 0 is not allowed" in answer.stderr
     assert answer.stdout.strip() == "[]"
 

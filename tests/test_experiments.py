@@ -28,7 +28,14 @@ REDUCED = {
         "model.tokenizer.vocabulary_size=300",
     ),
     "paper_gaussian": ("generations=3", "data.rows=20", "model.replicates=4"),
-    "paper_vae": ("data=digits", "generations=2", "data.train_rows=60", "model.training.epochs=1", "model.classifier.epochs=1"),
+    "paper_vae": (
+        "data=digits",
+        "generations=2",
+        "data.train_rows=60",
+        "model.training.epochs=1",
+        "model.classifier.epochs=1",
+    ),
+    "paper_gmm": ("generations=3", "data.rows=40", "model.replicates=2"),
     "paper_discrete": ("generations=3", "data.rows=20", "model.replicates=4"),
 }
 """Experiment -> words that reduce it; a new experiment gets a line here."""

@@ -245,7 +245,7 @@ def test_what_was_finished_before_the_kill_is_not_done_again(runner, keys):
 
 
 def test_a_chain_killed_over_and_over_ends_with_the_same_bits(runner, keys, undisturbed):
-    """Each attempt gets as far as its third rename: two steps, of an epoch, a shard or a piece, further than the last."""
+    """Each attempt ends at its third rename: two epochs, shards or pieces further than the last."""
     for _ in range(60):
         code, log = runner.finish(Moment("rename", "locks", 3))
         if code == 0:

@@ -182,7 +182,7 @@ def _known_errors() -> Iterator[None]:
 
 @contextmanager
 def _no_empty_folder(folder: Path) -> Iterator[None]:
-    """Take the run folder away again if nothing was written to it, and the folders above, below here, that it left empty."""
+    """Take the run folder away again if nothing was written to it, and the folders it left empty below where we are."""
     try:
         yield
     finally:
@@ -227,7 +227,7 @@ def _helpful(error: HydraException) -> str:
         setting = str(cause.full_key or cause.key)
         group = [str(name) for name in cast(DictConfig, cause.parent_node)]
         known = group if "." in setting else [*_groups(), *_top_level_settings()]
-        return f"{setting}: no such setting{nearest(str(cause.key), known)}; there are: {', '.join(sorted(set(known)))}"
+        return f"{setting}: no such setting{nearest(str(cause.key), known)}; there are: {', '.join(sorted({*known}))}"
     unknown_group = re.search(r"Could not override '([^']+)'.*No match in the defaults list", text, re.DOTALL)
     if unknown_group:
         known = sorted({*_groups(), *_top_level_settings()})
@@ -237,7 +237,8 @@ def _helpful(error: HydraException) -> str:
     if unknown_option:
         option_group, word = unknown_option.groups()
         known = _options(option_group)
-        return f"{option_group}={word}: there is no such {option_group}{nearest(word, known)}; there are: {', '.join(known)}"
+        suggestion = nearest(word, known)
+        return f"{option_group}={word}: there is no such {option_group}{suggestion}; there are: {', '.join(known)}"
     return text
 
 

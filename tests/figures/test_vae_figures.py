@@ -96,7 +96,7 @@ def test_curves_are_the_metrics():
     assert np.allclose(recall.lines[0].get_ydata(), frame["synthetic/recall"])
     assert recall.get_ylim()[0] == 0
     assert recall.get_ylim()[1] > 1.0
-    bound = panel(elbo_by_generation(frame, TEXT), "evidence lower bound")
+    bound = panel(elbo_by_generation(frame, TEXT), "lower bound (nats per image)")
     assert np.allclose(bound.lines[0].get_ydata(), frame["test/elbo"])
 
 

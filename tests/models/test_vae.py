@@ -64,7 +64,8 @@ def test_the_papers_layers():
     assert mean.shape == log_variance.shape == (5, 20)
     pixels = network.decoder(30 * torch.randn(5, 20))
     assert pixels.shape == (5, 1, 28, 28)
-    assert bool((0 <= pixels).all()) and bool((pixels <= 1).all())
+    assert bool((pixels >= 0).all())
+    assert bool((pixels <= 1).all())
 
 
 def test_the_loss_is_the_direct_formula(network):
@@ -110,8 +111,8 @@ def test_a_step_sums_the_weighted_losses_of_its_images(network, beta):
     loss = module.training_step(batch(images, weights=weights))
     torch.manual_seed(5)
     reconstruction, kl = network.losses(as_intensities(images))
-    assert float(loss) == pytest.approx(float(((reconstruction + beta * kl) * torch.tensor(weights)).sum()), rel=1e-6)
-    mean = float(((reconstruction + beta * kl) * torch.tensor(weights)).sum()) / sum(weights)
+    assert loss.item() == pytest.approx(((reconstruction + beta * kl) * torch.tensor(weights)).sum().item(), rel=1e-6)
+    mean = ((reconstruction + beta * kl) * torch.tensor(weights)).sum().item() / sum(weights)
     assert float(module.training_loss.compute()) == pytest.approx(mean, rel=1e-6)
 
 
@@ -123,7 +124,7 @@ def test_streamed_rows_are_the_parents_means_and_the_parent_is_not_trained(netwo
     loss = module.training_step(mixed)
     torch.manual_seed(7)
     images = torch.cat([as_intensities(mixed["images"]), parent(mixed["latents"])])
-    assert float(loss) == pytest.approx(float(torch.stack(network.losses(images)).sum()), rel=1e-6)
+    assert loss.item() == pytest.approx(torch.stack(network.losses(images)).sum().item(), rel=1e-6)
     optimiser = module.configure_optimizers()
     trained = {id(weights) for group in optimiser.param_groups for weights in group["params"]}
     assert trained == {id(weights) for weights in network.parameters()}

@@ -13,9 +13,7 @@ from modelcollapse.settings.reading import SettingsError
 
 CONF = configuration_folder()
 OPTIONS = sorted(
-    (path.parent.name, path.stem)
-    for path in CONF.glob("*/*.yaml")
-    if path.parent.name not in ("experiment", "hydra")
+    (path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name not in ("experiment", "hydra")
 )
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 
@@ -29,6 +27,7 @@ GIVEN = {
     ("regime", "grown_replace"): ("decoding=sample",),
     ("model", "gaussian"): ("data=gaussian_samples", "decoding=none"),
     ("data", "gaussian_samples"): ("model=gaussian", "decoding=none"),
+    ("model", "gaussian_mixture"): ("data=gaussian_samples", "decoding=none"),
     ("model", "discrete"): ("data=categorical_samples", "decoding=none"),
     ("data", "categorical_samples"): ("model=discrete", "decoding=none"),
     ("model", "vae"): ("data=digits", "decoding=none"),
@@ -49,9 +48,7 @@ def test_every_option_reads_without_problems(compose_values, group, option):
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_reads_without_problems(compose_values, experiment):
-    settings = read_chain_settings(
-        compose_values(f"experiment={experiment}", *EXPERIMENT_GIVEN.get(experiment, ()))
-    )
+    settings = read_chain_settings(compose_values(f"experiment={experiment}", *EXPERIMENT_GIVEN.get(experiment, ())))
     assert settings.generations > 0
 
 

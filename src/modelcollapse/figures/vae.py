@@ -38,9 +38,9 @@ _MEASURES = {
     "synthetic/recall": "recall",
 }
 _ELBO = {
-    "test/elbo": "evidence lower bound",
-    "test/reconstruction": "reconstruction loss",
-    "test/kl": "KL divergence",
+    "test/elbo": "lower bound (nats per image)",
+    "test/reconstruction": "reconstruction loss (nats)",
+    "test/kl": "KL divergence (nats)",
 }
 
 
@@ -128,7 +128,7 @@ def latents_by_generation(generations: pd.DataFrame, text: FigureText) -> Figure
     for axes, column in zip(figure.axes, ("real/latent_spread", "real/latent_mean"), strict=True):
         _real_line(axes, generations, column)
     _from_zero(figure.axes[0])
-    figure.axes[0].set_ylabel("latent means, standard deviation")
+    figure.axes[0].set_ylabel("latent means, std. deviation")
     figure.axes[1].set_ylabel("latent means, mean")
     return figure
 

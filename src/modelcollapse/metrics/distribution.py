@@ -64,7 +64,5 @@ def _checked(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     sample = np.asarray(values, dtype=np.float64).ravel()
     broken = np.count_nonzero(~np.isfinite(sample))
     if sample.size == 0 or broken:
-        raise ValueError(
-            f"perplexities must be finite and at least one: {broken} of {sample.size} are not finite"
-        )
+        raise ValueError(f"perplexities must be finite and at least one: {broken} of {sample.size} are not finite")
     return sample

@@ -4,6 +4,7 @@ Letters in shapes: R replicates, N rows, d dimensions, K components. All arrays 
 """
 
 import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,8 +28,8 @@ class Mixtures(NamedTuple):
     covariances: Array
     """[R, K, d, d], positive definite."""
 
-    def select(self, replicates: NDArray[np.int64] | slice) -> "Mixtures":
-        """The mixtures of some replicates, by their numbers."""
+    def select(self, replicates: NDArray[np.int64] | NDArray[np.bool_] | slice) -> "Mixtures":
+        """The mixtures of some replicates, by number or mask."""
         return Mixtures(self.weights[replicates], self.means[replicates], self.covariances[replicates])
 
     def shifted(self, by: Array) -> "Mixtures":
@@ -109,24 +110,20 @@ def mixture_wasserstein_distance(left: Mixtures, right: Mixtures) -> Array:
     return np.sqrt(np.maximum(transport(costs, left.weights, right.weights), 0))
 
 
-def mass_outside_ellipsoid(mixtures: Mixtures, mean: Array, factor: Array, radius: float) -> Array:
-    """Probabilities, [R], of (x - mean)^T S^-1 (x - mean) > radius^2, by quadrature in one and two dimensions.
+def mass_outside_ellipsoids(mixtures: Mixtures, mean: Array, factor: Array, radii: Sequence[float]) -> list[Array]:
+    """Probabilities, [R] for each radius, of (x - mean)^T S^-1 (x - mean) > radius^2, in one and two dimensions.
 
-    ``factor`` [d, d] is the Cholesky factor of S. In two dimensions a component is integrated along the axis where it
-    is narrower; along the other its distribution function is known. Raises ValueError in more dimensions.
+    ``factor`` [d, d] is the Cholesky factor of S. In two dimensions by quadrature: a component is integrated along the
+    axis where it is narrower; along the other its distribution function is known. Raises ValueError in more dimensions.
     """
     whitening = np.linalg.inv(factor)
     means = (mixtures.means - mean) @ whitening.T
     variances, axes = np.linalg.eigh(whitening @ mixtures.covariances @ whitening.T)
     means = (means[..., None, :] @ axes)[..., 0, :]
     deviations = np.sqrt(np.maximum(variances, np.finfo(np.float64).tiny))
-    if means.shape[-1] == 1:
-        inside = _between(-radius, radius, means[..., 0], deviations[..., 0])
-    elif means.shape[-1] == 2:
-        inside = _inside_disc(means, deviations, radius)
-    else:
-        raise ValueError(f"no quadrature in {means.shape[-1]} dimensions")
-    return np.clip((mixtures.weights * (1 - inside)).sum(axis=1), 0, 1)
+    inside = _inside_ball(means.shape[-1])
+    shares = [(mixtures.weights * (1 - inside(means, deviations, radius))).sum(axis=1) for radius in radii]
+    return [np.clip(share, 0, 1) for share in shares]
 
 
 def share_outside_ellipsoid(columns: Array, mean: Array, factor: Array, radius: float) -> Array:
@@ -170,6 +167,16 @@ def _transport(costs: Array, left: Array, right: Array) -> Array:
     amounts = np.concatenate([left, right], axis=1)[:, :-1]
     problems = zip(costs.reshape(len(costs), -1), amounts, strict=True)
     return np.array([linprog(cost, A_eq=conditions, b_eq=amount).fun for cost, amount in problems])
+
+
+def _inside_ball(dimensions: int) -> Callable[[Array, Array, float], Array]:
+    if dimensions > 2:
+        raise ValueError(f"no quadrature in {dimensions} dimensions")
+    return _inside_disc if dimensions == 2 else _inside_interval
+
+
+def _inside_interval(means: Array, deviations: Array, radius: float) -> Array:
+    return _between(-radius, radius, means[..., 0], deviations[..., 0])
 
 
 def _inside_disc(means: Array, deviations: Array, radius: float) -> Array:

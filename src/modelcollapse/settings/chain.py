@@ -148,9 +148,8 @@ def read_chain_settings(values: Mapping[str, Any]) -> ChainSettings:
 
     Raises SettingsError with every problem found: first those of single settings, then those between settings.
     """
+    refuse_foreign_groups(values)
     family = _chosen(FAMILIES, values.get("model"), "model.family", "family")
-    if problems := _foreign_groups(family, values):
-        raise SettingsError(problems)
     data = _chosen(family.data, values.get("data"), "data.kind", "kind")
     decoding = _chosen(family.decoding, values.get("decoding"), "decoding.kind", "kind")
     classes = {"model": family.model, "data": data, "decoding": decoding}
@@ -163,8 +162,12 @@ def read_chain_settings(values: Mapping[str, Any]) -> ChainSettings:
     return settings
 
 
-def _foreign_groups(family: FamilySettings, values: Mapping[str, Any]) -> list[str]:
-    """Groups that were chosen for another family, each with what to choose instead."""
+def refuse_foreign_groups(values: Mapping[str, Any]) -> None:
+    """Check that data and decoding were chosen for the model's family; interpolations may still be unresolved.
+
+    Raises SettingsError that says what to choose instead.
+    """
+    family = _chosen(FAMILIES, values.get("model"), "model.family", "family")
     problems = []
     for group, own in (("data", family.data), ("decoding", family.decoding)):
         kind = _word(values.get(group), "kind")
@@ -174,7 +177,8 @@ def _foreign_groups(family: FamilySettings, values: Mapping[str, Any]) -> list[s
                 f"{group}.kind: {kind!r} does not go with model.family={values['model']['family']};"
                 f" choose {family.goes_with}"
             )
-    return problems
+    if problems:
+        raise SettingsError(problems)
 
 
 def _chosen(known: Mapping[str, Any], group: Any, setting: str, field: str) -> Any:

@@ -150,19 +150,11 @@ class LanguageDataSettings:
 
 
 @dataclass(frozen=True)
-class TextFilesDataSettings:
-    """Real data from plain or gzipped text files, tokenised line by line."""
+class TokenBlocksSettings:
+    """How text becomes blocks: tokenised line by line, concatenated, cut, the remainder dropped."""
 
-    kind: Literal["text_files"]
-    """Names the kind of data."""
     name: str
     """Name for people and figures."""
-    train: str
-    """File of the training split."""
-    validation: str
-    """File of the validation split."""
-    test: str
-    """File of the test split."""
     block_length: Annotated[int, Range(low=2)]
     """Tokens per block."""
     line_start_token: bool
@@ -176,13 +168,25 @@ class TextFilesDataSettings:
 
 
 @dataclass(frozen=True)
-class HubDataSettings:
+class TextFilesDataSettings(TokenBlocksSettings):
+    """Real data from plain or gzipped text files."""
+
+    kind: Literal["text_files"]
+    """Names the kind of data."""
+    train: str
+    """File of the training split."""
+    validation: str
+    """File of the validation split."""
+    test: str
+    """File of the test split."""
+
+
+@dataclass(frozen=True)
+class HubDataSettings(TokenBlocksSettings):
     """Real data from a text data set of the Hugging Face hub, or a local copy of one."""
 
     kind: Literal["hub"]
     """Names the kind of data."""
-    name: str
-    """Name for people and figures."""
     path: str
     """Hub id, or a local folder: a copy of the repository, a saved data set, or WikiText's raw files."""
     configuration: str | None
@@ -197,16 +201,6 @@ class HubDataSettings:
     """Name of the validation split."""
     test: str
     """Name of the test split."""
-    block_length: Annotated[int, Range(low=2)]
-    """Tokens per block."""
-    line_start_token: bool
-    """Whether the tokenizer's start token stands before every row."""
-    train_blocks: Count | None
-    """Blocks of the training split, counted before the reserve is set aside; null takes all."""
-    evaluation_blocks: Count | None
-    """Blocks of each of the validation and test splits; null takes all."""
-    reserve: Annotated[float, Range(low=0, high=0.95)]
-    """Share of the training blocks set aside for regimes that need fresh real data."""
 
 
 TextDataSettings = LanguageDataSettings | TextFilesDataSettings | HubDataSettings

@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as functional
 from pytorch_lightning import LightningModule
 from torch.optim.lr_scheduler import LambdaLR
-from torchmetrics import CatMetric, MeanMetric
+from torchmetrics import CatMetric
 from transformers import OPTForCausalLM
 
 from modelcollapse.decoding import Engine
+from modelcollapse.metrics.means import mean_metric
 from modelcollapse.settings.language_model import TrainingSettings
 
 
@@ -108,14 +109,6 @@ class Scores(torch.nn.Module):
         """Per token, targets of the skipped kind left out."""
         self.sequence_loss = CatMetric().set_dtype(torch.float64)
         """Mean per token of every block."""
-
-
-def mean_metric() -> MeanMetric:
-    """A float64 mean that lets NaN through, so that a broken model is seen."""
-    # NaN stands for NaN: the strategy "disable" would let it through too, but ignores the weights.
-    metric = MeanMetric(nan_strategy=math.nan).set_dtype(torch.float64)
-    assert isinstance(metric, MeanMetric)
-    return metric
 
 
 class ScoringModule(LightningModule):

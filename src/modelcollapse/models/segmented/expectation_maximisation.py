@@ -25,10 +25,12 @@ CovarianceShape = Literal["full", "diag", "spherical"]
 
 EMPTY = 10 * float(np.finfo(np.float64).eps)
 """Rows added to every component so that none is empty, as in scikit-learn."""
+ROUNDING = 100 * float(np.finfo(np.float64).eps)
+"""What is left of the square of a mean when two equal ones are subtracted, at most."""
 
 
 class CollapsedComponentError(ValueError):
-    """A covariance is not positive definite, so its component has no density; scikit-learn raises there too."""
+    """A covariance is not positive definite in double precision, so its component has no density."""
 
     def __init__(self, replicates: int) -> None:
         super().__init__(
@@ -91,7 +93,8 @@ class ExpectationMaximisation:
     def fit(self, rows: "Rows", start: Mixtures) -> MixtureFits:
         """Fit each replicate from where ``start`` has it; uses up ``rows``, which are overwritten.
 
-        Raises CollapsedComponentError where scikit-learn raises.
+        Raises CollapsedComponentError where scikit-learn raises, and where a component is narrower than ten millionths
+        of its distance from the centre of the rows: its covariance would be rounding alone.
         """
         batch = _Batch(rows, start)
         for iteration in range(1, self.max_iterations + 1):
@@ -208,6 +211,9 @@ class _Batch:
 
     def leave(self, leaving: NDArray[np.bool_], converged: NDArray[np.bool_], iteration: int) -> None:
         """Keep the fits of those that leave, and go on with the others."""
+        lost = _is_lost_in_rounding(self.mixtures.select(leaving))
+        if lost.any():
+            raise CollapsedComponentError(int(lost.sum()))
         places, final = self.places[leaving], self.mixtures.shifted(self.rows.centre)
         for kept, part in zip(self.fits.mixtures, final, strict=True):
             kept[places] = part[leaving]
@@ -234,6 +240,12 @@ def _closing_gaps(leaving: NDArray[np.bool_]) -> NDArray[np.int64]:
     return order
 
 
+def _is_lost_in_rounding(centred: Mixtures) -> NDArray[np.bool_]:
+    """Whether a component is so narrow beside its distance from the centre that its width is rounding alone, [R]."""
+    smallest = np.linalg.eigvalsh(centred.covariances)[..., 0]
+    return (smallest < ROUNDING * np.square(centred.means).sum(axis=-1)).any(axis=1)
+
+
 def _is_positive_definite(matrix: Array) -> bool:
     try:
         np.linalg.cholesky(matrix)
@@ -248,9 +260,9 @@ def _coefficients(mixtures: Mixtures, layout: _Layout) -> Array:
     factors = np.linalg.cholesky(covariances)
     whitening = np.linalg.inv(factors)
     precisions = whitening.swapaxes(-1, -2) @ whitening
-    linear = (precisions @ means[..., None])[..., 0]
+    linear = np.matvec(precisions, means)
     log_determinants = np.log(factors.diagonal(axis1=-2, axis2=-1)).sum(axis=-1)
-    squared_lengths = (means * linear).sum(axis=-1) + means.shape[-1] * math.log(2 * math.pi)
+    squared_lengths = np.vecdot(means, linear) + means.shape[-1] * math.log(2 * math.pi)
     constants = np.log(weights) - log_determinants - 0.5 * squared_lengths
     products = precisions.reshape(*weights.shape, -1) @ layout.collect
     return np.concatenate([constants[..., None], linear, products], axis=-1)

@@ -109,7 +109,8 @@ class GaussianEstimator:
     def measure(self, fitted: Fitted, first: State, stream: Stream) -> Mapping[str, torch.Tensor]:
         """Distances to the true Gaussian, each [R], in units of the data.
 
-        ``mean_error``: distance of the estimated mean from the true one, |mu - mu_hat|; ``squared_mean_error``: its square.
+        ``mean_error``: distance of the estimated mean from the true one, |mu - mu_hat|.
+        ``squared_mean_error``: its square.
         ``standard_deviation_error``: Bures distance of the covariances, in one dimension |sigma - sigma_hat|.
         ``squared_wasserstein``: squared 2-Wasserstein distance to the true Gaussian, the sum of both squares.
         ``variance``: trace of the estimated covariance; ``log_determinant``: logarithm of its determinant.
@@ -133,7 +134,7 @@ class GaussianEstimator:
             "variance": trace,
             "spread_about_true_mean": trace + squared_mean_error,
             "log_determinant": 2 * log_volume,
-            "kl_from_true": divergence,
+            "kl_from_true": divergence.masked_fill(log_volume.isneginf(), torch.inf),
         }
 
 

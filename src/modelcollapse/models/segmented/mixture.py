@@ -16,7 +16,7 @@ from modelcollapse.metrics.gaussian_mixture import (
     Mixtures,
     gelbrich_distance,
     kl_divergence,
-    mass_outside_ellipsoid,
+    mass_outside_ellipsoids,
     mixture_wasserstein_distance,
     share_outside_ellipsoid,
     squared_l2_distance,
@@ -124,7 +124,8 @@ class GaussianMixtureEstimator:
     def _tail_masses(self, current: Mixtures, generator: np.random.Generator) -> dict[str, Array]:
         region = (self._true_mean, self._true_factor)
         if len(self._true_mean) <= 2:
-            return {name: mass_outside_ellipsoid(current, *region, radius) for name, radius in self._radii.items()}
+            masses = mass_outside_ellipsoids(current, *region, list(self._radii.values()))
+            return dict(zip(self._radii, masses, strict=True))
         samples = _sample(current, self._model.divergence_samples, generator)
         return {name: share_outside_ellipsoid(samples, *region, radius) for name, radius in self._radii.items()}
 

@@ -102,9 +102,9 @@ class Classifier(nn.Module):
     @torch.no_grad()
     def divide_features(self, scale: float) -> None:
         """Divide the features by a positive number, without a change of the logits."""
-        self.features.weight /= scale
-        self.features.bias /= scale
-        self.classes.weight *= scale
+        self.features.weight.div_(scale)
+        self.features.bias.div_(scale)
+        self.classes.weight.mul_(scale)
 
 
 def new_network(architecture: VaeArchitectureSettings, stream: Stream) -> VariationalAutoencoder:

@@ -1,0 +1,250 @@
+"""Decoding through transformers: exact lengths, settings that arrive, sampling that can be repeated."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from transformers import OPTConfig, OPTForCausalLM
+
+from modelcollapse.data.language import HiddenMarkovLanguage
+from modelcollapse.data.tokenizers import words_tokenizer
+from modelcollapse.decoding import engine_for
+from modelcollapse.decoding.engine import decoding_recipe
+from modelcollapse.models.language_model.network import new_network
+from modelcollapse.seeding import Stream
+from modelcollapse.settings.language_model import ArchitectureSettings, DecodingSettings, LanguageSettings
+
+EOS, PAD, VOCABULARY, NEW = 2, 1, 30, 9
+
+
+def network(eos_bias=0.0):
+    """A tiny network; ``eos_bias`` makes the end-of-text token as likely as wanted."""
+    config = OPTConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=16,
+        word_embed_proj_dim=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        ffn_dim=32,
+        max_position_embeddings=64,
+        init_std=0.4,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        model = OPTForCausalLM(config).eval()
+    if eos_bias:
+        with torch.no_grad():
+            model.model.decoder.final_layer_norm.bias += eos_bias * model.lm_head.weight[EOS]
+    return model
+
+
+def settings(**changed):
+    values = {
+        "kind": "beam",
+        "new_tokens": NEW,
+        "prompt_tokens": None,
+        "prompts": "real",
+        "beams": 3,
+        "length_penalty": 1.0,
+        "repetition_penalty": 1.0,
+        "no_repeat_ngram": 0,
+        "temperature": 1.0,
+        "top_k": 0,
+        "top_p": 1.0,
+        "batch_size": 4,
+        "engine": "transformers",
+        "shown_prompts": 0,
+        "shown_texts": (),
+    }
+    return DecodingSettings(**{**values, **changed})
+
+
+@pytest.fixture
+def prompts():
+    generator = torch.Generator().manual_seed(7)
+    return torch.randint(3, VOCABULARY, (6, 5), generator=generator)
+
+
+def written(prompts, model=None, group=0, stream=None, **changed):
+    engine = engine_for(model or network(), settings(**changed), stream or Stream(0, 0, "synthesis"))
+    with torch.no_grad():
+        return engine.continue_prompts(prompts, group)
+
+
+KINDS = [
+    {},
+    {"beams": 1},
+    {"length_penalty": -2.0},
+    {"length_penalty": 3.0},
+    {"repetition_penalty": 3.0},
+    {"no_repeat_ngram": 2},
+    {"kind": "sample", "beams": 1},
+    {"kind": "sample", "beams": 1, "temperature": 3.0, "top_k": 5, "top_p": 0.9},
+    {"new_tokens": 1},
+]
+
+
+@pytest.mark.parametrize("changed", KINDS, ids=str)
+@pytest.mark.parametrize("eos_bias", [0.0, 30.0])
+def test_exactly_the_wanted_number_of_tokens_is_written_and_never_an_end_of_text(prompts, changed, eos_bias):
+    tokens = written(prompts, network(eos_bias), **changed)
+    assert tokens.shape == (6, changed.get("new_tokens", NEW))
+    assert not (tokens == EOS).any()
+
+
+def test_the_bias_of_these_tests_would_write_an_end_of_text():
+    model = network(30.0)
+    with torch.no_grad():
+        free = model.generate(torch.tensor([[5, 6, 7]]), max_new_tokens=NEW, do_sample=False)
+    assert EOS in free[0]
+
+
+@pytest.mark.parametrize("changed", [{}, {"repetition_penalty": 2.0}, {"no_repeat_ngram": 2}, {"length_penalty": 3.0}])
+def test_beam_search_is_generates_own(prompts, changed):
+    model = network()
+    options = {
+        "num_beams": 3,
+        "do_sample": False,
+        "min_new_tokens": NEW,
+        "max_new_tokens": NEW,
+        "length_penalty": changed.get("length_penalty", 1.0),
+        "repetition_penalty": changed.get("repetition_penalty", 1.0),
+        "no_repeat_ngram_size": changed.get("no_repeat_ngram", 0),
+    }
+    with torch.no_grad():
+        expected = model.generate(prompts, attention_mask=torch.ones_like(prompts), **options)
+    assert written(prompts, model, **changed).tolist() == expected[:, prompts.shape[1] :].tolist()
+
+
+def test_greedy_is_the_most_probable_token_each_time(prompts):
+    model = network()
+    tokens, expected = prompts, []
+    with torch.no_grad():
+        for _ in range(NEW):
+            logits = model(input_ids=tokens, attention_mask=torch.ones_like(tokens)).logits[:, -1]
+            logits[:, EOS] = -torch.inf
+            expected.append(logits.argmax(-1))
+            tokens = torch.cat([tokens, expected[-1][:, None]], 1)
+    assert written(prompts, model, beams=1).tolist() == torch.stack(expected, 1).tolist()
+
+
+def test_a_penalty_and_forbidden_repeats_change_what_is_written(prompts):
+    plain = written(prompts, beams=1)
+    assert plain.tolist() != written(prompts, beams=1, repetition_penalty=3.0).tolist()
+    bigrams = [list(pairwise(row)) for row in written(prompts, no_repeat_ngram=2).tolist()]
+    assert all(len(set(row)) == len(row) for row in bigrams)
+    assert any(len(set(pairs)) < len(pairs) for pairs in (list(pairwise(row)) for row in plain.tolist()))
+
+
+def test_the_repetition_penalty_covers_the_prompt(prompts):
+    """As in transformers: with an overwhelming penalty on non-negative logits nothing of the prompt comes again."""
+    model = network()
+    for row, new in zip(prompts.tolist(), written(prompts, model, beams=1, repetition_penalty=100.0), strict=True):
+        assert new[0].item() not in row
+
+
+def test_a_pad_token_in_the_prompt_is_a_token_like_any_other(prompts):
+    model = network()
+    prompts[:, 1] = PAD
+    with torch.no_grad():
+        logits = model(input_ids=prompts, attention_mask=torch.ones_like(prompts)).logits[:, -1]
+    logits[:, EOS] = -torch.inf
+    assert written(prompts, model, beams=1)[:, 0].tolist() == logits.argmax(-1).tolist()
+
+
+# ---- sampling -------------------------------------------------------------------------------------------------------
+
+
+def test_sampling_follows_from_stream_and_group_whatever_was_done_before(prompts):
+    model, stream = network(), Stream(3, 1, "synthesis")
+    sample = {"kind": "sample", "beams": 1}
+    engine = engine_for(model, settings(**sample), stream)
+    with torch.no_grad():
+        in_order = {group: engine.continue_prompts(prompts, group).tolist() for group in (0, 1, 2)}
+        torch.manual_seed(8)
+        torch.rand(100)
+        backwards = {group: engine.continue_prompts(prompts, group).tolist() for group in (2, 1, 0)}
+    assert in_order == backwards
+    assert written(prompts, model, 1, stream, **sample).tolist() == in_order[1]
+    assert len({str(tokens) for tokens in in_order.values()}) == 3
+    assert written(prompts, model, 1, Stream(4, 1, "synthesis"), **sample).tolist() != in_order[1]
+
+
+def test_sampling_leaves_the_global_generators_alone(prompts):
+    torch.manual_seed(8)
+    expected = torch.rand(1)
+    torch.manual_seed(8)
+    written(prompts, kind="sample", beams=1)
+    assert torch.rand(1) == expected
+
+
+def test_samples_have_the_models_own_frequencies():
+    """The first new token of 4000 equal prompts against the softmax, by a chi-squared test."""
+    from scipy.stats import chisquare
+
+    model = network()
+    prompt = torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        logits = model(input_ids=prompt, attention_mask=torch.ones_like(prompt)).logits[0, -1].double()
+    logits[EOS] = -torch.inf
+    expected = 4000 * logits.softmax(0)
+    tokens = written(prompt.repeat(4000, 1), model, kind="sample", beams=1, new_tokens=1)
+    counts = torch.bincount(tokens[:, 0], minlength=VOCABULARY).double()
+    likely = expected > 5
+    observed = torch.cat([counts[likely], counts[~likely].sum()[None]])
+    wanted = torch.cat([expected[likely], expected[~likely].sum()[None]])
+    assert chisquare(observed.numpy(), wanted.numpy()).pvalue > 1e-3
+
+
+def test_top_k_and_top_p_cut_the_tail_and_temperature_sharpens():
+    model = network()
+    prompt = torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        logits = model(input_ids=prompt, attention_mask=torch.ones_like(prompt)).logits[0, -1]
+    logits[EOS] = -torch.inf
+    order = logits.argsort(descending=True).tolist()
+    many = prompt.repeat(500, 1)
+
+    def seen(**changed):
+        tokens = written(many, model, kind="sample", beams=1, new_tokens=1, **changed)
+        return set(tokens[:, 0].tolist())
+
+    assert seen(top_k=3) == set(order[:3])
+    share = logits.softmax(0)[order].cumsum(0)
+    kept = int((share < 0.5).sum()) + 1
+    assert seen(top_p=0.5) == set(order[:kept])
+    assert seen(temperature=0.01) == {order[0]}
+    assert len(seen()) > kept
+
+
+# ---- words ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("changed", [{}, {"beams": 1}, {"kind": "sample", "beams": 1, "temperature": 5.0}], ids=str)
+def test_a_model_of_words_writes_words_and_every_word_can_be_written(changed):
+    """The tokenizer of words has no special tokens: nothing is forbidden, and nothing but words is written."""
+    language = HiddenMarkovLanguage(LanguageSettings(topics=1))
+    tokenizer = words_tokenizer(language.vocabulary)
+    model = new_network(ArchitectureSettings(16, 1, 2, 32, 64, 0.1, 0.0), tokenizer, Stream(0, 0, "test")).eval()
+    prompts = torch.arange(8).reshape(2, 4)
+    tokens = written(prompts, model, **changed)
+    assert tokens.shape == (2, NEW)
+    assert set(tokenizer.decode(tokens.flatten()).split()) <= set(language.vocabulary)
+    assert len(tokenizer) == len(language.vocabulary)
+    if changed.get("kind") == "sample":
+        many = written(prompts[:1].repeat(4000, 1), model, new_tokens=1, **changed)
+        assert len(many.unique()) == len(language.vocabulary)
+
+
+# ---- the key --------------------------------------------------------------------------------------------------------
+
+
+def test_the_recipe_holds_what_the_kind_of_decoding_reads_and_nothing_else():
+    beam, sample = decoding_recipe(settings()), decoding_recipe(settings(kind="sample"))
+    assert set(beam) - set(sample) == {"beams", "length_penalty"}
+    assert set(sample) - set(beam) == {"temperature", "top_k", "top_p"}
+    for name, value in {"batch_size": 9, "shown_prompts": 3, "prompts": "previous"}.items():
+        assert decoding_recipe(settings(**{name: value})) == beam
+    assert decoding_recipe(settings(temperature=2.0)) == beam
+    assert decoding_recipe(settings(kind="sample", beams=7)) == sample
+    assert beam["engine"]

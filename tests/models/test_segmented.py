@@ -1,0 +1,269 @@
+"""Segmented families: what a generation trains on, what a kill or another length of segments changes (nothing)."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from modelcollapse.command import configuration_folder
+from modelcollapse.models.segmented.estimator import Fitted
+from modelcollapse.models.segmented.training_sets import Samples, TrainingSets
+from modelcollapse.regimes import REAL, compose, fresh_rows, resolve, rows_of, synthetic_rows
+from modelcollapse.settings.chain import read_chain_settings
+from modelcollapse.settings.reading import SettingsError
+
+REGIMES = sorted(path.stem for path in (configuration_folder() / "regime").glob("*.yaml"))
+WITHOUT_SAMPLES = ("accumulate", "augment", "grown_replace", "real", "replace")
+SMALL = ("decoding=none", "tracking=none", "trainer.threads=1", "model.replicates=4", "data.rows=20", "generations=3")
+GAUSSIAN = (*SMALL, "model=gaussian", "data=gaussian_samples", "data.mean=[0,1]", "data.covariance=[[1,0.5],[0.5,2]]")
+FAMILIES = {
+    "gaussian": (*GAUSSIAN, "model.synthesis=samples"),
+    "gaussian by statistics": GAUSSIAN,
+    "discrete": (*SMALL, "model=discrete", "data=categorical_samples", "model.synthesis=samples"),
+    "discrete by statistics": (*SMALL, "model=discrete", "data=categorical_samples"),
+    "gaussian_mixture": (*SMALL, "model=gaussian_mixture", *GAUSSIAN[-3:]),
+}
+POSSIBLE = [
+    (family, regime)
+    for family in FAMILIES
+    for regime in REGIMES
+    if "statistics" not in family or regime in WITHOUT_SAMPLES
+]
+
+
+@pytest.mark.parametrize(("family", "regime"), POSSIBLE)
+def test_every_family_runs_under_every_regime(chain, family, regime):
+    works = chain(*FAMILIES[family], f"regime={regime}").works
+    assert [work.generation.number for work in works] == [0, 1, 2, 3]
+    for work in works:
+        means = {name: value for name, value in work.result.metrics.items() if name.endswith("/mean")}
+        assert means
+        assert all(np.isfinite(value) for value in means.values()), means
+    metrics = [work.result.metrics for work in works]
+    # Where nothing but the same real data is seen, and estimated without chance, nothing changes; else all does.
+    same = regime == "real" and family != "gaussian_mixture"
+    assert all((later != metrics[0]) is not same for later in metrics[1:])
+
+
+@pytest.mark.parametrize("family", ["gaussian by statistics", "discrete by statistics"])
+@pytest.mark.parametrize("regime", sorted(set(REGIMES) - set(WITHOUT_SAMPLES)))
+def test_a_regime_that_needs_samples_is_refused_without_them(compose_values, family, regime):
+    with pytest.raises(SettingsError, match=r"model\.synthesis: 'statistics' .* it must be samples"):
+        read_chain_settings(compose_values(*FAMILIES[family], f"regime={regime}"))
+
+
+@pytest.mark.parametrize("family", ["gaussian", "discrete", "gaussian_mixture"])
+def test_who_chooses_a_model_only_is_told_what_goes_with_it(compose_values, family):
+    with pytest.raises(SettingsError) as caught:
+        read_chain_settings(compose_values(f"model={family}"))
+    groups = [problem.partition(":")[0] for problem in caught.value.problems]
+    assert groups == ["data.kind", "decoding.kind"]
+    for problem in caught.value.problems:
+        words = problem.rpartition("choose ")[2].split()
+        assert read_chain_settings(compose_values(f"model={family}", *words)).model.family == family
+
+
+def test_a_device_that_would_not_be_used_is_refused(chain):
+    with pytest.raises(SettingsError, match=r"trainer\.accelerator: 'gpu'"):
+        chain(*GAUSSIAN, "trainer.accelerator=gpu", execute=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "beginning"),
+    [
+        (("data.mean=[]",), "data.mean: is empty"),
+        (("data.mean=[0]",), "data.covariance: must have 1 rows of 1 numbers"),
+        (("data.covariance=[[1,0.5],[0.4,2]]",), "data.covariance: must be symmetric"),
+        (("data.covariance=[[1,2],[2,1]]",), "data.covariance: must be symmetric and positive definite"),
+        (("data.rows=2",), "data.rows: 2 rows leave a covariance of 2 dimensions singular"),
+    ],
+)
+def test_a_gaussian_that_does_not_exist_is_refused(compose_values, words, beginning):
+    with pytest.raises(SettingsError) as caught:
+        read_chain_settings(compose_values(*GAUSSIAN, *words))
+    assert caught.value.problems[0].startswith(beginning)
+
+
+# ---- what a generation trains on ----------------------------------------------------------------------------------
+
+ROWS, REPLICATES = 10, 3
+BLOCK = 1000
+"""Rows are numbered; those of a set begin at its block."""
+
+
+class NumberedRows:
+    """An estimator whose rows say which set and which place in it they are from."""
+
+    def real(self, rows, stream):
+        return self._numbered(0 if stream.stage == "real" else stream.generation, rows)
+
+    def draw(self, state, rows, stream):
+        assert state["generation"] == stream.generation
+        return self._numbered(100 + stream.generation, rows)
+
+    def fit(self, data, weights, previous, stream):
+        return Fitted({})
+
+    def _numbered(self, block, rows):
+        return (torch.arange(rows, dtype=torch.float64) + block * BLOCK).expand(REPLICATES, -1)[:, :, None]
+
+
+def _block(source):
+    return {"real": 0, "fresh": source.generation, "synthetic": 100 + (source.generation or 0)}[source.kind]
+
+
+def _size(regime, source):
+    if source.kind == "synthetic":
+        return rows_of(synthetic_rows(regime, source.generation), ROWS)
+    return ROWS if source == REAL else fresh_rows(regime, ROWS)
+
+
+@pytest.mark.parametrize("generation", [0, 1, 2, 5])
+@pytest.mark.parametrize("name", REGIMES)
+def test_a_training_set_is_what_the_regime_composes(compose_values, name, generation):
+    regime = read_chain_settings(compose_values(f"regime={name}", "decoding=sample")).regime
+    states = {earlier: {"generation": earlier} for earlier in range(generation)}
+    found = TrainingSets(Samples(NumberedRows()), regime, 7, ROWS).compose(generation, states)
+    draws = compose(regime, generation, 7)
+    sizes = {source: _size(regime, source) for draw in draws for source in draw.sources}
+    parts = resolve(draws, sizes, ROWS)
+    expected = {_block(part.source) * BLOCK + int(row): part.weight for part in parts for row in part.indices}
+    weights = torch.ones(found.rows.shape[1]) if found.weights is None else found.weights
+    first = dict(zip(found.rows[0, :, 0].tolist(), weights.tolist(), strict=True))
+    assert first == pytest.approx(expected)
+    if any(draw.stream is not None for draw in draws):
+        chosen = {tuple(sorted(replicate)) for replicate in found.rows[:, :, 0].tolist()}
+        assert len(chosen) == REPLICATES, "replicates share their draw"
+
+
+# ---- pieces -------------------------------------------------------------------------------------------------------
+
+LONG = (*GAUSSIAN, "generations=11", "model.segment_length=4")
+
+
+def _files(found):
+    """The bytes of every state and measure of every generation, whatever the segments."""
+    tensors = {}
+    for generation in found.generations():
+        folder = found.store.folder(generation.pieces["segment"])
+        first = json.loads((folder / "generations.json").read_text())["first"]
+        for name in ("states", "measures"):
+            for key, values in load_file(folder / f"{name}.safetensors").items():
+                tensors[generation.number, name, key] = values[generation.number - first].numpy().tobytes()
+    return tensors
+
+
+@pytest.mark.parametrize("regime", ["replace", "accumulate", "preserve", "accumulate_subsample", "mixture", "fresh"])
+def test_a_chain_that_is_stopped_and_lengthened_has_the_bits_of_one_run_at_once(chain, tmp_path, regime):
+    words = (*LONG, f"regime={regime}", "model.synthesis=samples")
+    whole = chain(*words, store=tmp_path / "whole")
+    shorter = chain(*words, "generations=8")
+    lengthened = chain(*words)
+    assert lengthened.computed() == ["generations 9 to 11"]
+    assert [work.generation.pieces for work in shorter.works] == [w.generation.pieces for w in lengthened.works[:9]]
+    assert _files(lengthened) == _files(whole)
+    assert lengthened.bytes() == whole.bytes()
+
+
+@pytest.mark.parametrize("family", ["gaussian by statistics", "discrete by statistics"])
+@pytest.mark.parametrize("regime", WITHOUT_SAMPLES)
+def test_without_samples_the_bits_do_not_depend_on_the_segments(chain, tmp_path, family, regime):
+    words = (*FAMILIES[family], f"regime={regime}", "generations=7")
+    files = [
+        _files(chain(*words, f"model.segment_length={length}", store=tmp_path / str(length))) for length in (1, 3, 100)
+    ]
+    assert files[0] == files[1] == files[2]
+
+
+KILLED = """
+import os, signal, sys
+published = 0
+def kill(event, arguments):
+    global published
+    if event == "os.rename" and "segment" in Path(arguments[1]).parts:
+        published += 1
+        if published == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(kill)
+from modelcollapse.command import train
+train()
+"""
+
+
+def test_a_chain_that_is_killed_goes_on_at_the_last_segment_with_the_same_bits(train, tmp_path):
+    words = [*LONG, "regime=accumulate"]
+    places = [f"paths.store={tmp_path / 'killed'}", f"hydra.run.dir={tmp_path / 'run'}"]
+    killed = subprocess.run([sys.executable, "-c", KILLED, *words, *places], cwd=tmp_path, env=os.environ, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list((tmp_path / "killed" / "segment").glob("[0-9a-f]*"))) == 2
+    resumed = train(*words, store=tmp_path / "killed")
+    whole = train(*words)
+    assert resumed.code == whole.code == 0, resumed.err
+    computed = [line["computed"] for line in resumed.lines("timings.jsonl")]
+    assert computed == [False, False, True, True]
+    for name in ("generations.jsonl", "histograms.jsonl", "provenance.jsonl", "gaussian.parquet"):
+        assert resumed.bytes(name) == whole.bytes(name), name
+
+
+def test_all_regimes_share_generation_0_and_those_that_mean_the_same_share_more(chain):
+    words = (*FAMILIES["gaussian"], "model.segment_length=1")
+    keys = {
+        regime: [
+            generation.pieces["segment"].key
+            for generation in chain(*words, f"regime={regime}", execute=False).generations()
+        ]
+        for regime in REGIMES
+    }
+    assert len({found[0] for found in keys.values()}) == 1
+    assert keys["accumulate"][1] == keys["augment"][1]
+    assert keys["accumulate"][2] != keys["augment"][2]
+    assert keys["replace"][1] == keys["grown_replace"][1]
+    assert keys["preserve"][1] == keys["mixture"][1]
+    assert len({found[1] for found in keys.values()}) == len(REGIMES) - 3
+    assert len({found[3] for found in keys.values()}) == len(REGIMES)
+    same = chain(*words, "regime=preserve", "regime.real=0", execute=False).generations()
+    assert [generation.pieces["segment"].key for generation in same] == keys["replace"]
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["seed=1", "data.rows=21", "model.replicates=5", "model.estimator=biased", "model.synthesis=statistics"],
+)
+def test_what_changes_the_numbers_changes_the_key(chain, word):
+    pieces = [chain(*FAMILIES["gaussian"], *words, execute=False).generations()[0].pieces for words in ((), (word,))]
+    assert pieces[0] != pieces[1]
+
+
+def test_names_are_in_no_key(chain):
+    words = ("model.name=another", "data.name=another", "regime.name=another")
+    pieces = [chain(*GAUSSIAN, *more, execute=False).generations()[3].pieces for more in ((), words)]
+    assert pieces[0] == pieces[1]
+
+
+def test_seeds_give_independent_replicates(chain, tmp_path):
+    states = []
+    for seed in (0, 1):
+        found = chain(*GAUSSIAN, f"seed={seed}", store=tmp_path / str(seed))
+        folder = found.store.folder(found.generations()[3].pieces["segment"])
+        states.append(load_file(folder / "states.safetensors")["mean"])
+    assert not set(states[0].flatten().tolist()) & set(states[1].flatten().tolist())
+
+
+def test_a_long_chain_is_told_in_few_lines(train):
+    finished = train(*LONG, "generations=60", "model.segment_length=20")
+    assert finished.code == 0, finished.err
+    told = [line for line in finished.out.splitlines() if line.startswith("generation ")]
+    assert len(told) <= 20
+    assert told[-1].startswith("generation 60 ")
+    assert not any("from the store" in line for line in told)
+    assert len(finished.lines()) == 61
+    assert "4 pieces to compute" in finished.out
+    again = train(*LONG, "generations=60", "model.segment_length=20")
+    assert "nothing to compute: all 4 results" in again.out
+    assert again.bytes() == finished.bytes()
