@@ -51,6 +51,7 @@ TINY_SMALL_OPT = (
     "model.architecture.heads=2",
     "model.architecture.feedforward_size=32",
     "model.base.maximum_blocks=150",
+    "model.base.parts_per_epoch=1",
     "model.base.training.epochs=2",
     "model.base.training.warmup_steps=2",
     "model.training.epochs=2",

@@ -1,6 +1,7 @@
 """The command line: what it answers to mistakes, how soon, and what it leaves behind."""
 
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -78,15 +79,24 @@ def test_what_can_be_set_is_shown_at_once_and_leaves_nothing(repository, tmp_pat
 
 
 def _best_of_three(repository, cwd, words):
-    """The quickest of at most three answers: the machine may be busy with something else."""
+    """Processor seconds of the quickest of at most three answers, and the last answer.
+
+    They are the seconds that people wait, without those in which a busy machine did something else.
+    """
     best = float("inf")
     for _ in range(3):
-        started = time.monotonic()
+        started, used = time.monotonic(), _children_seconds()
         answer = run_script(repository, cwd, *words)
-        best = min(best, time.monotonic() - started)
+        best = min(best, _children_seconds() - used)
+        assert time.monotonic() - started < 10 * SECONDS
         if best < SECONDS:
             break
     return best, answer
+
+
+def _children_seconds():
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def test_nothing_heavy_is_imported_before_the_settings_are_read(repository, tmp_path):

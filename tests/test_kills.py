@@ -146,11 +146,12 @@ class Runner:
 
 @pytest.fixture(scope="module")
 def words(small_opt_words):
-    """A chain with every stage: a base of three epochs, two generations, three shards each."""
+    """A chain with every stage: a base of three epochs in two parts each, two generations, three shards each."""
     return (
         *small_opt_words,
         "generations=1",
         "model.base.training.epochs=3",
+        "model.base.parts_per_epoch=2",
         "model.base.training.batch_size=30",
         "model.training.epochs=3",
         "model.training.generation0_epochs=3",
@@ -195,8 +196,8 @@ def keys(words, tmp_path_factory):
 BASE, FIT, WRITING = "base · fit", "generation 1 · fit", "generation 1 · writing"
 SCORING, MEASURING = "generation 1 · scoring", "generation 1 · measuring what was written"
 MOMENTS = {
-    "base, within its first epoch": (BASE, "step", "progress/{key}", 2),
-    "base, between epochs": (BASE, "step", "progress/{key}/files/epoch-00001", 1),
+    "base, within its first part": (BASE, "step", "progress/{key}", 2),
+    "base, between parts": (BASE, "step", "progress/{key}/files/epoch-00001", 1),
     "base, within a later epoch": (BASE, "step", "progress/{key}/files/epoch-00002", 3),
     "fit, within its first epoch": (FIT, "step", "progress/{key}", 2),
     "fit, before the first checkpoint has its name": (FIT, "rename", "progress/{key}/files/.epoch-00001.staged", 1),

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from modelcollapse.errors import UserError
-from modelcollapse.settings.chain import ChainSettings, read_chain_settings
+from modelcollapse.settings.chain import ChainSettings, read_chain_settings, refuse_foreign_groups
 from modelcollapse.settings.reading import SettingsError, nearest
 
 if TYPE_CHECKING:
@@ -92,8 +92,10 @@ def _job(config: DictConfig) -> None:
 def _chain(config: DictConfig) -> None:
     folder = Path(HydraConfig.get().runtime.output_dir)
     with _no_empty_folder(folder), _known_errors():
-        if missing := sorted(_missing(OmegaConf.to_container(config, resolve=False))):
+        unresolved = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))
+        if missing := sorted(_missing(unresolved)):
             raise SettingsError([f"{setting}: must be given ({setting}=...)" for setting in missing])
+        refuse_foreign_groups(unresolved)
         values = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
         settings = read_chain_settings(values)
         if settings.plan:

@@ -183,6 +183,7 @@ def test_without_samples_the_bits_do_not_depend_on_the_segments(chain, tmp_path,
 
 KILLED = """
 import os, signal, sys
+from pathlib import Path
 published = 0
 def kill(event, arguments):
     global published

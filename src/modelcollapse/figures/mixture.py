@@ -29,6 +29,7 @@ _DISTANCES = {
     "kl_from_first": r"KL$(p_0 \,\|\, p_n)$, nats",
     "wasserstein_upper_bound": r"MW$_2(p_0, p_n)$",
 }
+_BOUNDED = "wasserstein_upper_bound"
 _PANELS_ABREAST = 4
 _SHARE_SHOWN = 0.998
 _DEVIATIONS = (1, 2)
@@ -65,7 +66,7 @@ def samples_by_generation(samples: pd.DataFrame, components: pd.DataFrame, text:
 
 @style.paper()
 def distances_by_generation(table: pd.DataFrame, text: FigureText) -> Figure:
-    """How far the mixtures are from generation 0's: squared L2 distance, KL divergence and MW2, on logarithmic axes.
+    """How far the mixtures are from generation 0's: squared L2 distance and KL divergence, logarithmic, and MW2.
 
     `table` has the columns `rows`, `generation` and `measure/statistic`, one row for each number of rows and
     generation. Frames of several chains, one after the other, are drawn in one figure, a colour for each number of
@@ -80,7 +81,7 @@ def distances_by_generation(table: pd.DataFrame, text: FigureText) -> Figure:
         for rows in sizes:
             chain = table[(table["rows"] == rows) & (table["generation"] > 0)].sort_values("generation")
             _draw_band(axes, chain, measure, colours[rows], f"{rows:,} rows")
-        axes.set(xlabel="generation", ylabel=name, yscale="log")
+        axes.set(xlabel="generation", ylabel=name, yscale="linear" if measure == _BOUNDED else "log")
     curves.legend_above(panels[0], columns=len(sizes))
     lines = "Lines: median over the replicates; bands: 5th to 95th percentile. KL is a Monte Carlo estimate;"
     style.label(figure, text, f"{lines} where it is not above 0 nothing is drawn. MW2 bounds W2 from above.")

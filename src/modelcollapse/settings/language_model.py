@@ -4,13 +4,8 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from modelcollapse.regimes import RegimeSettings, synthetic_rows
+from modelcollapse.settings.fitting import Count, EpochSettings, NonNegative, OptionalCount, Positive, Reserve
 from modelcollapse.settings.reading import Range
-
-Count = Annotated[int, Range(low=1)]
-OptionalCount = Annotated[int, Range(low=0)]
-Share = Annotated[float, Range(low=0, high=1)]
-Positive = Annotated[float, Range(above=0)]
-NonNegative = Annotated[float, Range(low=0)]
 
 
 @dataclass(frozen=True)
@@ -46,17 +41,9 @@ class TokenizerSettings:
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
+class TrainingSettings(EpochSettings):
     """How a network is fitted to its blocks."""
 
-    epochs: Count
-    """Passes over the training set of generations 1, 2, ..."""
-    generation0_epochs: Count | None
-    """Passes over the real data for generation 0, so that all regimes share it; null takes ``epochs``."""
-    epoch_size: Literal["training_set", "real"]
-    """What an epoch passes over: the whole training set, or as many blocks as the real data has (equal compute)."""
-    batch_size: Count
-    """Blocks per optimiser step."""
     learning_rate: Positive
     """Peak learning rate of AdamW."""
     final_learning_rate: NonNegative
@@ -67,10 +54,6 @@ class TrainingSettings:
     """Steps over which the learning rate rises linearly from zero."""
     weight_decay: NonNegative
     """Decoupled weight decay of AdamW."""
-    gradient_clip: Positive | None
-    """Largest norm of the gradient; null leaves it as it is."""
-    checkpoint: Literal["best_val", "last"]
-    """Weights that are kept: those of the epoch best on the real validation split, or the last."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +146,7 @@ class TokenBlocksSettings:
     """Blocks of the training split, counted before the reserve is set aside; null takes all."""
     evaluation_blocks: Count | None
     """Blocks of each of the validation and test splits; null takes all."""
-    reserve: Annotated[float, Range(low=0, high=0.95)]
+    reserve: Reserve
     """Share of the training blocks set aside for regimes that need fresh real data."""
 
 

@@ -4,13 +4,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from modelcollapse.regimes import RegimeSettings
+from modelcollapse.settings.fitting import Count, EpochSettings, NonNegative, Positive, Reserve
 from modelcollapse.settings.reading import Range
-
-Count = Annotated[int, Range(low=1)]
-OptionalCount = Annotated[int, Range(low=0)]
-Positive = Annotated[float, Range(above=0)]
-NonNegative = Annotated[float, Range(low=0)]
-Reserve = Annotated[float, Range(low=0, high=0.95)]
 
 
 @dataclass(frozen=True)
@@ -24,25 +19,13 @@ class VaeArchitectureSettings:
 
 
 @dataclass(frozen=True)
-class VaeTrainingSettings:
+class VaeTrainingSettings(EpochSettings):
     """How a VAE is fitted to its images."""
 
-    epochs: Count
-    """Passes over the training set of generations 1, 2, ..."""
-    generation0_epochs: Count | None
-    """Passes over the real data for generation 0, so that all regimes share it; null takes ``epochs``."""
-    epoch_size: Literal["training_set", "real"]
-    """What an epoch passes over: the whole training set, or as many images as the real data has (equal compute)."""
-    batch_size: Count
-    """Images per optimiser step."""
     learning_rate: Positive
     """Learning rate of Adam, constant."""
     weight_decay: NonNegative
     """Adam's L2 penalty, added to the gradient (not AdamW's decoupled decay)."""
-    gradient_clip: Positive | None
-    """Largest norm of the gradient; null leaves it as it is."""
-    checkpoint: Literal["best_val", "last"]
-    """Weights that are kept: those of the epoch best on the real validation split, or the last."""
 
 
 @dataclass(frozen=True)

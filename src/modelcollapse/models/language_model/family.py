@@ -1,8 +1,8 @@
 """The language-model family: promises of its pieces, and what the finished ones say."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from modelcollapse.decoding.engine import decoding_recipe
 from modelcollapse.models.family import ChainReport, ChainTitle, GenerationResult
 from modelcollapse.models.language_model import recipes
 from modelcollapse.models.language_model.bench import Bench
+from modelcollapse.models.stages import source_role, stage, training_recipe
 from modelcollapse.regimes import Draw, Source, composition_recipe, reserve_stream
 from modelcollapse.seeding import Stream
 from modelcollapse.settings.chain import ChainSettings
@@ -49,12 +50,12 @@ class LanguageModelFamily:
     @cached_property
     def _tokenizer(self) -> Piece:
         recipe = recipes.tokenizer_recipe(self._model, self._data)
-        return Piece("tokenizer", recipe, {}, self._maker("data_stages", "make_tokenizer"), "tokenizer")
+        return Piece("tokenizer", recipe, {}, self._stage("data_stages", "make_tokenizer"), "tokenizer")
 
     @cached_property
     def _real(self) -> Piece:
         recipe = recipes.real_data_recipe(self._data)
-        make = self._maker("data_stages", "make_real_data")
+        make = self._stage("data_stages", "make_real_data")
         return Piece("data", recipe, {"tokenizer": self._tokenizer}, make, "real data")
 
     def real(self) -> Piece:
@@ -71,7 +72,7 @@ class LanguageModelFamily:
             "share": share,
             "generation": generation,
         }
-        make = self._maker("data_stages", "make_fresh_data", generation=generation, share=share, stream=stream)
+        make = self._stage("data_stages", "make_fresh_data", generation=generation, share=share, stream=stream)
         return Piece("data", recipe, {"real": self._real}, make, f"generation {generation} · fresh real data")
 
     @cached_property
@@ -83,7 +84,7 @@ class LanguageModelFamily:
                 "pretrained",
                 recipe,
                 {"tokenizer": self._tokenizer},
-                self._maker("fit_stage", "make_pretrained"),
+                self._stage("fit_stage", "make_pretrained"),
                 "pretrained weights",
             )
         return self._base() if self._model.base else None
@@ -97,12 +98,12 @@ class LanguageModelFamily:
         assert base is not None
         assert data.kind != "language"
         blocks_recipe = recipes.base_data_recipe(base, data.block_length, data.line_start_token)
-        make_blocks = self._maker("data_stages", "make_base_data")
+        make_blocks = self._stage("data_stages", "make_base_data")
         blocks = Piece("data", blocks_recipe, {"tokenizer": self._tokenizer}, make_blocks, "base · text")
         stream = Stream(BASE_SEED, 0, "base")
-        recipe = self._fit_recipe(recipes.training_recipe(base.training, 0), stream, initial=None)
+        recipe = self._fit_recipe(training_recipe(base.training, 0), stream, initial=None)
         recipe["parts_per_epoch"] = base.parts_per_epoch
-        make = self._maker("fit_stage", "make_base", stream=stream)
+        make = self._stage("fit_stage", "make_base", stream=stream)
         parents = {"tokenizer": self._tokenizer, "data": blocks}
         return Piece("base", recipe, parents, make, "base · fit", self._model_bytes)
 
@@ -120,12 +121,12 @@ class LanguageModelFamily:
     ) -> Piece:
         """The network fitted to the composition, and the real validation split's choice among its epochs."""
         stream = Stream(self._seed, generation, "fit")
-        recipe = self._fit_recipe(recipes.training_recipe(self._model.training, generation), stream, initial)
+        recipe = self._fit_recipe(training_recipe(self._model.training, generation), stream, initial)
         recipe["composition"] = composition_recipe(draws, lambda source: sources[source].key)
         parents = {"tokenizer": self._tokenizer, "real": self._real}
         parents |= {source_role(source): sources[source] for draw in draws for source in draw.sources}
         parents |= {"initial": initial} if initial else {}
-        make = self._maker("fit_stage", "make_generation", generation=generation, draws=tuple(draws), stream=stream)
+        make = self._stage("fit_stage", "make_generation", generation=generation, draws=tuple(draws), stream=stream)
         return Piece("model", recipe, parents, make, f"generation {generation} · fit", self._model_bytes)
 
     def synthesise(self, generation: int, model: Piece, prompts: Piece, rows: float) -> Piece:
@@ -139,7 +140,7 @@ class LanguageModelFamily:
             "stream": stream.recipe() if self._decoding.kind == "sample" else None,
         }
         parents = {"model": model, "prompts": prompts, "real": self._real}
-        make = self._maker("writing_stage", "make_synthetic_set", rows=rows, stream=stream)
+        make = self._stage("writing_stage", "make_synthetic_set", rows=rows, stream=stream)
         return Piece(
             "synthetic",
             recipe,
@@ -166,7 +167,7 @@ class LanguageModelFamily:
             "scores",
             recipe,
             {"model": model, "real": self._real},
-            self._maker("scoring_stage", "make_scores"),
+            self._stage("scoring_stage", "make_scores"),
             label,
         )
 
@@ -179,7 +180,7 @@ class LanguageModelFamily:
             "real": self._real,
         }
         label = f"generation {generation} · measuring what was written"
-        return Piece("measures", recipe, parents, self._maker("scoring_stage", "make_measures"), label)
+        return Piece("measures", recipe, parents, self._stage("scoring_stage", "make_measures"), label)
 
     def _continuations(self, generation: int, model: Piece) -> Piece:
         stream = Stream(self._seed, generation, "continuations")
@@ -192,12 +193,12 @@ class LanguageModelFamily:
             "stream": stream.recipe() if self._decoding.kind == "sample" else None,
         }
         parents = {"model": model, "real": self._real, "tokenizer": self._tokenizer}
-        make = self._maker("writing_stage", "make_continuations", stream=stream)
+        make = self._stage("writing_stage", "make_continuations", stream=stream)
         return Piece("continuations", recipe, parents, make, f"generation {generation} · continuations")
 
-    def _maker(self, module: str, function: str, **arguments: Any) -> Any:
-        """A stage's function, imported when it runs: promises must be cheap."""
-        return partial(_run_stage, self, module, function, arguments)
+    def _stage(self, module: str, function: str, **arguments: Any) -> Callable[[Workshop], None]:
+        bench = Bench(self._model, self._data, self._decoding, self._execution)
+        return stage(f"modelcollapse.models.language_model.{module}", function, bench, **arguments)
 
     # ---- sizes on disk ----------------------------------------------------------------------------------------
 
@@ -229,18 +230,3 @@ class LanguageModelFamily:
         from modelcollapse.models.language_model.results import chain_report
 
         return chain_report(results, title)
-
-
-def source_role(source: Source) -> str:
-    """Role under which a fit knows a source of its training set."""
-    return source.kind if source.generation is None else f"{source.kind}_{source.generation}"
-
-
-def _run_stage(
-    family: LanguageModelFamily, module: str, function: str, arguments: Mapping[str, Any], workshop: Workshop
-) -> None:
-    from importlib import import_module
-
-    stage = import_module(f"modelcollapse.models.language_model.{module}")
-    bench = Bench(family._model, family._data, family._decoding, family._execution)
-    getattr(stage, function)(bench, workshop, **arguments)

@@ -16,7 +16,7 @@ from modelcollapse.models.language_model.bench import Bench
 from modelcollapse.models.language_model.files import TRAINING_FILE
 from modelcollapse.models.language_model.module import FittingModule
 from modelcollapse.models.language_model.network import load_network, new_network, save_network
-from modelcollapse.models.language_model.recipes import epochs_of
+from modelcollapse.models.stages import epochs_of, source_role, within
 from modelcollapse.regimes import Draw, Source, resolve
 from modelcollapse.seeding import Stream
 from modelcollapse.settings.language_model import TrainingSettings
@@ -82,8 +82,6 @@ def composed_blocks(
 
 
 def _source_blocks(source: Source, folders: Mapping[str, Path]) -> torch.Tensor:
-    from modelcollapse.models.language_model.family import source_role
-
     return read_blocks(folders[source_role(source)], "blocks" if source.kind == "synthetic" else "train")
 
 
@@ -96,8 +94,7 @@ def _fit(
     task: FitTask,
     tell: Callable[[Mapping[str, float]], None],
 ) -> None:
-    order = Stream(stream.seed, stream.generation, f"{stream.stage}.order")
-    sampler = EpochSampler(len(task.blocks), task.rows_per_epoch, training.batch_size, order)
+    sampler = EpochSampler(len(task.blocks), task.rows_per_epoch, training.batch_size, within(stream, "order"))
     scoring_batch_size = bench.execution.settings.scoring_batch_size
     data = BlocksDataModule(task.blocks, task.weights, task.validation, sampler, scoring_batch_size)
     module = FittingModule(_initial_network(bench, workshop, stream), training, epochs, len(sampler))
@@ -107,7 +104,7 @@ def _fit(
         epochs=epochs,
         keep_best=training.checkpoint == "best_val",
         gradient_clip=training.gradient_clip,
-        stream=Stream(stream.seed, stream.generation, f"{stream.stage}.dropout"),
+        stream=within(stream, "dropout"),
         execution=bench.execution,
         label=workshop.piece.label,
         progress=workshop.progress,
@@ -125,8 +122,7 @@ def _initial_network(bench: Bench, workshop: Workshop, stream: Stream) -> OPTFor
         return load_network(workshop.parents["initial"])
     assert bench.model.architecture is not None
     tokenizer = load_tokenizer(workshop.parents["tokenizer"])
-    weights = Stream(stream.seed, stream.generation, f"{stream.stage}.weights")
-    return new_network(bench.model.architecture, tokenizer, weights)
+    return new_network(bench.model.architecture, tokenizer, within(stream, "weights"))
 
 
 def _ignore(line: Mapping[str, float]) -> None:

@@ -10,7 +10,6 @@ from modelcollapse.settings.language_model import (
     BaseSettings,
     LanguageModelSettings,
     TextDataSettings,
-    TrainingSettings,
 )
 
 VERSIONS = {
@@ -71,26 +70,6 @@ def base_data_recipe(base: BaseSettings, block_length: int, line_start_token: bo
         "maximum_blocks": base.maximum_blocks,
         "validation_share": base.validation_share,
     }
-
-
-def training_recipe(training: TrainingSettings, generation: int) -> dict[str, Any]:
-    """The settings of a fit, epochs resolved.
-
-    Generation 0 trains on exactly the real data, so it is the same fit however an epoch is counted.
-    """
-    recipe = asdict(training)
-    recipe["epochs"] = epochs_of(training, generation)
-    del recipe["generation0_epochs"]
-    if generation == 0:
-        del recipe["epoch_size"]
-    return recipe
-
-
-def epochs_of(training: TrainingSettings, generation: int) -> int:
-    """Epochs that a generation is fitted for."""
-    if generation == 0 and training.generation0_epochs is not None:
-        return training.generation0_epochs
-    return training.epochs
 
 
 def parameter_count(architecture: ArchitectureSettings, vocabulary_size: int) -> int:

@@ -93,8 +93,8 @@ class ExpectationMaximisation:
     def fit(self, rows: "Rows", start: Mixtures) -> MixtureFits:
         """Fit each replicate from where ``start`` has it; uses up ``rows``, which are overwritten.
 
-        Raises CollapsedComponentError where scikit-learn raises, and where a component is narrower than ten millionths
-        of its distance from the centre of the rows: its covariance would be rounding alone.
+        Raises CollapsedComponentError where scikit-learn raises, and where a component is narrower than 1.5e-7
+        times its distance from the centre of the rows: its covariance would be rounding alone.
         """
         batch = _Batch(rows, start)
         for iteration in range(1, self.max_iterations + 1):

@@ -8,13 +8,13 @@ from safetensors.torch import load_model
 from modelcollapse.data.batches import EpochSampler
 from modelcollapse.data.images import LabelledDataModule, LabelledImages, as_intensities, read_images, read_labels
 from modelcollapse.execution.fit import fit_resumably
+from modelcollapse.models.stages import within
 from modelcollapse.models.vae.applying import apply
 from modelcollapse.models.vae.bench import Bench
 from modelcollapse.models.vae.files import NETWORK_FILE
 from modelcollapse.models.vae.module import ClassifierModule
 from modelcollapse.models.vae.network import Classifier
 from modelcollapse.models.vae.publishing import publish_fit, read_metrics, write_metrics
-from modelcollapse.models.vae.recipes import within
 from modelcollapse.seeding import Stream
 from modelcollapse.store import Workshop
 

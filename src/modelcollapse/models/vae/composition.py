@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 
 from modelcollapse.data.images import SIDE, TrainingImages, image_count, read_images
+from modelcollapse.models.stages import source_role
 from modelcollapse.models.vae.bench import Bench
 from modelcollapse.models.vae.files import DECODER_FILE, STREAM_FILE
 from modelcollapse.models.vae.network import Decoder, load_decoder
-from modelcollapse.models.vae.recipes import source_role
 from modelcollapse.regimes import Draw, Rows, Source, resolve
 
 

@@ -1,12 +1,13 @@
 """The VAE family: promises of its pieces, and what the finished ones say."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from modelcollapse.models.family import ChainReport, ChainTitle, GenerationResult
+from modelcollapse.models.stages import source_role, stage, training_recipe
 from modelcollapse.models.vae import recipes
 from modelcollapse.models.vae.bench import Bench
 from modelcollapse.regimes import Draw, Source, composition_recipe, reserve_stream
@@ -45,7 +46,7 @@ class VaeFamily:
     @cached_property
     def _real(self) -> Piece:
         recipe = recipes.real_data_recipe(self._data)
-        return Piece("data", recipe, {}, self._maker("data_stages", "make_real_data"), "real data")
+        return Piece("data", recipe, {}, self._stage("data_stages", "make_real_data"), "real data")
 
     def real(self) -> Piece:
         """Labelled images: train, validation, test, and the reserve where one is set aside."""
@@ -60,7 +61,7 @@ class VaeFamily:
             "share": share,
             "generation": generation,
         }
-        make = self._maker("data_stages", "make_fresh_data", generation=generation, share=share, stream=stream)
+        make = self._stage("data_stages", "make_fresh_data", generation=generation, share=share, stream=stream)
         return Piece("data", recipe, {"real": self._real}, make, f"generation {generation} · fresh real data")
 
     def pretrained(self) -> None:
@@ -73,7 +74,7 @@ class VaeFamily:
         stream = Stream(self._seed, generation, "fit")
         recipe = {
             "version": recipes.VERSIONS["fit"],
-            "training": recipes.training_recipe(self._model.training, generation),
+            "training": training_recipe(self._model.training, generation),
             "architecture": asdict(self._model.architecture),
             "beta": self._model.beta,
             "precision": self._precision,
@@ -81,9 +82,9 @@ class VaeFamily:
             "composition": composition_recipe(draws, lambda source: sources[source].key),
         }
         parents = {"real": self._real}
-        parents |= {recipes.source_role(source): sources[source] for draw in draws for source in draw.sources}
+        parents |= {source_role(source): sources[source] for draw in draws for source in draw.sources}
         parents |= {"initial": initial} if initial else {}
-        make = self._maker("fit_stage", "make_generation", generation=generation, draws=tuple(draws), stream=stream)
+        make = self._stage("fit_stage", "make_generation", generation=generation, draws=tuple(draws), stream=stream)
         size = 4 * recipes.parameter_count(self._model.architecture)
         return Piece("model", recipe, parents, make, f"generation {generation} · fit", size)
 
@@ -98,7 +99,7 @@ class VaeFamily:
             "precision": self._precision if stored else None,
             "stream": stream.recipe() if stored else None,
         }
-        make = self._maker("writing_stage", "make_synthetic_set", rows=rows, stream=stream)
+        make = self._stage("writing_stage", "make_synthetic_set", rows=rows, stream=stream)
         parents = {"model": model, "real": self._real}
         label = f"generation {generation} · drawing" if stored else f"generation {generation} · decoder"
         return Piece("synthetic", recipe, parents, make, label, self._synthetic_bytes(rows))
@@ -118,7 +119,7 @@ class VaeFamily:
             "precision": self._precision,
             "stream": stream.recipe(),
         }
-        make = self._maker("classifier_stage", "make_classifier", stream=stream)
+        make = self._stage("classifier_stage", "make_classifier", stream=stream)
         return Piece("classifier", recipe, {"real": self._real}, make, "classifier · fit")
 
     def measurements(self, generation: int, model: Piece, synthetic: Piece, reference: Piece) -> Mapping[str, Piece]:
@@ -135,7 +136,7 @@ class VaeFamily:
             "precision": self._precision,
             "stream": stream.recipe(),
         }
-        make = self._maker("scoring_stage", "make_scores", stream=stream)
+        make = self._stage("scoring_stage", "make_scores", stream=stream)
         parents = {"model": model, "real": self._real}
         return Piece("scores", recipe, parents, make, f"generation {generation} · scoring")
 
@@ -153,13 +154,12 @@ class VaeFamily:
             "classifier": self._classifier,
             "real": self._real,
         }
-        make = self._maker("scoring_stage", "make_measures", stream=stream)
+        make = self._stage("scoring_stage", "make_measures", stream=stream)
         return Piece("measures", recipe, parents, make, f"generation {generation} · measuring samples")
 
-    def _maker(self, module: str, function: str, **arguments: Any) -> Any:
-        """A stage's function, imported when it runs: promises must be cheap."""
+    def _stage(self, module: str, function: str, **arguments: Any) -> Callable[[Workshop], None]:
         bench = Bench(self._model, self._data, self._execution)
-        return partial(_run_stage, bench, module, function, arguments)
+        return stage(f"modelcollapse.models.vae.{module}", function, bench, **arguments)
 
     # ---- results ----------------------------------------------------------------------------------------------
 
@@ -178,10 +178,3 @@ class VaeFamily:
         from modelcollapse.models.vae.results import chain_report
 
         return chain_report(results, title)
-
-
-def _run_stage(bench: Bench, module: str, function: str, arguments: Mapping[str, Any], workshop: Workshop) -> None:
-    from importlib import import_module
-
-    stage = import_module(f"modelcollapse.models.vae.{module}")
-    getattr(stage, function)(bench, workshop, **arguments)

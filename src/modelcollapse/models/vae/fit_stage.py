@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from modelcollapse.data.batches import EpochSampler
 from modelcollapse.data.images import DrawingSampler, ImagesDataModule, image_count, read_images
 from modelcollapse.execution.fit import fit_resumably
+from modelcollapse.models.stages import epochs_of, within
 from modelcollapse.models.vae.bench import Bench
 from modelcollapse.models.vae.composition import composed_images, streamed_decoder
 from modelcollapse.models.vae.files import NETWORK_FILE
 from modelcollapse.models.vae.module import FittingModule
 from modelcollapse.models.vae.network import VariationalAutoencoder, load_network, new_network
 from modelcollapse.models.vae.publishing import publish_fit
-from modelcollapse.models.vae.recipes import epochs_of, within
 from modelcollapse.regimes import Draw
 from modelcollapse.seeding import Stream
 from modelcollapse.store import Workshop

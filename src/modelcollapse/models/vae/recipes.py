@@ -1,18 +1,15 @@
 """What decides the content of each VAE piece: the recipes behind the keys of the store."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from modelcollapse.data.idx import PARTS, idx_files
 from modelcollapse.data.text import fingerprint
-from modelcollapse.regimes import Source
 from modelcollapse.seeding import Stream
 from modelcollapse.settings.vae import (
     DigitsDataSettings,
     ImageDataSettings,
     VaeArchitectureSettings,
-    VaeTrainingSettings,
 )
 
 VERSIONS = {
@@ -50,36 +47,6 @@ def _source_recipe(data: ImageDataSettings) -> dict[str, Any]:
     if folder.is_dir():
         return {"folder": fingerprint(folder), **columns}
     return {"hub": data.path, "revision": data.revision, **columns}
-
-
-def training_recipe(training: VaeTrainingSettings, generation: int) -> dict[str, Any]:
-    """The settings of a fit, epochs resolved.
-
-    Generation 0 trains on exactly the real data, so it is the same fit however an epoch is counted.
-    """
-    recipe = asdict(training)
-    recipe["epochs"] = epochs_of(training, generation)
-    del recipe["generation0_epochs"]
-    if generation == 0:
-        del recipe["epoch_size"]
-    return recipe
-
-
-def epochs_of(training: VaeTrainingSettings, generation: int) -> int:
-    """Epochs that a generation is fitted for."""
-    if generation == 0 and training.generation0_epochs is not None:
-        return training.generation0_epochs
-    return training.epochs
-
-
-def source_role(source: Source) -> str:
-    """Role under which a fit knows a source of its training set."""
-    return source.kind if source.generation is None else f"{source.kind}_{source.generation}"
-
-
-def within(stream: Stream, purpose: str) -> Stream:
-    """The stream of one purpose inside a stage."""
-    return Stream(stream.seed, stream.generation, f"{stream.stage}.{purpose}")
 
 
 def parameter_count(architecture: VaeArchitectureSettings) -> int:
