@@ -54,7 +54,7 @@ def estimation_errors(table: pd.DataFrame, text: FigureText) -> Figure:
     _draw(deviations, table, _deviation_errors)
     means.set_ylabel(r"$|\mu - \hat{\mu}|$")
     deviations.set_ylabel(r"$|\sigma - \hat{\sigma}|$")
-    _legend(means, table, "root mean square")
+    _legend(figure, table)
     style.label(figure, text, _caption("root mean square over the replicates", table))
     return figure
 
@@ -78,7 +78,7 @@ def risk_and_variance(table: pd.DataFrame, text: FigureText) -> Figure:
     variance.set_ylabel("estimated variance")
     for axes in (risk, spread, variance):
         axes.set_yscale("log")
-    _legend(risk, table, "mean")
+    _legend(figure, table)
     lines = "mean over the replicates, in the last panel their geometric mean; dotted: first order, 3/2 sum 1/M_i"
     style.label(figure, text, _caption(lines, table))
     return figure
@@ -133,11 +133,11 @@ def _with_percentiles(chain: pd.DataFrame, name: str, line: np.ndarray, theory: 
     return _Band(line, chain[f"{name}/p05"].to_numpy(), chain[f"{name}/p95"].to_numpy(), theory)
 
 
-def _legend(axes: Axes, table: pd.DataFrame, line: str) -> None:
+def _legend(figure: Figure, table: pd.DataFrame) -> None:
     sizes = [Line2D([], [], color=_colour(table, rows), label=f"M = {rows:,}") for rows, _ in _chains(table)]
     theory = Line2D([], [], label="theory", **style.THEORY)
     band = Patch(color=style.GREY, alpha=0.3, linewidth=0, label="90 %")
-    axes.legend(handles=[*sizes, band, theory], loc="lower left", bbox_to_anchor=(0, 1), ncols=3, alignment="left")
+    figure.legend(handles=[*sizes, band, theory], loc="outside upper right", ncols=3)
 
 
 def _caption(lines: str, table: pd.DataFrame) -> str:
