@@ -263,9 +263,11 @@ def test_a_plan_computes_and_writes_nothing_and_names_the_keys_of_the_run(train,
     assert run.code == 0
 
 
-def test_a_plan_says_what_disk_it_takes(chain, train, tiny):
-    plan = train(*tiny, "plan=true", "model.tokenizer.vocabulary_size=null")
-    assert "about 0.0 MB" in plan.out or "pieces not counted" in plan.out
+def test_a_plan_says_what_disk_it_takes(train, small_opt_words):
+    """Four networks, the base and three generations, of 300,000 x 16 weights and a few more, four bytes each."""
+    plan = train(*small_opt_words, "plan=true", "model.tokenizer.vocabulary_size=300000")
+    assert "about 19.2 MB" in plan.out
+    assert "disk: about 76.9 MB more" in plan.out
 
 
 # ---- what is kept -----------------------------------------------------------------------------------------------
@@ -433,7 +435,7 @@ def test_a_continued_generation_starts_at_the_weights_it_continues(chain, tiny):
 def test_a_base_is_pretrained_once_for_chains_of_every_seed(chain, small_opt_words):
     first = chain(*small_opt_words, "generations=1")
     second = chain(*small_opt_words, "generations=1", "seed=1")
-    assert first.computed()[:3] == ["tokenizer", "base · text", "base · fit"] or "base · fit" in first.computed()
+    assert first.computed().count("base · fit") == 1
     assert "base · fit" not in second.computed()
     assert "zero-shot · scoring" in first.computed()
     assert "zero_shot/test/perplexity" in first.lines()[0]

@@ -430,23 +430,24 @@ class _Lines:
         self._file = temporary.open("wb")
         temporary.replace(path)
         self._durable = durable
-        self._synced = -SYNC_SECONDS
+        self._synced, self._is_behind = -SYNC_SECONDS, False
 
     def write(self, line: Mapping[str, Any]) -> None:
         text = json.dumps({name: _encoded(value) for name, value in line.items()}, allow_nan=False)
         self._file.write(text.encode() + b"\n")
         self._file.flush()
-        if self._durable and time.monotonic() - self._synced >= SYNC_SECONDS:
+        self._is_behind = self._durable
+        if self._is_behind and time.monotonic() - self._synced >= SYNC_SECONDS:
             self._sync()
 
     def close(self) -> None:
-        if self._durable:
+        if self._is_behind:
             self._sync()
         self._file.close()
 
     def _sync(self) -> None:
         os.fsync(self._file.fileno())
-        self._synced = time.monotonic()
+        self._synced, self._is_behind = time.monotonic(), False
 
 
 def _encoded(value: Any) -> Any:
