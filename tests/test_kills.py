@@ -284,7 +284,7 @@ def test_a_signal_stops_the_chain_cleanly_and_says_how_to_go_on(forks, tmp_path,
 
 def test_the_script_itself_stops_cleanly_and_goes_on(tmp_path, tiny, repository, train):
     """train.py as people start it; what it has to do is long enough for the signal, and not too long to finish."""
-    words = [*tiny, "generations=0", "model.training.epochs=60"]
+    words = [*tiny, "generations=0", "model.training.epochs=40"]
     store = tmp_path / "stopped"
     typed = [sys.executable, str(repository / "train.py"), *words, f"paths.store={store}", "hydra.run.dir=stopped-run"]
     process = subprocess.Popen(typed, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

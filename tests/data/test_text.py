@@ -35,8 +35,8 @@ def hub(path, **changed):
 def text_files(folder):
     files = {split: str(folder / f"{split}.txt") for split in ("train", "validation", "test")}
     return TextFilesDataSettings(
-        "text_files",
-        "test",
+        kind="text_files",
+        name="test",
         **files,
         block_length=8,
         line_start_token=True,
