@@ -71,9 +71,7 @@ def test_equal_values_give_equal_bytes(tmp_path):
     for position, metrics in enumerate(tellings):
         with Record(tmp_path / str(position), IDENTITY, {}) as record:
             record.epoch(0, {"epoch": 0, "step": 5, **metrics})
-            record.generation(
-                0, metrics, samples=[dict(reversed([("x", 1), ("y", "z")]))], pieces={"model": "k"}
-            )
+            record.generation(0, metrics, samples=[dict(reversed([("x", 1), ("y", "z")]))], pieces={"model": "k"})
         written.append([(record.folder / f"{name}.jsonl").read_bytes() for name in FILES])
     assert written[0] == written[1]
 
@@ -116,9 +114,7 @@ def test_epochs_are_written_once_on_an_axis_that_never_restarts(record):
     for generation, epoch in [(0, 0), (0, 1), (0, 0), (0, 1), (1, 0), (0, 1), (1, 1), (3, 0)]:
         record.epoch(generation, {"epoch": epoch, "step": 7 * (epoch + 1), "train/loss": 0.5})
     written = lines(record, "training")
-    assert [
-        (line["generation"], line["epoch"], line["step"], line["cumulative_step"]) for line in written
-    ] == [
+    assert [(line["generation"], line["epoch"], line["step"], line["cumulative_step"]) for line in written] == [
         (0, 0, 7, 7),
         (0, 1, 14, 14),
         (1, 0, 7, 21),
@@ -179,9 +175,7 @@ def test_histogram_counts_what_numpy_counts_and_sets_apart_what_is_not_finite(re
     assert line["edges"] == pytest.approx(edges)
 
 
-@pytest.mark.parametrize(
-    "values", [[], [np.nan], [0.0], [5.0, np.nextafter(5.0, 6.0)], [1e300] * 3, [1e-300, 2e-300]]
-)
+@pytest.mark.parametrize("values", [[], [np.nan], [0.0], [5.0, np.nextafter(5.0, 6.0)], [1e300] * 3, [1e-300, 2e-300]])
 def test_histogram_of_a_collapsed_distribution(values):
     drawn = histogram(np.array(values))
     assert sum(drawn.counts) == np.isfinite(values).sum()
@@ -267,9 +261,7 @@ for generation in range(10**6):
 
 @pytest.mark.parametrize("told", [1, 8, 40])
 def test_killed_process_leaves_every_generation_it_told(tmp_path, told):
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     announced = [int(process.stdout.readline()) for _ in range(told)]
     os.kill(process.pid, signal.SIGKILL)
     process.wait()

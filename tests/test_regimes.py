@@ -34,9 +34,7 @@ from modelcollapse.regimes import (
 from modelcollapse.seeding import Stream
 
 CONFIGURATIONS = sorted((Path(__file__).parents[1] / "conf" / "regime").glob("*.yaml"))
-REGIMES = {
-    path.stem: RegimeSettings(**OmegaConf.to_container(OmegaConf.load(path))) for path in CONFIGURATIONS
-}
+REGIMES = {path.stem: RegimeSettings(**OmegaConf.to_container(OmegaConf.load(path))) for path in CONFIGURATIONS}
 FIELDS = {field.name for field in dataclasses.fields(RegimeSettings)}
 
 regimes = st.sampled_from(sorted(REGIMES)).map(REGIMES.get)
@@ -221,9 +219,7 @@ def test_preserve_keeps_n_rows_and_rounds_halves_up(n, expected):
 def test_shares_are_read_as_decimals():
     assert rows_of(0.145, 100) == 15
     assert rows_of(2.5, 1) == 3
-    assert compose(regime("preserve", real=0.9), 3, 0) == compose(
-        regime("preserve", real=0.9, latest=0.1), 3, 0
-    )
+    assert compose(regime("preserve", real=0.9), 3, 0) == compose(regime("preserve", real=0.9, latest=0.1), 3, 0)
 
 
 @given(regimes, st.integers(0, 12))
@@ -259,9 +255,7 @@ def test_windows_bound_how_far_back_rows_come_from():
 
 
 def test_all_regimes_share_generation_0():
-    assert {compose(settings, 0, seed) for settings in REGIMES.values() for seed in (0, 1)} == {
-        (Draw((REAL,)),)
-    }
+    assert {compose(settings, 0, seed) for settings in REGIMES.values() for seed in (0, 1)} == {(Draw((REAL,)),)}
 
 
 @pytest.mark.parametrize(
@@ -315,9 +309,7 @@ def test_settings_that_mean_different_training_sets_have_different_recipes():
 @given(regimes, st.integers(0, 12), seeds, st.randoms())
 def test_order_of_draws_and_sources_is_irrelevant(settings, t, seed, shuffler):
     draws = compose(settings, t, seed)
-    shuffled = [
-        dataclasses.replace(draw, sources=shuffler.sample(draw.sources, len(draw.sources))) for draw in draws
-    ]
+    shuffled = [dataclasses.replace(draw, sources=shuffler.sample(draw.sources, len(draw.sources))) for draw in draws]
     shuffler.shuffle(shuffled)
     assert recipe(shuffled) == recipe(draws)
     sizes = Sizes(settings, 40)
@@ -396,9 +388,7 @@ def test_every_row_of_the_union_is_equally_likely():
     chance = 1 / (t + 1)
     # Rows drawn without replacement: the squared deviations are chi-square after this factor.
     rows = len(every_row)
-    statistic = (
-        ((every_row - draws * chance) ** 2).sum() / (draws * chance * (1 - chance)) * (rows - 1) / rows
-    )
+    statistic = ((every_row - draws * chance) ** 2).sum() / (draws * chance * (1 - chance)) * (rows - 1) / rows
     assert 1e-5 < stats.chi2(rows - 1).sf(statistic) < 1 - 1e-5
 
 
@@ -438,9 +428,7 @@ def test_fresh_rows_are_never_seen_twice(rows, last, spare, seed):
 
 
 def test_the_reserve_is_shuffled_by_the_seed():
-    slices = [
-        tuple(reserve_rows(100, 1, 20, reserve_stream(seed, chain))) for seed in (0, 1) for chain in (0, 1)
-    ]
+    slices = [tuple(reserve_rows(100, 1, 20, reserve_stream(seed, chain))) for seed in (0, 1) for chain in (0, 1)]
     assert len({*slices, tuple(range(20))}) == 5
 
 
@@ -593,9 +581,7 @@ choices = {
 def test_settings_without_problems_compose_in_every_generation(settings, t, n):
     assume(not settings.problems())
     rows = training_set(settings, t, n)
-    assert np.concatenate(
-        [np.full(len(piece.indices), piece.weight) for piece in rows]
-    ).mean() == pytest.approx(1)
+    assert np.concatenate([np.full(len(piece.indices), piece.weight) for piece in rows]).mean() == pytest.approx(1)
 
 
 def test_generations_count_from_0():
@@ -610,7 +596,5 @@ def test_no_such_source(wrong):
 
 
 def test_importing_is_light():
-    program = (
-        "import sys, modelcollapse.regimes; assert not {'numpy', 'torch', 'omegaconf'} & set(sys.modules)"
-    )
+    program = "import sys, modelcollapse.regimes; assert not {'numpy', 'torch', 'omegaconf'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -40,9 +40,7 @@ def test_close_names_do_not_collide():
 
 
 def test_trailing_zeros_which_seed_sequences_ignore_count():
-    assert np.random.SeedSequence([3, 2, 1]).generate_state(1) == np.random.SeedSequence(
-        [3, 2, 1, 0]
-    ).generate_state(1)
+    assert np.random.SeedSequence([3, 2, 1]).generate_state(1) == np.random.SeedSequence([3, 2, 1, 0]).generate_state(1)
     bits = {Stream(3, 2, "fit", 1, index).numpy().bit_generator.random_raw() for index in (0, 1)}
     bits |= {Stream(3, 2, "fit", 0, index).numpy().bit_generator.random_raw() for index in (0, 1)}
     assert len(bits) == 4
@@ -216,6 +214,4 @@ def test_on_a_gpu():
     assert torch.equal(first, torch.rand(9, device="cuda", generator=stream.torch("cuda")))
     high = torch.Generator("cuda").manual_seed(5 + 2**32)
     low = torch.Generator("cuda").manual_seed(5)
-    assert not torch.equal(
-        torch.rand(9, device="cuda", generator=low), torch.rand(9, device="cuda", generator=high)
-    )
+    assert not torch.equal(torch.rand(9, device="cuda", generator=low), torch.rand(9, device="cuda", generator=high))

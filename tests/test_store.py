@@ -579,9 +579,7 @@ def make_slowly(workshop):
 
 def obtain_slow_pair(root, log):
     parent = piece("parent", log=log, make=make_slowly)
-    return (
-        Store(root).obtain(piece("child", parent, log=log, make=make_slowly)).joinpath("weights").read_text()
-    )
+    return Store(root).obtain(piece("child", parent, log=log, make=make_slowly)).joinpath("weights").read_text()
 
 
 def test_many_processes_make_a_piece_once(tmp_path):
@@ -679,9 +677,7 @@ def test_lock_on_a_reading_survives_all_else_the_process_does(tmp_path):
 def test_forked_child_has_locks_of_its_own(tmp_path):
     store = Store(tmp_path / "store")
     with store.reading(piece("model")):
-        child = multiprocessing.get_context("fork").Process(
-            target=read_until_told, args=[store.root, tmp_path]
-        )
+        child = multiprocessing.get_context("fork").Process(target=read_until_told, args=[store.root, tmp_path])
         child.start()
         wait_for(tmp_path / "reading")
     assert not store.remove(piece("model"))
@@ -738,9 +734,7 @@ def winner(tmp_path, text):
     def make(workshop):
         make_weights(workshop)
         elsewhere = Store(tmp_path / "elsewhere")
-        folder = elsewhere.obtain(
-            piece("model", make=lambda w: w.folder.joinpath("weights").write_text("winner"))
-        )
+        folder = elsewhere.obtain(piece("model", make=lambda w: w.folder.joinpath("weights").write_text("winner")))
         folder.joinpath("weights").write_text(text)
         shutil.copytree(folder, tmp_path / "store" / "model" / folder.name)
 

@@ -21,9 +21,7 @@ SECRET = "0123456789abcdef0123456789abcdef01234567"
 CONF = Path(__file__).parents[1] / "conf"
 
 
-def tell_chain(
-    folder: Path, settings: TrackingSettings, generations: int, *, replayed: bool, maim: bool = False
-):
+def tell_chain(folder: Path, settings: TrackingSettings, generations: int, *, replayed: bool, maim: bool = False):
     """Tell a record all that a chain of three generations tells, as a computing or as a replaying one."""
     identity = ChainIdentity("chain-7f3a", "paper_opt", "language", "opt-125m", "replace", 3, ("mine",))
     store = folder.parent / "store"
@@ -172,9 +170,7 @@ def test_samples_are_one_table_over_all_generations_and_figures_are_images(live)
     assert table["columns"] == ["generation", "continuation", "prompt"]
     assert table["data"] == [[g, f"sat {g}", "The cat"] for g in range(3)]
     (image,) = [row for row in history(records) if "figures/perplexity.path" in row]
-    assert (files / image["figures/perplexity.path"]).read_bytes() == (
-        folder / "figures/perplexity.png"
-    ).read_bytes()
+    assert (files / image["figures/perplexity.path"]).read_bytes() == (folder / "figures/perplexity.png").read_bytes()
 
 
 def test_artifacts_hold_manifests_and_the_record_but_no_weights(live):
@@ -276,9 +272,7 @@ class StandInServer(ThreadingHTTPServer):
         answers = {
             "RunResumeStatus": {"model": {**names, "bucket": resumable if self.history else None}},
             "UpsertBucket": {"upsertBucket": {"bucket": bucket, "inserted": not self.history}},
-            "Viewer": {
-                "viewer": {"id": "1", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}
-            },
+            "Viewer": {"viewer": {"id": "1", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}},
             "CreateRunFiles": {"createRunFiles": {"runID": "1", "uploadHeaders": [], "files": files}},
         }
         known = answers.get(operation)
@@ -342,9 +336,7 @@ def test_refusing_server_costs_one_warning_and_nothing_else(live, tmp_path):
     (warning,) = console
     assert "WARNING" in warning
     assert "W&B is off" in warning
-    assert (tmp_path / "run" / "generations.jsonl").read_bytes() == (
-        live[0] / "generations.jsonl"
-    ).read_bytes()
+    assert (tmp_path / "run" / "generations.jsonl").read_bytes() == (live[0] / "generations.jsonl").read_bytes()
 
 
 def test_online_without_a_login_warns_rather_than_asks(tmp_path):

@@ -42,9 +42,7 @@ def results(path: str | os.PathLike[str]) -> pd.DataFrame:
         raise FileNotFoundError(f"{reason}: looked for {wanted}")
     rows = [row for folder in folders for row in _rows(folder, root)]
     if not rows:
-        raise FileNotFoundError(
-            f"no finished generation in any of the {len(folders)} runs at or below {root}"
-        )
+        raise FileNotFoundError(f"no finished generation in any of the {len(folders)} runs at or below {root}")
     head = ["run", *CHAIN_COLUMNS, "generation"]
     metrics = sorted({name for row in rows for name in row} - set(head))
     table = pd.DataFrame(rows, columns=[*head, *metrics])

@@ -314,9 +314,7 @@ def _sample_table(samples: Sequence[Mapping[str, Any]]) -> wandb.Table:
         "generation",
         *sorted({name for sample in samples for name in sample} - {"generation"}),
     ]
-    return wandb.Table(
-        columns=columns, data=[[sample.get(str(name)) for name in columns] for sample in samples]
-    )
+    return wandb.Table(columns=columns, data=[[sample.get(str(name)) for name in columns] for sample in samples])
 
 
 def _add_files(artifact: wandb.Artifact, folder: Path, files: Sequence[Path], *, copied: bool) -> None:

@@ -53,9 +53,7 @@ def test_log_likelihood_is_the_sum_over_all_hidden_paths(tiny):
 def test_token_log_probabilities_are_conditional_on_the_words_before(tiny):
     block = np.array([2, 0, 3, 3, 1])
     prefixes = np.log([sum_over_paths(tiny, block[:end]) for end in range(1, 6)])
-    np.testing.assert_allclose(
-        tiny.token_log_probabilities(block[None])[0], np.diff(prefixes, prepend=0.0), rtol=1e-12
-    )
+    np.testing.assert_allclose(tiny.token_log_probabilities(block[None])[0], np.diff(prefixes, prepend=0.0), rtol=1e-12)
 
 
 def test_probabilities_of_all_blocks_sum_to_one(tiny):
@@ -159,9 +157,7 @@ def test_topic_is_carried_across_a_sentence_that_does_not_tell_it():
     def advantage(persistence):
         language = HiddenMarkovLanguage(LanguageSettings(topic_persistence=persistence))
         at_sea, on_farm = (
-            language.token_log_probabilities(
-                words_of(language, f"the {agent} slept . she walked . the sailor")
-            )
+            language.token_log_probabilities(words_of(language, f"the {agent} slept . she walked . the sailor"))
             for agent in ("captain", "shepherd")
         )
         return at_sea[0, -1] - on_farm[0, -1]
@@ -207,9 +203,7 @@ def test_fewer_topics_leave_the_indices_of_the_words_they_keep(english):
     assert len(few) < len(english.vocabulary)
 
 
-@pytest.mark.parametrize(
-    "blocks", [np.array([[0, -1]]), np.array([[0, 4]]), np.array([[0.0, 1.0]]), np.array([0, 1])]
-)
+@pytest.mark.parametrize("blocks", [np.array([[0, -1]]), np.array([[0, 4]]), np.array([[0.0, 1.0]]), np.array([0, 1])])
 def test_what_is_no_block_of_words_is_refused(tiny, blocks):
     with pytest.raises(ValueError, match="blocks"):
         tiny.log_likelihood(blocks)
@@ -256,10 +250,7 @@ def test_default_language_is_the_one_that_stored_work_was_made_with(english):
     text = "the tired sailor quietly mended a rusty net near the misty harbour . then she slept ."
     assert english.log_likelihood(words_of(english, text))[0] == pytest.approx(-45.6061860171, abs=1e-8)
     written = english.sample(2, 8, np.random.default_rng(0))[1]
-    assert (
-        " ".join(english.vocabulary[word] for word in written)
-        == "walked so he slowly mended this dramatic rope"
-    )
+    assert " ".join(english.vocabulary[word] for word in written) == "walked so he slowly mended this dramatic rope"
 
 
 def test_import_brings_no_heavy_library():

@@ -39,8 +39,7 @@ def test_save_writes_a_picture_of_the_promised_size_and_a_page(tmp_path):
 def test_page_embeds_truetype_fonts(tmp_path):
     page = style.save(line_figure(), tmp_path, "line")[1].read_bytes()
     objects = page + b"".join(
-        zlib.decompress(stream)
-        for stream in re.findall(rb"FlateDecode.*?stream\r?\n(.*?)endstream", page, re.S)
+        zlib.decompress(stream) for stream in re.findall(rb"FlateDecode.*?stream\r?\n(.*?)endstream", page, re.S)
     )
     assert b"/FontFile2" in objects
     assert b"/Type3" not in objects
@@ -48,10 +47,7 @@ def test_page_embeds_truetype_fonts(tmp_path):
 
 def test_equal_figures_give_equal_bytes(tmp_path):
     first, again = line_figure(), line_figure()
-    paths = [
-        style.save(figure, tmp_path / str(place), "line")
-        for place, figure in enumerate((first, again, first))
-    ]
+    paths = [style.save(figure, tmp_path / str(place), "line") for place, figure in enumerate((first, again, first))]
     contents = [tuple(path.read_bytes() for path in pair) for pair in paths]
     assert contents[0] == contents[1] == contents[2]
 

@@ -41,9 +41,7 @@ def sequences(generations=(0, 1, 2, 3, 4, 5), n=3000, median=12.0):
     generator = np.random.default_rng(0)
     sets = {-1: generator.lognormal(np.log(30), 0.3, n)}
     sets |= {t: generator.lognormal(np.log(median) - 0.1 * t, 0.3 + 0.02 * t, n) for t in generations}
-    return pd.concat(
-        pd.DataFrame({"generation": t, "reference_perplexity": values}) for t, values in sets.items()
-    )
+    return pd.concat(pd.DataFrame({"generation": t, "reference_perplexity": values}) for t, values in sets.items())
 
 
 def continuations(generations=10, words=64):
@@ -131,9 +129,7 @@ def test_one_seed_has_no_band():
 @pytest.mark.parametrize(("zero_shot", "drawn"), [(60.0, True), (115.0, False)])
 def test_zero_shot_is_a_line_when_near_and_a_number_when_far(zero_shot, drawn):
     frame = chain()
-    frame["zero_shot/test/perplexity"] = frame["zero_shot/test/perplexity"].where(
-        lambda v: v.isna(), zero_shot
-    )
+    frame["zero_shot/test/perplexity"] = frame["zero_shot/test/perplexity"].where(lambda v: v.isna(), zero_shot)
     axes = language_model.perplexity_by_generation(frame, TEXT).axes[0]
     levels = [line for line in axes.lines if list(line.get_ydata()) == [zero_shot, zero_shot]]
     assert bool(levels) == drawn
@@ -185,9 +181,7 @@ def test_histograms_share_bins_and_sum_to_one_with_what_is_outside():
     np.testing.assert_allclose(np.diff(np.log(edges)), np.log(100) / (len(edges) - 1))
     reported = caption(figure).partition("order shown: ")[2].removesuffix(" %.")
     for (name, data), outside in zip(drawn.items(), reported.split(", "), strict=True):
-        values = frame.loc[
-            frame["generation"] == (-1 if name == "real" else int(name)), "reference_perplexity"
-        ]
+        values = frame.loc[frame["generation"] == (-1 if name == "real" else int(name)), "reference_perplexity"]
         np.testing.assert_array_equal(data.edges, edges)
         np.testing.assert_allclose(data.values, np.histogram(values, edges)[0] / len(values))
         assert data.values.sum() + float(outside) / 100 == pytest.approx(1, abs=6e-5)
@@ -240,9 +234,7 @@ def test_diversity_has_a_panel_a_measure_and_the_real_share_beside_the_tails():
     assert len(drawn) == 6
     bigrams = drawn["distinct bigrams"].lines[-1].get_ydata()
     np.testing.assert_allclose(bigrams, 0.3 * 0.9 ** np.arange(6))
-    levels = [
-        axes for axes in figure.axes if any(list(line.get_ydata()) == [0.01] * 2 for line in axes.lines)
-    ]
+    levels = [axes for axes in figure.axes if any(list(line.get_ydata()) == [0.01] * 2 for line in axes.lines)]
     assert [axes.get_ylabel().split("\n")[0] for axes in levels] == ["sequences below", "sequences above"]
 
 
@@ -307,6 +299,4 @@ def test_nothing_to_draw_is_an_error():
     with pytest.raises(ValueError, match="no finite"):
         language_model.reference_perplexity_histograms(sequences().assign(reference_perplexity=np.nan), TEXT)
     with pytest.raises(ValueError, match="no finite"):
-        language_model.diversity_by_generation(
-            chain().map(lambda _: np.nan).assign(generation=0, seed=range(18)), TEXT
-        )
+        language_model.diversity_by_generation(chain().map(lambda _: np.nan).assign(generation=0, seed=range(18)), TEXT)

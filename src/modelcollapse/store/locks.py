@@ -179,9 +179,7 @@ def _wait(
     while True:
         with _register_guard:
             if waits_for_itself():
-                raise RuntimeError(
-                    f"{lock_file.path}: this thread would wait for a lock that it holds itself"
-                )
+                raise RuntimeError(f"{lock_file.path}: this thread would wait for a lock that it holds itself")
             if attempt():
                 return
         if not told and time.monotonic() - started > _SILENT_SECONDS:

@@ -86,9 +86,7 @@ class Manifest:
             label=piece.label,
             recipe=dict(piece.recipe),
             parents={role: parent.key for role, parent in piece.parents.items()},
-            files={
-                name: FileRecord(path.stat().st_size, sha256_of_file(path)) for name, path in files.items()
-            },
+            files={name: FileRecord(path.stat().st_size, sha256_of_file(path)) for name, path in files.items()},
             execution=plain_json(workshop.execution, "execution"),
             versions=_versions(),
             seconds=round(seconds, 6),

@@ -267,9 +267,7 @@ class Store:
 
     def _stop_if_asked(self, damage: Damaged) -> None:
         if self._on_damage == "stop":
-            raise damage.advising(
-                "To have it moved aside and made again: store.on_damage=recompute"
-            ) from None
+            raise damage.advising("To have it moved aside and made again: store.on_damage=recompute") from None
 
     def _sweep(self, piece: Piece) -> None:
         """Clear away what is left of making the piece, by killed processes too; its lock is held alone."""
