@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from modelcollapse.models.family import AnyFamily
 
 USER_ERROR = 2
+MULTIRUN = ("--multirun", "-m")
 
 
 class Interrupted(BaseException):
@@ -53,14 +54,21 @@ def train() -> None:
 
 def sweep() -> None:
     """Run a grid of chains: train's multirun, with the grid of ``conf/sweep.yaml`` or of an experiment."""
-    if not {"--multirun", "-m", "--cfg", "-c", "--help"} & set(sys.argv):
+    if not {*MULTIRUN, "--cfg", "-c", "--help"} & set(sys.argv):
         sys.argv.append("--multirun")
     _run("sweep")
+
+
+def _multirun_last(words: list[str]) -> list[str]:
+    """The command line with the multirun flag at its end: Hydra takes no words on both sides of a flag."""
+    flags = [word for word in words if word in MULTIRUN]
+    return [word for word in words if word not in MULTIRUN] + flags[:1]
 
 
 def _run(configuration: str) -> None:
     # Hydra then raises its errors instead of printing them, and we say what to type instead.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    sys.argv = _multirun_last(sys.argv)
     job = hydra.main(version_base="1.3", config_path=str(configuration_folder()), config_name=configuration)(_job)
     try:
         with _interruptible():
