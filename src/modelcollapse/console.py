@@ -15,6 +15,7 @@ from modelcollapse.store import Piece, Store
 from modelcollapse.thinning import shown_generations
 
 PLAIN_WIDTH = 160
+MOST_NAMED = 4
 
 
 def console() -> Console:
@@ -49,10 +50,11 @@ class ChainReporter:
         )
         wanted = _goals(settings, family)
         missing = store.missing(wanted)
-        there = sum(store.has(piece) for piece in wanted)
+        there = [piece for piece in wanted if store.has(piece)]
         if missing:
             self._console.print(
-                f"{len(missing)} pieces to compute, {there} of {len(wanted)} results already in {store.root}"
+                f"{len(missing)} pieces to compute; {len(there)} of {len(wanted)} results already in {store.root}"
+                f"{_named(there)}"
             )
         else:
             self._console.print(f"nothing to compute: all {len(wanted)} results are in {store.root}")
@@ -113,6 +115,14 @@ class ChainReporter:
             words = [word for word in words if not word.startswith("seed=")]
             extra = [f"seed={self._settings.seed + 1}"]
         return shlex.join(["python", Path(sys.argv[0]).name, *words, *extra])
+
+
+def _named(pieces: Sequence[Piece]) -> str:
+    """The first few pieces by name, in brackets."""
+    if not pieces:
+        return ""
+    names = ", ".join(piece.label for piece in pieces[:MOST_NAMED])
+    return f" ({names}{', ...' if len(pieces) > MOST_NAMED else ''})"
 
 
 def print_plan(settings: ChainSettings, family: AnyFamily, store: Store) -> None:
