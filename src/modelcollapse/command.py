@@ -130,13 +130,14 @@ def _print_plan(settings: ChainSettings) -> None:
 
 def _run_chain(settings: ChainSettings, folder: Path, values: dict[str, Any]) -> None:
     from modelcollapse.chain import chain_id, run_chain
-    from modelcollapse.console import ChainReporter
+    from modelcollapse.console import ChainReporter, print_messages
     from modelcollapse.execution.trainer import prepare_process
     from modelcollapse.record import ChainIdentity, Record
     from modelcollapse.reporting import write_report
     from modelcollapse.tracking import views
 
     prepare_process(settings.trainer)
+    print_messages()
     reporter = ChainReporter(settings, folder)
     listeners: list[Callable[..., None]] = []
     family, store = _family_and_store(settings, lambda generation, line: [tell(generation, line) for tell in listeners])

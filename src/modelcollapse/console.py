@@ -1,5 +1,6 @@
 """What people see while a chain runs: the plan, a line a generation, the table at the end."""
 
+import logging
 import shlex
 import sys
 from collections.abc import Sequence
@@ -27,6 +28,22 @@ def console() -> Console:
 def announce(message: str) -> None:
     """One line about the store."""
     print(f"store: {message}", flush=True)
+
+
+class PrintedMessages(logging.Handler):
+    """Prints the package's own messages, a line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one message."""
+        print(self.format(record), flush=True)
+
+
+def print_messages() -> None:
+    """Show what the package's modules have to say, such as where the run is seen in Weights & Biases."""
+    logger = logging.getLogger("modelcollapse")
+    logger.setLevel(logging.INFO)
+    if not any(isinstance(handler, PrintedMessages) for handler in logger.handlers):
+        logger.addHandler(PrintedMessages())
 
 
 class ChainReporter:
