@@ -146,6 +146,15 @@ def test_the_same_command_again_computes_nothing_says_so_and_leaves_the_same_byt
         assert again.bytes(name) == first.bytes(name), name
 
 
+def test_a_run_says_where_weights_and_biases_shows_it(finished_chain, train, monkeypatch):
+    _, store, words = finished_chain
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    shown = train(*(word for word in words[:-2] if word != "tracking=none"), "tracking=wandb", store=store)
+    assert shown.code == 0
+    assert "W&B: offline (WANDB_MODE" in shown.out
+    assert list((shown.folder / "wandb").glob("offline-run-*"))
+
+
 def test_another_store_gives_the_same_bytes(finished_chain, train, tiny):
     first, _, _ = finished_chain
     again = train(*tiny)
