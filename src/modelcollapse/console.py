@@ -70,7 +70,7 @@ class ChainReporter:
         there = [piece for piece in wanted if store.has(piece)]
         if missing:
             self._console.print(
-                f"{len(missing)} pieces to compute; {len(there)} of {len(wanted)} results already in {store.root}"
+                f"{len(missing)} pieces to compute, {len(there)} of {len(wanted)} results already in {store.root}"
                 f"{_named(there)}"
             )
         else:
