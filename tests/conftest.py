@@ -15,6 +15,16 @@ from modelcollapse.settings.chain import read_chain_settings
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
+DETERMINISTIC = (
+    "generations.jsonl",
+    "training.jsonl",
+    "histograms.jsonl",
+    "samples.jsonl",
+    "provenance.jsonl",
+    "perplexities.parquet",
+    "continuations.md",
+)
+"""Files of the run folder that equal values make equal to the byte."""
 EXECUTION = ("tracking=none", "trainer.threads=1", "trainer.accelerator=cpu")
 TINY = (
     *EXECUTION,

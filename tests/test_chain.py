@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 
+from conftest import DETERMINISTIC
 from modelcollapse.command import configuration_folder
 from modelcollapse.data.blocks import block_count, read_blocks
 from modelcollapse.models.language_model.fit_stage import composed_blocks
@@ -18,15 +19,6 @@ from modelcollapse.store import Store, Workshop
 
 N = 60
 """Blocks of the real training split in the tiny chain."""
-DETERMINISTIC = (
-    "generations.jsonl",
-    "training.jsonl",
-    "histograms.jsonl",
-    "samples.jsonl",
-    "provenance.jsonl",
-    "perplexities.parquet",
-    "continuations.md",
-)
 REGIMES = sorted(path.stem for path in (configuration_folder() / "regime").glob("*.yaml"))
 
 

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from conftest import DETERMINISTIC
+
 IMPORTED_ONCE = [
     "torch",
     "pytorch_lightning",
@@ -30,15 +32,6 @@ IMPORTED_ONCE = [
     "modelcollapse.models.language_model.scoring_stage",
     "modelcollapse.models.language_model.writing_stage",
 ]
-DETERMINISTIC = (
-    "generations.jsonl",
-    "training.jsonl",
-    "histograms.jsonl",
-    "samples.jsonl",
-    "provenance.jsonl",
-    "perplexities.parquet",
-    "continuations.md",
-)
 RECORDED = DETERMINISTIC[:5]
 """Those that do not wait for the end of the chain."""
 PATIENCE = 240

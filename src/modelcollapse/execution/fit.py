@@ -4,7 +4,7 @@ import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
@@ -20,21 +20,6 @@ BEST = "best.safetensors"
 
 class FitFailed(UserError):
     """A fit whose loss stopped being a number."""
-
-
-class Fittable(Protocol):
-    """What a module must offer beside Lightning's hooks to be fitted resumably."""
-
-    network: torch.nn.Module
-    """The weights that are kept."""
-
-    def epoch_line(self) -> dict[str, float]:
-        """What is recorded of the epoch that just ended, without numbers of time."""
-        ...
-
-    def validation_value(self) -> float:
-        """Loss on the real validation split; the smallest is best."""
-        ...
 
 
 EpochListener = Callable[[dict[str, float]], None]
@@ -54,6 +39,9 @@ def fit_resumably(
     on_epoch: EpochListener,
 ) -> list[dict[str, float]]:
     """Fit the module's network, leave in it the weights that are kept, and return one line an epoch.
+
+    Beside Lightning's hooks the module offers ``network``, the weights that are kept; ``epoch_line()``, what is
+    recorded of the epoch that just ended, without times; and ``validation_value()``, a loss of which the smallest is best.
 
     ``progress`` holds the checkpoints: called again after a kill with the same arguments, the fit goes on at the last
     finished epoch and ends with the same bits. Raises FitFailed when the loss becomes NaN or infinite.

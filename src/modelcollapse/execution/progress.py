@@ -1,6 +1,5 @@
 """One progress bar a stage, with the time left; plain lines where there is no terminal."""
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,8 +81,3 @@ class BatchProgress(Callback):
     def on_predict_batch_end(self, trainer: Trainer, pl_module: LightningModule, *arguments: Any) -> None:
         """Count a written batch."""
         self._bar.advance()
-
-
-def terminal() -> Console:
-    """The console that people look at."""
-    return Console(file=sys.stdout, highlight=False)

@@ -14,9 +14,6 @@ from modelcollapse.models.family import ChainReport, ChainTitle, GenerationResul
 from modelcollapse.models.language_model.files import CONTINUATIONS_FILE, TRAINING_FILE
 from modelcollapse.models.language_model.scoring_stage import read_metrics, read_sequences
 
-REAL = -1
-"""Generation number of the real validation split in the table of perplexities."""
-
 
 def generation_result(folders: Mapping[str, Path]) -> GenerationResult:
     """Metrics, losses per sequence and continuations, read from the folders of one generation by role."""
@@ -70,7 +67,7 @@ def sequence_perplexities(results: Sequence[tuple[int, GenerationResult]]) -> pd
     Generation -1 is the real validation split under the reference model.
     """
     real = results[0][1].distributions["real/validation_loss"]
-    frames = [_perplexity_frame(REAL, {"reference_perplexity": real})]
+    frames = [_perplexity_frame(figures.REAL, {"reference_perplexity": real})]
     for number, result in results:
         columns = {
             name.removeprefix("synthetic/").replace("_loss", "_perplexity"): losses
