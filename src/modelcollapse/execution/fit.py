@@ -41,7 +41,7 @@ def fit_resumably(
     """Fit the module's network, leave in it the weights that are kept, and return one line an epoch.
 
     Beside Lightning's hooks the module offers ``network``, the weights that are kept; ``epoch_line()``, what is
-    recorded of the epoch that just ended, without times; and ``validation_value()``, a loss of which the smallest is best.
+    recorded of the epoch that just ended, without times; ``validation_value()``, a loss whose smallest value is best.
 
     ``progress`` holds the checkpoints: called again after a kill with the same arguments, the fit goes on at the last
     finished epoch and ends with the same bits. Raises FitFailed when the loss becomes NaN or infinite.
