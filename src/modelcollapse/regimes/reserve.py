@@ -1,0 +1,49 @@
+"""Fresh real rows: set aside beforehand, and given to one generation each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modelcollapse.regimes.rows import DrawError, random_keys
+from modelcollapse.regimes.settings import RegimeSettings
+from modelcollapse.regimes.shares import rows_of
+from modelcollapse.seeding import Stream
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def fresh_rows(regime: RegimeSettings, n: int) -> int:
+    """Fresh real rows of each generation t >= 1: the size of its set `Source("fresh", t)`."""
+    return rows_of(regime.real, n) if regime.pool == "none" and regime.real_source == "fresh" else 0
+
+
+def reserve_needed(regime: RegimeSettings, generations: int, n: int) -> int:
+    """Real rows to set aside for a chain of generations 0 .. `generations`; 0 if none are fresh."""
+    return fresh_rows(regime, n) * generations
+
+
+def reserve_stream(seed: int, replicate: int = 0) -> Stream:
+    """What the reserve of a chain is shuffled with, once for all generations."""
+    return Stream(seed, 0, "draw.reserve", replicate)
+
+
+def reserve_rows(reserve_size: int, generation: int, rows: int, stream: Stream) -> NDArray[np.int64]:
+    """The row numbers of the reserve, ascending, that are the fresh set of `generation` >= 1.
+
+    The reserve is shuffled by `stream` (`reserve_stream`), and generation t takes the t-th `rows` of it: no
+    two generations share one. Raises `DrawError` when the reserve does not reach that far, `ValueError` for a
+    stream that changes with the generation.
+    """
+    if generation < 1 or stream.generation != 0:
+        raise ValueError("fresh rows are for generations from 1 on, out of one shuffle for all: see reserve_stream")
+    if reserve_size < generation * rows:
+        raise DrawError(
+            f"data.reserve={reserve_size}: fresh real data up to generation {generation} need at least "
+            f"{generation * rows} rows ({generation} times {rows})"
+        )
+    import numpy as np
+
+    shuffled = np.argsort(random_keys(reserve_size, stream), kind="stable")
+    return np.sort(shuffled[(generation - 1) * rows : generation * rows])

@@ -1,0 +1,127 @@
+"""Settings of a regime, and what of them cannot be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import Annotated, Literal
+
+from modelcollapse.regimes.shares import exact
+from modelcollapse.settings.reading import Range
+
+
+@dataclass(frozen=True)
+class RegimeSettings:
+    """How D_t is composed for t >= 1. Shares are in units of n, the number of real rows."""
+
+    name: str
+    """Label for people and figures; part of no key."""
+    real: Annotated[float, Range(low=0)]
+    """Real rows."""
+    real_source: Literal["kept", "redrawn", "fresh"]
+    """`kept`: the same draw from H in every generation. `redrawn`: a new draw from H in each. `fresh`: rows
+    never seen before.
+    """
+    latest: Annotated[float, Range(low=0)] | None
+    """Rows of S_{t-1}; null: what `real` and `older` leave of 1 (nothing under a pool). Above 1, each model
+    writes that many.
+    """
+    older: Annotated[float, Range(low=0)]
+    """Rows drawn from the union S_0 .. S_{t-2}. While no older set exists (t = 1) this share is taken from
+    the latest instead.
+    """
+    pool: Literal["none", "all", "subsample"]
+    """`all`: D_t is H and S_0 .. S_{t-1}, whole. `subsample`: n rows of that union, without replacement."""
+    window: Annotated[int, Range(low=1)] | None
+    """How many of the latest synthetic sets `older` and `pool` reach back to, S_{t-1} counted; null: all.
+    Elsewhere without effect.
+    """
+    growth: Literal["constant", "linear"]
+    """`linear`: model t-1 writes, and model t trains on, t times the rows of `latest`."""
+    weighting: Literal["none", "golden_ratio"]
+    """`golden_ratio`: the real rows together weigh w = (sqrt(1 + 4k) - 1) / (2k) of 1, k = synthetic / real
+    rows (arXiv 2502.18049).
+    """
+
+    def problems(self) -> list[str]:
+        """What these settings ask for that no composition can give, a sentence each; empty if all is well."""
+        found = _share_problems(self) if self.pool == "none" else _pool_problems(self)
+        if self.growth == "linear":
+            found += _growth_problems(self)
+        if self.weighting == "golden_ratio":
+            found += _weighting_problems(self)
+        return found
+
+    @cached_property
+    def latest_share(self) -> Fraction:
+        """`latest` with null worked out, exactly: 1 - 0.9 is 0.1."""
+        if self.latest is not None:
+            return exact(self.latest)
+        return Fraction(0) if self.pool != "none" else 1 - exact(self.real) - exact(self.older)
+
+
+def _share_problems(regime: RegimeSettings) -> list[str]:
+    found = []
+    if regime.latest is None and regime.latest_share < 0:
+        found.append(
+            f"regime.latest=null is what regime.real={regime.real} and regime.older={regime.older} leave "
+            "of 1: lower these to at most 1 together, or give regime.latest a number"
+        )
+    if regime.real > 1 and regime.real_source != "fresh":
+        found.append(
+            f"regime.real={regime.real}: at most 1 with regime.real_source={regime.real_source}, which draws "
+            "from the n real rows without replacement; only fresh can be more"
+        )
+    if regime.older > 1:
+        found.append(f"regime.older={regime.older}: at most 1, all that generation 2 has of older sets")
+    if regime.older > 0 and regime.window == 1:
+        found.append(
+            f"regime.window=1: at least 2, or null for all, with regime.older={regime.older}; 1 reaches "
+            "back to the latest set only"
+        )
+    if regime.real == regime.older == regime.latest_share == 0:
+        found.append(f"regime.real=0, regime.older=0, regime.latest={regime.latest}: one must be above 0")
+    return found
+
+
+def _pool_problems(regime: RegimeSettings) -> list[str]:
+    found = [
+        f"regime.{name}={share}: must be 0 with regime.pool={regime.pool}, which takes all sets together"
+        for name, share in (("real", regime.real), ("latest", regime.latest), ("older", regime.older))
+        if share
+    ]
+    if regime.real_source == "fresh":
+        found.append(
+            f"regime.real_source=fresh: must be kept or redrawn with regime.pool={regime.pool}, whose real "
+            "rows are H itself"
+        )
+    return found
+
+
+def _growth_problems(regime: RegimeSettings) -> list[str]:
+    if regime.pool != "none":
+        return [f"regime.growth=linear: must be constant with regime.pool={regime.pool}, which grows by itself"]
+    found = []
+    if regime.older > 0:
+        found.append(f"regime.older={regime.older}: must be 0 with regime.growth=linear")
+    if regime.latest_share == 0:
+        found.append(f"regime.latest={regime.latest}: what grows, so must be above 0 with regime.growth=linear")
+    return found
+
+
+def _weighting_problems(regime: RegimeSettings) -> list[str]:
+    if regime.pool == "subsample":
+        return [
+            "regime.weighting=golden_ratio: must be none with regime.pool=subsample, where the number of "
+            "real rows varies by chance and can be 0"
+        ]
+    found = []
+    if regime.pool == "none" and regime.real == 0:
+        found.append("regime.real=0: must be above 0 with regime.weighting=golden_ratio")
+    if regime.pool == "none" and regime.older == regime.latest_share == 0:
+        found.append(
+            f"regime.latest={regime.latest}, regime.older={regime.older}: one must be above 0 with "
+            "regime.weighting=golden_ratio"
+        )
+    return found
