@@ -1,8 +1,9 @@
 """One epoch of the paper's VAE on MNIST: the project's fit against a plain PyTorch loop over a tensor in memory.
 
-Both train for one epoch and pass once over the validation split. They take turns, so that a busy machine slows both;
-medians of the processor time and of the time on the wall are compared. What an epoch costs does not depend on the
-pixels: without --data they are random ones, as many as MNIST has.
+Both train for one epoch and pass once over the validation split. They take turns, and each turn gives a ratio of
+processor times: its median tells little of what else the machine does. What an epoch costs does not depend on the
+pixels: without --data they are random ones, as many as MNIST has. With --rows an epoch is shorter and turns change more
+often.
 
     python benchmarks/vae.py --data FOLDER_WITH_IDX_FILES
     python benchmarks/vae.py --quick
@@ -63,6 +64,7 @@ def main() -> None:
     prepare_process(settings)
     execution = Execution(settings, None, lambda generation, line: None)
     training, validation = _images(arguments.data, arguments.quick)
+    training = training[: arguments.rows]
     contestants: dict[str, Callable[[], float]] = {
         "plain loop": lambda: plain_epoch(training, validation, arguments.precision),
         "modelcollapse": lambda: fitted_epoch(training, validation, execution, streamed=False),
@@ -70,17 +72,20 @@ def main() -> None:
     }
     times = take_turns(contestants, 3 if arguments.quick else arguments.repeats)
     print(f"{len(training)} images, {arguments.precision}, {torch.get_num_threads()} threads, one epoch and validation")
-    print(f"{'':26}{'processor s':>12}{'wall s':>10}{'ratio':>8}   (medians of {len(times['plain loop'])})")
-    reference = _medians(times["plain loop"])[0]
+    turns = len(times["plain loop"])
+    print(f"{'':26}{'processor s':>12}{'wall s':>10}{'ratio':>8}{'lowest':>8}{'highest':>8}  (medians, {turns} turns)")
     for name, measured in times.items():
         processor, wall = _medians(measured)
-        print(f"{name:26}{processor:12.2f}{wall:10.2f}{processor / reference:8.3f}")
+        ratios = [own[0] / plain[0] for own, plain in zip(measured, times["plain loop"], strict=True)]
+        spread = f"{statistics.median(ratios):8.3f}{min(ratios):8.3f}{max(ratios):8.3f}"
+        print(f"{name:26}{processor:12.2f}{wall:10.2f}{spread}")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder with MNIST's idx files")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_BATCHES} batches, 3 repeats")
+    parser.add_argument("--rows", type=int, help="training images of an epoch; all of them unless told")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--precision", choices=["32-true", "bf16-mixed"], default="32-true")
