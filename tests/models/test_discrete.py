@@ -8,7 +8,6 @@ from scipy.stats import chisquare, entropy, ks_2samp
 
 from modelcollapse import theory
 from modelcollapse.models.segmented.discrete import DiscreteEstimator
-from modelcollapse.models.segmented.estimator import Fitted
 from modelcollapse.seeding import Stream
 from modelcollapse.settings.discrete import CategoricalSamplesSettings, DiscreteSettings
 
@@ -65,8 +64,8 @@ def test_weighted_frequencies_are_those_of_numpy():
 def test_measures_are_those_of_the_textbook():
     discrete = estimator(replicates=2)
     probabilities = torch.tensor([[0.5, 0.25, 0.0, 0.25, 0.0], [0.0, 0.0, 1.0, 0.0, 0.0]], dtype=torch.float64)
-    state = {"probabilities": probabilities, "single_since": torch.tensor([-1, 0])}
-    measures = discrete.measure(Fitted(state), state, STREAM)
+    state = {"probabilities": probabilities[None], "single_since": torch.tensor([[-1, 0]])}
+    measures = {name: values[0] for name, values in discrete.measure(state, {}, [STREAM]).items()}
     np.testing.assert_allclose(measures["survivors"], [3, 1])
     np.testing.assert_allclose(measures["entropy"], entropy(probabilities.numpy(), axis=1), atol=1e-12)
     np.testing.assert_allclose(measures["heterozygosity"], [1 - 0.375, 0])

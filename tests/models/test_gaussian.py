@@ -7,7 +7,7 @@ from scipy.linalg import sqrtm
 from scipy.stats import ks_2samp
 
 from modelcollapse import theory
-from modelcollapse.models.segmented.estimator import FitFailed, Fitted
+from modelcollapse.models.segmented.estimator import FitFailed
 from modelcollapse.models.segmented.gaussian import GaussianEstimator
 from modelcollapse.seeding import Stream
 from modelcollapse.settings.gaussian import GaussianSamplesSettings, GaussianSettings
@@ -28,6 +28,11 @@ def estimator(kind="unbiased", replicates=4000, dimension=1, scale=1.0):
 
 def covariance_of(state):
     return state["factor"] @ state["factor"].mT
+
+
+def measured(gaussian, state):
+    one = {name: part[None] for name, part in state.items()}
+    return {name: values[0] for name, values in gaussian.measure(one, state, [STREAM]).items()}
 
 
 def standard_errors(values, expected):
@@ -121,7 +126,7 @@ def _statistics(data):
 def test_distances_are_those_of_the_textbook():
     gaussian = estimator(dimension=3, replicates=4)
     fitted = one_fit(gaussian, 8, "samples")
-    measures = gaussian.measure(fitted, fitted.state, STREAM)
+    measures = measured(gaussian, fitted.state)
     true = np.array(COVARIANCE)
     for replicate in range(4):
         mean = fitted.state["mean"][replicate].numpy() - MEAN
@@ -151,7 +156,7 @@ def test_in_one_dimension_the_distance_of_the_deviations_is_exact_however_small(
     gaussian = estimator(replicates=2, scale=4.0)
     factor = torch.tensor([[[2.0 + 1e-12]], [[0.0]]], dtype=torch.float64)
     state = {"mean": torch.zeros(2, 1, dtype=torch.float64), "factor": factor}
-    measures = gaussian.measure(Fitted(state), state, STREAM)
+    measures = measured(gaussian, state)
     np.testing.assert_allclose(measures["standard_deviation_error"], [1e-12, 2.0], rtol=1e-3)
     assert measures["kl_from_true"][1] == torch.inf
 

@@ -16,8 +16,10 @@ from modelcollapse.models.segmented.clustering import k_means, k_means_plus_plus
 from modelcollapse.models.segmented.expectation_maximisation import (
     CollapsedComponentError,
     ExpectationMaximisation,
+    Rows,
 )
 from modelcollapse.models.segmented.mixture import GaussianMixtureEstimator
+from modelcollapse.models.segmented.module import stacked
 from modelcollapse.seeding import Stream
 from modelcollapse.settings.chain import read_chain_settings
 from modelcollapse.settings.gaussian import GaussianSamplesSettings
@@ -101,7 +103,7 @@ def assert_as_sklearn(data, fits, start, maximisation):
 
 
 def fit_from_clusters(maximisation, data, components, row_weights=None, seed=1):
-    rows = maximisation.rows(data, row_weights)
+    rows = Rows.of(data, row_weights)
     start = maximisation.start_from_clusters(rows, uniforms(len(data), components, seed))
     return start, maximisation.fit(rows, start)
 
@@ -121,7 +123,7 @@ def test_from_the_same_start_the_fit_is_scikit_learns(shape, components, dimensi
 def test_a_start_from_single_rows_is_fitted_as_scikit_learn_does(shape):
     maximisation = ExpectationMaximisation(shape, 1e-5, 2000, 1e-4)
     data = blobs(3, 200, 2)
-    rows = maximisation.rows(data, None)
+    rows = Rows.of(data, None)
     start = maximisation.start_from_rows(rows, uniforms(3, 3))
     distances = np.abs(data[:, :, None] - start.means[:, None]).sum(axis=3)
     assert distances.min(axis=1).max() < 1e-12
@@ -154,10 +156,10 @@ def test_a_replicate_does_not_depend_on_the_others_in_the_batch():
     start, together = fit_from_clusters(maximisation, data, 3)
     assert len(set(together.iterations.tolist())) > 4
     for number in range(9):
-        alone = maximisation.fit(maximisation.rows(data[[number]], None), start.select([number]))
+        alone = maximisation.fit(Rows.of(data[[number]], None), start.select([number]))
         assert alone.iterations[0] == together.iterations[number]
         for one, many in zip(alone.mixtures, together.mixtures, strict=True):
-            np.testing.assert_allclose(one[0], many[number], rtol=1e-12, atol=1e-12)
+            np.testing.assert_array_equal(one[0], many[number])
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -168,7 +170,7 @@ def test_a_row_that_weighs_twice_is_two_rows(shape):
     counts = np.random.default_rng(5).integers(1, 4, size=150)
     start, weighted = fit_from_clusters(maximisation, data, 3, counts / counts.mean())
     repeated = np.repeat(data, counts, axis=1)
-    plain = maximisation.fit(maximisation.rows(repeated, None), start)
+    plain = maximisation.fit(Rows.of(repeated, None), start)
     assert weighted.iterations.tolist() == plain.iterations.tolist()
     np.testing.assert_allclose(weighted.log_likelihood, plain.log_likelihood, rtol=0, atol=1e-10)
     for one, other in zip(weighted.mixtures, plain.mixtures, strict=True):
@@ -178,28 +180,29 @@ def test_a_row_that_weighs_twice_is_two_rows(shape):
 def test_weighted_clusters_are_those_of_repeated_rows():
     data = blobs(1, 120, 2)[0]
     counts = np.random.default_rng(6).integers(1, 5, size=120)
-    centred = data - np.average(data, axis=0, weights=counts)
-    columns = np.concatenate([np.ones((1, 120)), centred.T])[None]
-    members = k_means(columns, columns * counts, centred[None, :3])
+    columns = data.T[None].copy()
+    centres, labels = k_means(columns, counts.astype(float), data[None, :3].copy())
     repeated = columns.repeat(counts, axis=2)
-    np.testing.assert_array_equal(k_means(repeated, repeated, centred[None, :3]), members.repeat(counts, axis=2))
+    plain, same = k_means(repeated, np.ones(counts.sum()), data[None, :3].copy())
+    np.testing.assert_array_equal(same, labels.repeat(counts, axis=1))
+    np.testing.assert_allclose(plain, centres, rtol=1e-12)
 
 
 @pytest.mark.parametrize("components", [2, 3, 5])
 def test_clusters_are_scikit_learns_from_the_same_seeds(components):
     data = blobs(5, 400, 3)
-    centred = data - data.mean(axis=1, keepdims=True)
-    columns = np.concatenate([np.ones((5, 1, 400)), centred.swapaxes(1, 2)], axis=1)
-    seeds = k_means_plus_plus(columns, np.ones(400), uniforms(5, components))
-    members = k_means(columns, columns, seeds)
+    columns, weights = Rows.of(data, None)
+    seeds = k_means_plus_plus(columns, weights, uniforms(5, components))
+    centres, labels = k_means(columns, weights, seeds)
     for number in range(5):
-        labels = KMeans(components, init=seeds[number], n_init=1).fit(centred[number]).labels_
-        np.testing.assert_array_equal(members[number].argmax(axis=0), labels)
+        clusters = KMeans(components, init=seeds[number], n_init=1).fit(data[number])
+        np.testing.assert_array_equal(labels[number], clusters.labels_)
+        np.testing.assert_allclose(centres[number], clusters.cluster_centers_, rtol=1e-9)
 
 
 def test_seeds_are_rows_in_proportion_to_squared_distance():
     # One candidate a seed is plain k-means++: from the row at 0, rows at 1 and 3 follow with odds of 1 to 9.
-    columns = np.array([[[1.0, 1, 1], [0, 1, 3]]]).repeat(20_000, axis=0)
+    columns = np.array([[[0.0, 1, 3]]]).repeat(20_000, axis=0)
     draws = np.random.default_rng(0).random((20_000, 2, 1))
     seeds = k_means_plus_plus(columns, np.ones(3), draws)[..., 0]
     np.testing.assert_allclose(np.bincount(seeds[:, 0].astype(int))[[0, 1, 3]] / 20_000, 1 / 3, atol=0.015)
@@ -215,7 +218,7 @@ def test_far_from_the_origin_no_digits_are_lost(shape):
     data, distance = blobs(3, 200, 2), 2.0**26
     far = data + distance
     start, here = fit_from_clusters(maximisation, far - distance, 2)
-    there = maximisation.fit(maximisation.rows(far, None), start.shifted(np.full((3, 1, 2), distance)))
+    there = maximisation.fit(Rows.of(far, None), start._replace(means=start.means + distance))
     np.testing.assert_allclose(there.log_likelihood, here.log_likelihood, rtol=0, atol=1e-7)
     np.testing.assert_allclose(there.mixtures.covariances, here.mixtures.covariances, rtol=0, atol=1e-5)
     np.testing.assert_allclose(there.mixtures.means - distance, here.mixtures.means, rtol=0, atol=1e-5)
@@ -244,7 +247,7 @@ def test_without_a_floor_a_collapse_is_refused_as_scikit_learn_refuses_it(shape)
         with pytest.raises(ValueError, match="ill-defined empirical covariance"):
             sklearn_fit(data[1], start.select(1), shape, 1e-6, 500, 0.0)
     with pytest.raises(CollapsedComponentError, match="1 replicates"):
-        maximisation.fit(maximisation.rows(data, None), start)
+        maximisation.fit(Rows.of(data, None), start)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -253,7 +256,7 @@ def test_a_component_that_loses_all_rows_ends_where_scikit_learns_does(shape):
     means = np.array([[[7.0, 7.0], [500.0, 500.0]]])
     start = Mixtures(np.array([[0.5, 0.5]]), means, np.eye(2)[None, None].repeat(2, axis=1))
     maximisation = ExpectationMaximisation(shape, 1e-6, 500, 1e-6)
-    fits = maximisation.fit(maximisation.rows(data, None), start)
+    fits = maximisation.fit(Rows.of(data, None), start)
     assert_as_sklearn(data, fits, start, maximisation)
     assert fits.mixtures.weights[0, 1] < 1e-15
 
@@ -328,16 +331,6 @@ def test_a_fit_depends_on_data_and_stream_alone(start):
     assert all(values.dtype == torch.float64 and values.shape == (4,) for values in one.diagnostics.values())
 
 
-def test_large_batches_are_fitted_in_groups_with_the_same_result(monkeypatch):
-    fitting = estimator(replicates=7)
-    data = fitting.real(300, Stream(0, 0, "real"))
-    whole = fitting.fit(data, None, None, Stream(0, 0, "fit"))
-    monkeypatch.setattr("modelcollapse.models.segmented.mixture.GROUP_ELEMENTS", 300 * 6 * 3)
-    parts = fitting.fit(data, None, None, Stream(0, 0, "fit"))
-    for name in whole.state:
-        torch.testing.assert_close(whole.state[name], parts.state[name], rtol=1e-12, atol=1e-12)
-
-
 def test_collapsed_components_are_told():
     fitting = estimator()
     data = fitting.real(200, Stream(0, 0, "real"))
@@ -350,11 +343,28 @@ def test_collapsed_components_are_told():
         estimator(covariance_floor=0.0).fit(data, None, None, Stream(0, 5, "fit"))
 
 
+def one_generation(state):
+    return {name: part[None] for name, part in state.items()}
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 3])
+def test_a_generation_is_measured_as_alone_whatever_is_measured_with_it(dimensions):
+    measuring, count = estimator(dimensions, replicates=3), 5
+    streams = [Stream(0, generation, "measure") for generation in range(count)]
+    data = measuring.real(count * 300, Stream(0, 0, "real")).view(3, count, 300, dimensions)
+    states = [measuring.fit(data[:, t], None, None, Stream(0, t, "fit")).state for t in range(count)]
+    together = measuring.measure(stacked(states), states[0], streams)
+    for generation, (state, stream) in enumerate(zip(states, streams, strict=True)):
+        alone = measuring.measure(one_generation(state), states[0], [stream])
+        assert all(torch.equal(alone[name][0], together[name][generation]) for name in together)
+
+
 @pytest.mark.parametrize("dimensions", [1, 2, 3])
 def test_measures_of_the_first_generation_are_those_of_no_loss(dimensions):
     measuring = estimator(dimensions, divergence_samples=4000)
     fitted = measuring.fit(measuring.real(4000, Stream(0, 0, "real")), None, None, Stream(0, 0, "fit"))
-    measures = measuring.measure(fitted, fitted.state, Stream(0, 0, "measure"))
+    measured = measuring.measure(one_generation(fitted.state), fitted.state, [Stream(0, 0, "measure")])
+    measures = {name: values[0] for name, values in measured.items()}
     assert all(values.shape == (4,) and values.isfinite().all() for values in measures.values())
     for name in ("squared_l2_to_first", "kl_from_first", "kl_from_first_standard_error"):
         torch.testing.assert_close(measures[name], torch.zeros(4, dtype=torch.float64), atol=1e-12, rtol=0)

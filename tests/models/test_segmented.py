@@ -17,6 +17,7 @@ from modelcollapse.models.segmented.estimator import Fitted
 from modelcollapse.models.segmented.training_sets import Samples, TrainingSets
 from modelcollapse.regimes import REAL, RegimeSettings, compose, fresh_rows, resolve, rows_of, synthetic_rows
 from modelcollapse.settings.chain import read_chain_settings
+from modelcollapse.settings.memory import bytes_per_replicate
 from modelcollapse.settings.reading import SettingsError, read
 
 REGIME_FOLDER = configuration_folder() / "regime"
@@ -79,10 +80,13 @@ def test_a_device_that_would_not_be_used_is_refused(chain):
 @pytest.mark.parametrize(
     ("words", "beginning"),
     [
-        (("data.mean=[]",), "data.mean: is empty"),
-        (("data.mean=[0]",), "data.covariance: must have 1 rows of 1 numbers"),
-        (("data.covariance=[[1,0.5],[0.4,2]]",), "data.covariance: must be symmetric"),
-        (("data.covariance=[[1,2],[2,1]]",), "data.covariance: must be symmetric and positive definite"),
+        (("data.mean=[]",), "data.mean: [] is not allowed"),
+        (("data.mean=[0]",), "data.covariance: [[1.0, 0.5], [0.5, 2.0]] must have 1 rows of 1 numbers"),
+        (("data.covariance=[[1,0.5],[0.4,2]]",), "data.covariance: [[1.0, 0.5], [0.4, 2.0]] must be symmetric"),
+        (
+            ("data.covariance=[[1,2],[2,1]]",),
+            "data.covariance: [[1.0, 2.0], [2.0, 1.0]] must be symmetric and positive definite",
+        ),
         (("data.rows=2",), "data.rows: 2 rows leave a covariance of 2 dimensions singular"),
     ],
 )
@@ -263,3 +267,47 @@ def test_a_long_chain_is_told_in_few_lines(train):
     assert not any("from the store" in line for line in told)
     assert len(finished.lines()) == 61
     assert "4 pieces to compute, 0 of 4 results" in finished.out
+
+
+# ---- memory -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_machine(monkeypatch):
+    monkeypatch.setattr("modelcollapse.settings.memory.physical_memory", lambda: 10**9)
+
+
+@pytest.mark.parametrize(
+    ("family", "ways"),
+    [
+        ("gaussian", "model.synthesis=statistics, which holds no samples, model.replicates=20, "),
+        ("discrete", "model.synthesis=statistics, which holds no samples, model.replicates=41, "),
+        ("gaussian_mixture", "model.replicates=20, "),
+    ],
+)
+def test_sets_that_do_not_fit_into_memory_are_refused_with_what_to_set_instead(
+    compose_values, small_machine, family, ways
+):
+    words = (*FAMILIES[family], "regime=accumulate", "generations=1000", "data.rows=1000", "model.replicates=60")
+    with pytest.raises(SettingsError) as caught:
+        read_chain_settings(compose_values(*words))
+    (problem,) = caught.value.problems
+    needed = 2.9 if family != "discrete" else 1.4
+    assert problem.startswith(f"model.replicates: 60 chains under regime=accumulate hold samples of {needed} GB at")
+    assert f"this machine has 1.0 GB; choose {ways}" in problem
+    fitting = problem.partition("model.replicates=")[2].partition(",")[0]
+    read_chain_settings(compose_values(*words, f"model.replicates={fitting}"))
+
+
+@pytest.mark.parametrize("words", [("regime=replace",), ("regime=accumulate", "model.synthesis=statistics")])
+def test_what_holds_few_samples_is_not_refused(compose_values, small_machine, words):
+    long = ("generations=1000", "data.rows=1000", "model.replicates=60")
+    read_chain_settings(compose_values(*FAMILIES["gaussian"], *long, *words))
+
+
+def test_the_estimated_memory_is_what_a_training_set_takes():
+    regime = read(RegimeSettings, yaml.safe_load((REGIME_FOLDER / "accumulate.yaml").read_text()))
+    sets = TrainingSets(Samples(NumberedRows()), regime, 7, ROWS)
+    found = sets.compose(5, {earlier: {"generation": earlier} for earlier in range(5)})
+    trained = found.rows[0].nbytes
+    assert bytes_per_replicate(ROWS, 1, regime, 5) == 3 * trained

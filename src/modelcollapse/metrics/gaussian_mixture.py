@@ -10,6 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from modelcollapse.compiled import plain
+from modelcollapse.metrics.mixture_kernels import log_densities, place_samples
+
 Array = NDArray[np.float64]
 
 _LOG_TWO_PI = math.log(2 * math.pi)
@@ -28,13 +31,13 @@ class Mixtures(NamedTuple):
     covariances: Array
     """[R, K, d, d], positive definite."""
 
-    def select(self, replicates: NDArray[np.int64] | NDArray[np.bool_] | slice) -> "Mixtures":
+    def select(self, replicates: NDArray[np.int64] | NDArray[np.bool_] | slice | int) -> "Mixtures":
         """The mixtures of some replicates, by number or mask."""
         return Mixtures(self.weights[replicates], self.means[replicates], self.covariances[replicates])
 
-    def shifted(self, by: Array) -> "Mixtures":
-        """The mixtures moved by a vector each, ``by`` [R, 1, d]."""
-        return self._replace(means=self.means + by)
+    def flattened(self) -> "Mixtures":
+        """The mixtures of several generations, [T, R, ...], as one batch of T * R."""
+        return Mixtures(*(part.reshape(-1, *part.shape[2:]) for part in self))
 
     def by_weight(self) -> "Mixtures":
         """The mixtures with their components in order of weight, the heaviest first."""
@@ -53,13 +56,18 @@ class Mixtures(NamedTuple):
         return np.einsum("rk,rkij->rij", self.weights, self.covariances + between)
 
 
+def sample(mixtures: Mixtures, rows: int, generator: np.random.Generator) -> Array:
+    """Independent samples as columns, [R, d, rows]."""
+    weights, means, covariances = map(plain, mixtures)
+    uniforms = generator.random((len(means), rows))
+    samples = generator.standard_normal((len(means), means.shape[2], rows))
+    place_samples(samples, uniforms, weights, means, np.linalg.cholesky(covariances))
+    return samples
+
+
 def log_density(mixtures: Mixtures, columns: Array) -> Array:
     """Logarithms of the densities, [R, N], at rows given as ``columns`` [R, d, N]."""
-    whitening, log_determinants = _whitening(mixtures.covariances)
-    white = whitening @ columns[:, None] - whitening @ mixtures.means[..., None]
-    constants = np.log(mixtures.weights) - log_determinants - 0.5 * columns.shape[1] * _LOG_TWO_PI
-    logarithms = constants[..., None] - 0.5 * np.square(white).sum(axis=2)
-    return np.logaddexp.reduce(logarithms, axis=1)
+    return log_densities(plain(columns), *map(plain, mixtures))
 
 
 def squared_l2_distance(left: Mixtures, right: Mixtures) -> Array:

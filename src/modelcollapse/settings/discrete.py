@@ -33,9 +33,26 @@ class CategoricalSamplesSettings:
     zipf_exponent: Annotated[float, Range(low=0, high=10)]
     """The state of rank r has a probability in proportion to r to minus this power; 0 makes all equal."""
 
+    @property
+    def real_rows(self) -> int:
+        """Rows of H."""
+        return self.rows
 
-def impossible_combinations(
+    @property
+    def numbers_per_row(self) -> int:
+        """One: the number of a state."""
+        return 1
+
+    @property
+    def reserved_rows(self) -> None:
+        """The distribution never ends."""
+
+
+def _synthesis_problems(
     model: DiscreteSettings, data: CategoricalSamplesSettings, decoding: object, regime: RegimeSettings
 ) -> list[str]:
-    """What is wrong between settings that are each allowed, one message a problem."""
     return synthesis_problems(model.synthesis, regime)
+
+
+CHECKS = (_synthesis_problems,)
+"""What is wrong between settings that are each allowed; each looks at few of them."""

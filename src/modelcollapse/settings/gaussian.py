@@ -36,30 +36,57 @@ class GaussianSamplesSettings:
     covariance: tuple[tuple[float, ...], ...]
     """The true covariance, one row a dimension."""
 
+    @property
+    def real_rows(self) -> int:
+        """Rows of H."""
+        return self.rows
 
-def impossible_combinations(
+    @property
+    def numbers_per_row(self) -> int:
+        """The dimension."""
+        return len(self.mean)
+
+    @property
+    def reserved_rows(self) -> None:
+        """The distribution never ends."""
+
+
+def _synthesis_problems(
     model: GaussianSettings, data: GaussianSamplesSettings, decoding: object, regime: RegimeSettings
 ) -> list[str]:
-    """What is wrong between settings that are each allowed, one message a problem."""
-    return [*distribution_problems(data), *synthesis_problems(model.synthesis, regime)]
+    return synthesis_problems(model.synthesis, regime)
 
 
-def distribution_problems(data: GaussianSamplesSettings) -> list[str]:
-    """Why there is no such Gaussian, or too few rows to estimate its covariance."""
+def shape_problems(model: object, data: GaussianSamplesSettings, decoding: object, regime: RegimeSettings) -> list[str]:
+    """Why there is no such Gaussian."""
     dimension = len(data.mean)
     if dimension == 0:
-        return ["data.mean: is empty; it must have a number for every dimension"]
+        return ["data.mean: [] is not allowed; it must have a number for every dimension"]
     if [len(row) for row in data.covariance] != [dimension] * dimension:
-        return [f"data.covariance: must have {dimension} rows of {dimension} numbers, as data.mean has {dimension}"]
-    problems = []
+        shown = [list(row) for row in data.covariance]
+        return [
+            f"data.covariance: {shown} must have {dimension} rows of {dimension} numbers, as data.mean has {dimension}"
+        ]
     if not _is_positive_definite(data.covariance):
-        problems.append("data.covariance: must be symmetric and positive definite")
-    if data.rows <= dimension:
-        problems.append(
-            f"data.rows: {data.rows} rows leave a covariance of {dimension} dimensions singular; it must be at least"
-            f" {dimension + 1}"
-        )
-    return problems
+        return [f"data.covariance: {[list(row) for row in data.covariance]} must be symmetric and positive definite"]
+    return []
+
+
+def singularity_problems(
+    model: object, data: GaussianSamplesSettings, decoding: object, regime: RegimeSettings
+) -> list[str]:
+    """Why there are too few rows to estimate a covariance."""
+    dimension = len(data.mean)
+    if dimension == 0 or data.rows > dimension:
+        return []
+    return [
+        f"data.rows: {data.rows} rows leave a covariance of {dimension} dimensions singular; it must be at least"
+        f" {dimension + 1}"
+    ]
+
+
+CHECKS = (shape_problems, singularity_problems, _synthesis_problems)
+"""What is wrong between settings that are each allowed; each looks at few of them."""
 
 
 def _is_positive_definite(matrix: tuple[tuple[float, ...], ...]) -> bool:

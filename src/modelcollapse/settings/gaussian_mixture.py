@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from modelcollapse.regimes import RegimeSettings
-from modelcollapse.settings.gaussian import GaussianSamplesSettings, distribution_problems
+from modelcollapse.settings.gaussian import GaussianSamplesSettings, shape_problems, singularity_problems
 from modelcollapse.settings.reading import Range
 from modelcollapse.settings.segmented import Count, SegmentedSettings
 
@@ -33,11 +33,13 @@ class GaussianMixtureSettings(SegmentedSettings):
     samples of the current mixture that estimate its tail mass."""
 
 
-def impossible_combinations(
+def _component_problems(
     model: GaussianMixtureSettings, data: GaussianSamplesSettings, decoding: object, regime: RegimeSettings
 ) -> list[str]:
-    """What is wrong between settings that are each allowed, one message a problem."""
-    problems = distribution_problems(data)
-    if data.rows < model.components:
-        problems.append(f"model.components: {model.components} must be at most data.rows={data.rows}")
-    return problems
+    if model.components <= data.rows:
+        return []
+    return [f"model.components: {model.components} must be at most data.rows={data.rows}"]
+
+
+CHECKS = (shape_problems, singularity_problems, _component_problems)
+"""What is wrong between settings that are each allowed; each looks at few of them."""

@@ -1,4 +1,4 @@
-"""k-means for many independent data sets at once: where mixture models start from.
+"""k-means for many independent data sets: where mixture models start from.
 
 Letters in shapes: R replicates, N rows, d dimensions, K clusters, T candidates. All arrays are float64.
 """
@@ -7,6 +7,8 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+
+from modelcollapse.compiled import compiled
 
 Array = NDArray[np.float64]
 
@@ -21,81 +23,155 @@ def seed_candidates(clusters: int) -> int:
     return 2 + int(math.log(clusters))
 
 
+@compiled
 def k_means_plus_plus(columns: Array, row_weights: Array, uniforms: Array) -> Array:
     """K rows far from each other in each replicate, [R, K, d]: greedy k-means++ (Arthur & Vassilvitskii 2007).
 
-    ``columns`` [R, 1 + d, N] hold 1 and the centred rows; ``row_weights`` is [N]. A row is drawn in proportion to its
-    weight times the squared distance to the nearest seed so far, and of T candidates the one is taken that leaves the
-    least sum of these. ``uniforms`` [R, K, T] from [0, 1) draw them; the first seed uses one only. Where fewer rows
-    are distinct than K, rows repeat.
+    ``columns`` [R, d, N] hold the rows, ``row_weights`` [N] their weights. A row is drawn in proportion to its weight
+    times the squared distance to the nearest seed so far, and of T candidates the one is taken that leaves the least
+    sum of these. ``uniforms`` [R, K, T] from [0, 1) draw them; the first seed uses one only. Where fewer rows are
+    distinct than K, rows repeat.
     """
-    replicates = np.arange(len(columns))
-    lengths = np.square(columns[:, 1:]).sum(axis=1, keepdims=True)
-    seeds = _rows_at(columns, _drawn(np.broadcast_to(row_weights, lengths[:, 0].shape), uniforms[:, 0, :1]))
-    nearest = _squared_distances(columns, lengths, seeds)[:, 0]
-    for number in range(1, uniforms.shape[1]):
-        candidates = _rows_at(columns, _drawn(nearest * row_weights, uniforms[:, number]))
-        distances = np.minimum(nearest[:, None], _squared_distances(columns, lengths, candidates))
-        best = (distances @ row_weights).argmin(axis=1)
-        nearest = distances[replicates, best]
-        seeds = np.concatenate([seeds, candidates[replicates, best][:, None]], axis=1)
+    replicates, dimensions, rows = columns.shape
+    clusters, candidates = uniforms.shape[1], uniforms.shape[2]
+    seeds, cumulative = np.empty((replicates, clusters, dimensions)), np.empty(rows)
+    nearest, trial, best = np.empty(rows), np.empty(rows), np.empty(rows)
+    for r in range(replicates):
+        _fill(nearest, 1.0)
+        _accumulate(row_weights, nearest, cumulative)
+        _fill(nearest, np.inf)
+        _take_row(columns[r], _drawn(cumulative, uniforms[r, 0, 0]), seeds[r, 0])
+        _approach(columns[r], seeds[r, 0], nearest, nearest)
+        candidate = np.empty(dimensions)
+        for k in range(1, clusters):
+            _accumulate(row_weights, nearest, cumulative)
+            least = np.inf
+            for t in range(candidates):
+                row = _drawn(cumulative, uniforms[r, k, t])
+                _take_row(columns[r], row, candidate)
+                _approach(columns[r], candidate, nearest, trial)
+                left = _product(row_weights, trial)
+                if left < least:
+                    least = left
+                    _take_row(columns[r], row, seeds[r, k])
+                    best, trial = trial, best
+            nearest, best = best, nearest
     return seeds
 
 
-def k_means(columns: Array, weighted: Array, seeds: Array) -> Array:
-    """Membership of each row in the cluster of its nearest centre, [R, K, N], after Lloyd's algorithm from ``seeds``.
+@compiled
+def k_means(columns: Array, row_weights: Array, seeds: Array) -> tuple[Array, NDArray[np.int64]]:
+    """Centres [R, K, d] and each row's nearest, [R, N], after Lloyd's algorithm from ``seeds``.
 
-    ``columns`` [R, 1 + d, N] hold 1 and the centred rows, ``weighted`` the same times the rows' weights. Memberships
-    are 1 and 0; a row equally near to several centres is shared out. The centre of a cluster that loses all rows stays
-    where it is.
+    ``columns`` [R, d, N] hold the rows, ``row_weights`` [N] their weights. Of centres equally near, the first takes a
+    row; the centre of a cluster that loses all rows stays where it is.
     """
-    members = _members(_lloyd(columns, weighted, seeds), columns)
-    return members / members.sum(axis=1, keepdims=True)
+    replicates, dimensions, rows = columns.shape
+    centres, labels = seeds.copy(), np.zeros((replicates, rows), np.int64)
+    nearest, distances = np.empty(rows), np.empty(rows)
+    for r in range(replicates):
+        least_move = 0.0
+        for i in range(dimensions):
+            least_move += TOLERANCE * _variance(columns[r, i]) / dimensions
+        _label(columns[r], centres[r], nearest, distances, labels[r])
+        for _ in range(MAX_ITERATIONS):
+            move = _move(columns[r], row_weights, labels[r], centres[r])
+            _label(columns[r], centres[r], nearest, distances, labels[r])
+            if move <= least_move:
+                break
+    return centres, labels
 
 
-def _lloyd(columns: Array, weighted: Array, seeds: Array) -> Array:
-    """Centres, [R, K, d]; a replicate whose centres rest leaves the batch, in company since the others are copied."""
-    centres, places, moving = seeds.copy(), np.arange(len(seeds)), np.ones(len(seeds), dtype=bool)
-    least_move = TOLERANCE * columns[:, 1:].var(axis=2).mean(axis=1)
-    for _ in range(MAX_ITERATIONS):
-        found = _means(centres[places], columns, weighted)
-        moves = np.square(found - centres[places]).sum(axis=(1, 2))
-        centres[places[moving]] = found[moving]
-        moving &= moves > least_move[places]
-        if not moving.any():
-            break
-        if 2 * moving.sum() <= len(moving):
-            places, columns, weighted = places[moving], columns[moving], weighted[moving]
-            moving = moving[moving]
-    return centres
+@compiled
+def _label(columns: Array, centres: Array, nearest: Array, distances: Array, labels: NDArray[np.int64]) -> None:
+    """Write which centre is each row's nearest."""
+    _fill(nearest, np.inf)
+    for k in range(len(centres)):
+        _fill(distances, np.inf)
+        _approach(columns, centres[k], distances, distances)
+        for n in range(len(labels)):
+            labels[n] = k if distances[n] < nearest[n] else labels[n]
+            nearest[n] = min(distances[n], nearest[n])
 
 
-def _means(centres: Array, columns: Array, weighted: Array) -> Array:
-    sums = _members(centres, columns) @ weighted.swapaxes(1, 2)
-    sizes = sums[..., :1]
-    return np.where(sizes > 0, sums[..., 1:] / np.where(sizes > 0, sizes, 1), centres)
+@compiled
+def _move(columns: Array, row_weights: Array, labels: NDArray[np.int64], centres: Array) -> float:
+    """Put every centre at the mean of its rows; gives the sum of the squared distances it took."""
+    move = 0.0
+    for k in range(len(centres)):
+        size = 0.0
+        for n in range(len(labels)):
+            size += row_weights[n] if labels[n] == k else 0.0
+        for i in range(len(columns)):
+            column, centre, total = columns[i], centres[k, i], 0.0
+            for n in range(len(labels)):
+                total += row_weights[n] * (column[n] - centre) if labels[n] == k else 0.0
+            step = total / size if size > 0 else 0.0
+            centres[k, i] += step
+            move += step * step
+    return move
 
 
-def _members(centres: Array, columns: Array) -> Array:
-    """1 where a centre is the nearest of a row, ties included: [R, K, N]."""
-    lengths = np.square(centres).sum(axis=-1, keepdims=True)
-    closeness = np.concatenate([-0.5 * lengths, centres], axis=-1) @ columns
-    return (closeness == closeness.max(axis=1, keepdims=True)).astype(np.float64)
+@compiled
+def _approach(columns: Array, point: Array, before: Array, after: Array) -> None:
+    """Write to ``after`` [N] the least of ``before`` and the squared distances of the rows from a point."""
+    distances = np.zeros(len(after))
+    for i in range(len(columns)):
+        column, place = columns[i], point[i]
+        for n in range(len(after)):
+            distances[n] += (column[n] - place) ** 2
+    for n in range(len(after)):
+        after[n] = min(before[n], distances[n])
 
 
-def _drawn(weights: Array, uniforms: Array) -> NDArray[np.int64]:
-    """Numbers [R, T] of rows drawn in proportion to ``weights`` [R, N]."""
-    cumulative = weights.cumsum(axis=1)
-    points = uniforms * cumulative[:, -1:]
-    found = [np.searchsorted(*pair, side="right") for pair in zip(cumulative, points, strict=True)]
-    return np.minimum(found, weights.shape[1] - 1)
+@compiled
+def _drawn(cumulative: Array, uniform: float) -> int:
+    """The number of the first row whose cumulative weight exceeds this share of all."""
+    point, low, high = uniform * cumulative[-1], 0, len(cumulative) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if cumulative[middle] > point:
+            high = middle
+        else:
+            low = middle + 1
+    return low
 
 
-def _rows_at(columns: Array, numbers: NDArray[np.int64]) -> Array:
-    return np.take_along_axis(columns[:, 1:], numbers[:, None], axis=2).swapaxes(1, 2)
+@compiled
+def _take_row(columns: Array, row: int, found: Array) -> None:
+    for i in range(len(found)):
+        found[i] = columns[i, row]
 
 
-def _squared_distances(columns: Array, lengths: Array, points: Array) -> Array:
-    """[R, T, N], by the expanded square; ``lengths`` [R, 1, N] are those of the rows, squared."""
-    shift = np.square(points).sum(axis=-1, keepdims=True)
-    return np.maximum(np.concatenate([shift, -2 * points], axis=-1) @ columns + lengths, 0)
+@compiled
+def _fill(array: Array, value: float) -> None:
+    for n in range(len(array)):
+        array[n] = value
+
+
+@compiled
+def _accumulate(weights: Array, distances: Array, cumulative: Array) -> None:
+    """Write the sums so far of weight times distance."""
+    total = 0.0
+    for n in range(len(cumulative)):
+        total += weights[n] * distances[n]
+        cumulative[n] = total
+
+
+@compiled
+def _product(left: Array, right: Array) -> float:
+    total = 0.0
+    for n in range(len(left)):
+        total += left[n] * right[n]
+    return total
+
+
+@compiled
+def _variance(column: Array) -> float:
+    mean = 0.0
+    for n in range(len(column)):
+        mean += column[n] / len(column)
+    variance = 0.0
+    for n in range(len(column)):
+        variance += (column[n] - mean) ** 2 / len(column)
+    return variance

@@ -1,6 +1,6 @@
 """Categorical distributions, fitted by counting: a Markov chain whose only absorbing states are single categories."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ from modelcollapse.models.family import ChainReport, ChainTitle
 from modelcollapse.models.segmented.estimator import Fitted, State
 from modelcollapse.models.segmented.expectations import Plan, discrete_expectations
 from modelcollapse.models.segmented.family import ChainData, EstimatorFamily
+from modelcollapse.models.segmented.presentations import DISCRETE
 from modelcollapse.seeding import Stream
 from modelcollapse.settings.discrete import CategoricalSamplesSettings, DiscreteSettings
 
@@ -63,21 +64,21 @@ class DiscreteEstimator:
         """Frequencies."""
         return _fitted(statistics["counts"].double(), previous, stream.generation)
 
-    def measure(self, fitted: Fitted, first: State, stream: Stream) -> Mapping[str, torch.Tensor]:
-        """What is left of the distribution, each [R].
+    def measure(self, states: State, first: State, streams: Sequence[Stream]) -> Mapping[str, torch.Tensor]:
+        """What is left of the distributions, each [T, R].
 
         ``survivors``: states with a probability above zero; ``single``: 1 where one is left, else 0.
         ``entropy``: in nats. ``heterozygosity``: probability that two samples differ, 1 - sum p^2.
         ``total_variation``: distance to the true distribution, half the sum of |p - q|.
         """
-        probabilities, true = fitted.state["probabilities"], self._true["probabilities"]
-        survivors = (probabilities > 0).sum(1).double()
+        probabilities, true = states["probabilities"], self._true["probabilities"]
+        survivors = (probabilities > 0).sum(-1).double()
         return {
             "survivors": survivors,
-            "entropy": torch.special.entr(probabilities).sum(1),
-            "heterozygosity": 1 - probabilities.square().sum(1),
+            "entropy": torch.special.entr(probabilities).sum(-1),
+            "heterozygosity": 1 - probabilities.square().sum(-1),
             "single": (survivors == 1).double(),
-            "total_variation": (probabilities - true).abs().sum(1) / 2,
+            "total_variation": (probabilities - true).abs().sum(-1) / 2,
         }
 
 
@@ -94,12 +95,7 @@ class DiscreteFamily(EstimatorFamily):
     """Shumailov et al. (2024), the discrete distributions of the theory."""
 
     name = "discrete"
-    headline = (
-        ("survivors/mean", "states left"),
-        ("entropy/mean", "entropy (nats)"),
-        ("heterozygosity/mean", "heterozygosity"),
-        ("single/mean", "replicates with one state"),
-    )
+    headline = DISCRETE.headline
 
     def make_estimator(self) -> DiscreteEstimator:
         """The estimator of the model and data settings."""

@@ -1,6 +1,6 @@
 """What a segmented family supplies: how its distribution is fitted, drawn from and measured, for many replicates."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -48,8 +48,12 @@ class Estimator(Protocol):
         """Samples of the fitted distribution, [R, rows, d]."""
         ...
 
-    def measure(self, fitted: Fitted, first: State, stream: Stream) -> Mapping[str, torch.Tensor]:
-        """What is recorded of a generation, flat metric name -> [R]; ``first`` is the state of generation 0."""
+    def measure(self, states: State, first: State, streams: Sequence[Stream]) -> Mapping[str, torch.Tensor]:
+        """What is recorded of T generations, flat metric name -> [T, R].
+
+        ``states`` are theirs, each [T, R, ...], ``first`` is that of generation 0; a stream each. What is found of a
+        generation does not depend, to the bit, on the others that are measured with it.
+        """
         ...
 
 

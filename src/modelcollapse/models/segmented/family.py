@@ -29,7 +29,7 @@ from modelcollapse.figures.style import FigureText
 from modelcollapse.models.family import ChainReport, ChainTitle, GenerationResult, Segment
 from modelcollapse.models.segmented.estimator import Estimator, State, StatisticsEstimator
 from modelcollapse.models.segmented.files import STATISTICS, SegmentFiles
-from modelcollapse.models.segmented.module import GenerationsDataModule, GenerationsModule
+from modelcollapse.models.segmented.module import GenerationsDataModule, GenerationsModule, stacked
 from modelcollapse.models.segmented.training_sets import Samples, Statistics, TrainingSets
 from modelcollapse.regimes import RegimeSettings, Source, compose, composition_recipe, synthetic_rows
 from modelcollapse.seeding import Stream
@@ -141,14 +141,12 @@ class EstimatorFamily(ABC):
 
     def _make(self, workshop: Workshop, *, first: int, last: int, regime: RegimeSettings) -> None:
         module = GenerationsModule(self._estimator, self._representation, self.seed, _states(workshop.parents.values()))
-        data = GenerationsDataModule(module, self._sets(regime), first)
         generations = range(first, last + 1)
-        with stage_bar(workshop.piece.label, len(generations), self._execution.console) as bar:
-            trainer = self._execution.trainer([BatchProgress(bar)], epochs=len(generations))
-            trainer.fit(module, datamodule=data)
-        states = [module.states[generation] for generation in generations]
-        measures = [module.measures[generation] for generation in generations]
-        SegmentFiles.of(first, states, measures).write(workshop.folder)
+        data = GenerationsDataModule(module, self._sets(regime), generations)
+        with stage_bar(workshop.piece.label, len(data), self._execution.console) as bar:
+            self._execution.trainer([BatchProgress(bar)], epochs=1).fit(module, datamodule=data)
+        states = stacked([module.states[generation] for generation in generations])
+        SegmentFiles(first, states, module.measures).write(workshop.folder)
         workshop.execution.update(self._execution.facts(replicates=self.model.replicates))
 
     def _sets(self, regime: RegimeSettings) -> TrainingSets:

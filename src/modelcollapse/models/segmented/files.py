@@ -1,7 +1,7 @@
 """The files of a segment: parameters and measures of all its generations and replicates."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -35,11 +35,6 @@ class SegmentFiles:
         first = json.loads((folder / GENERATIONS_FILE).read_text())["first"]
         return cls(first, load_file(folder / STATES_FILE), load_file(folder / MEASURES_FILE))
 
-    @classmethod
-    def of(cls, first: int, states: Sequence[State], measures: Sequence[Mapping[str, torch.Tensor]]) -> "SegmentFiles":
-        """The files of generations that follow each other from ``first`` on."""
-        return cls(first, _stacked(states), _stacked(measures))
-
     def write(self, folder: Path) -> None:
         """Write the files into a folder."""
         save_file(dict(self.states), folder / STATES_FILE)
@@ -58,20 +53,19 @@ class SegmentFiles:
 
     def summary(self, generation: int) -> Mapping[str, float]:
         """``metric/statistic`` -> value, over the replicates of one of its generations."""
-        return {
-            f"{name}/{statistic}": float(value)
-            for name, values in self.summaries.items()
-            for statistic, value in zip(STATISTICS, values[generation - self.first], strict=True)
-        }
+        names, rows = self._summary_rows
+        return dict(zip(names, rows[generation - self.first].tolist(), strict=True))
+
+    @cached_property
+    def _summary_rows(self) -> tuple[list[str], np.ndarray]:
+        """``metric/statistic`` of every metric, and their values, a row a generation."""
+        names = [f"{name}/{statistic}" for name in self.summaries for statistic in STATISTICS]
+        return names, np.concatenate(list(self.summaries.values()), axis=1)
 
     @cached_property
     def summaries(self) -> Mapping[str, np.ndarray]:
         """Metric -> [T, 5], the STATISTICS of its replicates; the standard deviation of a single one is NaN."""
         return {name: _summary(values) for name, values in self.measures.items()}
-
-
-def _stacked(generations: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    return {name: torch.stack([tensors[name] for tensors in generations]) for name in generations[0]}
 
 
 def _summary(values: torch.Tensor) -> np.ndarray:

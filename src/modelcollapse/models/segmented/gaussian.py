@@ -5,7 +5,7 @@ needs to factorise: the factor of the next covariance is the product of this one
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from modelcollapse.models.family import ChainReport, ChainTitle
 from modelcollapse.models.segmented.estimator import FitFailed, Fitted, State
 from modelcollapse.models.segmented.expectations import Plan, gaussian_expectations
 from modelcollapse.models.segmented.family import ChainData, EstimatorFamily
+from modelcollapse.models.segmented.presentations import GAUSSIAN
 from modelcollapse.seeding import Stream
 from modelcollapse.settings.gaussian import GaussianSamplesSettings, GaussianSettings
 
@@ -106,8 +107,8 @@ class GaussianEstimator:
 
     # ---- measures ---------------------------------------------------------------------------------------------
 
-    def measure(self, fitted: Fitted, first: State, stream: Stream) -> Mapping[str, torch.Tensor]:
-        """Distances to the true Gaussian, each [R], in units of the data.
+    def measure(self, states: State, first: State, streams: Sequence[Stream]) -> Mapping[str, torch.Tensor]:
+        """Distances to the true Gaussian, each [T, R], in units of the data.
 
         ``mean_error``: distance of the estimated mean from the true one, |mu - mu_hat|.
         ``squared_mean_error``: its square.
@@ -117,15 +118,15 @@ class GaussianEstimator:
         ``spread_about_true_mean``: mean squared distance of a sample from the true mean; over replicates, Var(X^n).
         ``kl_from_true``: Kullback-Leibler divergence of the estimate from the true Gaussian, nats.
         """
-        mean, factor = fitted.state["mean"] - self._true["mean"], fitted.state["factor"]
-        true_factor = self._true["factor"]
-        squared_mean_error = mean.square().sum(1)
+        mean, factor = states["mean"] - self._true["mean"], states["factor"]
+        true_factor = self._true["factor"].expand_as(factor)
+        squared_mean_error = mean.square().sum(-1)
         bures = _bures_distance(true_factor, factor)
-        trace = factor.square().sum((1, 2))
-        log_volume = factor.diagonal(dim1=1, dim2=2).log().sum(1)
-        true_log_volume = true_factor.diagonal(dim1=1, dim2=2).log().sum(1)
-        solved = _solved(factor, torch.cat([true_factor, mean[:, :, None]], 2))
-        divergence = (solved.square().sum((1, 2)) - mean.shape[1]) / 2 + log_volume - true_log_volume
+        trace = factor.square().sum((-2, -1))
+        log_volume = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        true_log_volume = true_factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        solved = _solved(factor, torch.cat([true_factor, mean[..., None]], -1))
+        divergence = (solved.square().sum((-2, -1)) - mean.shape[-1]) / 2 + log_volume - true_log_volume
         return {
             "mean_error": squared_mean_error.sqrt(),
             "squared_mean_error": squared_mean_error,
@@ -158,20 +159,20 @@ def _cholesky(matrices: torch.Tensor, generation: int | None = None) -> torch.Te
 
 
 def _solved(factor: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """factor^-1 right, for lower-triangular factors [R, d, d]."""
+    """factor^-1 right, for lower-triangular factors [..., d, d]."""
     # LAPACK, called for a thousand matrices of one number each, would be most of a generation's work.
     return right / factor if factor.shape[-1] == 1 else torch.linalg.solve_triangular(factor, right, upper=False)
 
 
 def _bures_distance(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """sqrt(tr A + tr B - 2 tr (A^1/2 B A^1/2)^1/2) of covariances given by their factors [R, d, d]; [R].
+    """sqrt(tr A + tr B - 2 tr (A^1/2 B A^1/2)^1/2) of covariances given by their factors, each [..., d, d].
 
     The last trace is the sum of the singular values of left^T right.
     """
     if left.shape[-1] == 1:
-        return (left - right).abs()[:, 0, 0]
-    fidelity = torch.linalg.svdvals(left.mT @ right).sum(1)
-    squared = left.square().sum((1, 2)) + right.square().sum((1, 2)) - 2 * fidelity
+        return (left - right).abs()[..., 0, 0]
+    fidelity = torch.linalg.svdvals(left.mT @ right).sum(-1)
+    squared = left.square().sum((-2, -1)) + right.square().sum((-2, -1)) - 2 * fidelity
     return squared.clamp(min=0).sqrt()
 
 
@@ -179,12 +180,7 @@ class GaussianFamily(EstimatorFamily):
     """Shumailov et al. (2024), the single Gaussian."""
 
     name = "gaussian"
-    headline = (
-        ("mean_error/mean", "|mu - mu_hat|"),
-        ("standard_deviation_error/mean", "|sigma - sigma_hat|"),
-        ("squared_wasserstein/mean", "W2 squared"),
-        ("variance/median", "variance (median)"),
-    )
+    headline = GAUSSIAN.headline
 
     def make_estimator(self) -> GaussianEstimator:
         """The estimator of the model and data settings."""

@@ -1,7 +1,7 @@
 """Gaussian mixtures, fitted by expectation maximisation to samples of the mixture before."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from modelcollapse.metrics.gaussian_mixture import (
     kl_divergence,
     mass_outside_ellipsoids,
     mixture_wasserstein_distance,
+    sample,
     share_outside_ellipsoid,
     squared_l2_distance,
 )
@@ -27,15 +28,14 @@ from modelcollapse.models.segmented.estimator import Fitted, State
 from modelcollapse.models.segmented.expectation_maximisation import (
     CollapsedComponentError,
     ExpectationMaximisation,
-    MixtureFits,
+    Rows,
 )
 from modelcollapse.models.segmented.family import ChainData, EstimatorFamily
+from modelcollapse.models.segmented.presentations import GAUSSIAN_MIXTURE
 from modelcollapse.seeding import Stream
 from modelcollapse.settings.gaussian import GaussianSamplesSettings
 from modelcollapse.settings.gaussian_mixture import GaussianMixtureSettings
 
-GROUP_ELEMENTS = 2**20
-"""Features of the replicates that are fitted together, 8 MiB: what a cache holds."""
 MOST_DRAWN = 1000
 """Samples of a generation that figures show."""
 TAIL_LEVELS = {"tail_mass_95": 0.95, "tail_mass_99": 0.99}
@@ -58,11 +58,11 @@ class GaussianMixtureEstimator:
 
     def real(self, rows: int, stream: Stream) -> torch.Tensor:
         """Samples of the true Gaussian, [R, rows, d]."""
-        return _as_rows(_sample(self._true, rows, stream.numpy()))
+        return _as_rows(sample(self._true, rows, stream.numpy()))
 
     def draw(self, state: State, rows: int, stream: Stream) -> torch.Tensor:
         """Samples of the mixtures, [R, rows, d]."""
-        return _as_rows(_sample(_mixtures(state), rows, stream.numpy()))
+        return _as_rows(sample(_mixtures(state), rows, stream.numpy()))
 
     def fit(self, data: torch.Tensor, weights: torch.Tensor | None, previous: State | None, stream: Stream) -> Fitted:
         """Maximum likelihood; diagnostics are described in MEASURES.
@@ -71,16 +71,11 @@ class GaussianMixtureEstimator:
         """
         components = self._model.components
         uniforms = stream.numpy().random((len(data), components, seed_candidates(components)))
-        row_weights = None if weights is None else weights.numpy()
-        start = None if previous is None or self._model.start != "previous" else _mixtures(previous)
+        rows = Rows.of(data.numpy(), None if weights is None else weights.numpy())
         try:
-            fits = [
-                self._fit_group(data.numpy()[group], row_weights, start and start.select(group), uniforms[group])
-                for group in _groups(*data.shape)
-            ]
+            fit = self._maximisation.fit(rows, self._start(rows, previous, uniforms))
         except CollapsedComponentError as collapse:
             raise FitFailed(f"generation {stream.generation}: {collapse}") from collapse
-        fit = _joined(fits)
         collapsed = _collapsed_components(fit.mixtures, data.shape[1], self._model.covariance_floor)
         diagnostics = {
             "iterations": fit.iterations,
@@ -90,44 +85,49 @@ class GaussianMixtureEstimator:
         }
         return Fitted(_tensors(fit.mixtures._asdict()), _tensors(diagnostics))
 
-    def _fit_group(
-        self, data: Array, row_weights: Array | None, start: Mixtures | None, uniforms: Array
-    ) -> MixtureFits:
-        rows = self._maximisation.rows(data, row_weights)
-        if start is None and self._model.start == "kmeans++":
-            start = self._maximisation.start_from_rows(rows, uniforms)
-        elif start is None:
-            start = self._maximisation.start_from_clusters(rows, uniforms)
-        return self._maximisation.fit(rows, start)
+    def _start(self, rows: Rows, previous: State | None, uniforms: Array) -> Mixtures:
+        if self._model.start == "previous" and previous is not None:
+            return _mixtures(previous)
+        if self._model.start == "kmeans++":
+            return self._maximisation.start_from_rows(rows, uniforms)
+        return self._maximisation.start_from_clusters(rows, uniforms)
 
-    def measure(self, fitted: Fitted, first: State, stream: Stream) -> Mapping[str, torch.Tensor]:
-        """Distances from generation 0's mixture, and what the mixture has become, each [R]; see MEASURES."""
-        current, original = _mixtures(fitted.state), _mixtures(first)
-        generator = stream.numpy()
-        samples = _sample(original, self._model.divergence_samples, generator)
-        divergence, standard_error = kl_divergence(original, current, samples)
+    def measure(self, states: State, first: State, streams: Sequence[Stream]) -> Mapping[str, torch.Tensor]:
+        """Distances from generation 0's mixture, and what the mixtures have become, each [T, R]; see MEASURES."""
+        current, original = _mixtures(states), _mixtures(first)
+        sampled = [self._sampled(original, current.select(t), stream) for t, stream in enumerate(streams)]
+        measures = self._computed(_repeated(original, len(streams)), current.flattened())
+        measures |= {name: np.concatenate([found[name] for found in sampled]) for name in sampled[0]}
+        return _tensors({name: values.reshape(len(streams), -1) for name, values in measures.items()})
+
+    def _sampled(self, original: Mixtures, current: Mixtures, stream: Stream) -> dict[str, Array]:
+        """What samples estimate of one generation, each [R]."""
+        generator, count = stream.numpy(), self._model.divergence_samples
+        divergence, standard_error = kl_divergence(original, current, sample(original, count, generator))
+        found = {"kl_from_first": divergence, "kl_from_first_standard_error": standard_error}
+        if len(self._true_mean) > 2:
+            columns = sample(current, count, generator)
+            for name, radius in self._radii.items():
+                found[name] = share_outside_ellipsoid(columns, self._true_mean, self._true_factor, radius)
+        return found
+
+    def _computed(self, original: Mixtures, current: Mixtures) -> dict[str, Array]:
+        """What follows from the parameters of pairs of mixtures."""
         covariance = current.covariance()
-        measures = {
+        found = {
             "squared_l2_to_first": squared_l2_distance(original, current),
-            "kl_from_first": divergence,
-            "kl_from_first_standard_error": standard_error,
             "wasserstein_lower_bound": gelbrich_distance(original, current),
             "wasserstein_upper_bound": mixture_wasserstein_distance(original, current),
             "mean_error": np.linalg.norm(current.mean() - self._true_mean, axis=1),
             "variance": np.trace(covariance, axis1=1, axis2=2),
             "determinant": np.linalg.det(covariance),
-            **self._tail_masses(current, generator),
             **self._components(current),
         }
-        return _tensors(measures)
-
-    def _tail_masses(self, current: Mixtures, generator: np.random.Generator) -> dict[str, Array]:
-        region = (self._true_mean, self._true_factor)
         if len(self._true_mean) <= 2:
-            masses = mass_outside_ellipsoids(current, *region, list(self._radii.values()))
-            return dict(zip(self._radii, masses, strict=True))
-        samples = _sample(current, self._model.divergence_samples, generator)
-        return {name: share_outside_ellipsoid(samples, *region, radius) for name, radius in self._radii.items()}
+            radii = list(self._radii.values())
+            masses = mass_outside_ellipsoids(current, self._true_mean, self._true_factor, radii)
+            found |= zip(self._radii, masses, strict=True)
+        return found
 
     def _components(self, current: Mixtures) -> dict[str, Array]:
         """What becomes of each component, numbered from the heaviest."""
@@ -180,35 +180,9 @@ def _as_rows(columns: Array) -> torch.Tensor:
     return torch.from_numpy(columns).mT
 
 
-def _sample(mixtures: Mixtures, rows: int, generator: np.random.Generator) -> Array:
-    """Independent samples as columns, [R, d, rows]."""
-    weights, means, covariances = mixtures
-    replicates, components, dimensions = means.shape
-    ends = weights.cumsum(axis=1)[:, :-1, None]
-    later = generator.random((replicates, 1, rows)) >= ends
-    members = np.diff(later, axis=1, prepend=True, append=False).astype(np.float64)
-    affine = np.concatenate([means[..., None], np.linalg.cholesky(covariances)], axis=-1)
-    chosen = affine.reshape(replicates, components, -1).swapaxes(1, 2) @ members
-    chosen = chosen.reshape(replicates, dimensions, 1 + dimensions, rows)
-    noise = generator.standard_normal((replicates, 1, dimensions, rows))
-    return chosen[:, :, 0] + (chosen[:, :, 1:] * noise).sum(axis=2)
-
-
-def _groups(replicates: int, rows: int, dimensions: int) -> Iterator[slice]:
-    """Replicates that are fitted together."""
-    features = (1 + dimensions) * (2 + dimensions) // 2
-    size = max(1, GROUP_ELEMENTS // (rows * features))
-    return (slice(first, first + size) for first in range(0, replicates, size))
-
-
-def _joined(fits: Sequence[MixtureFits]) -> MixtureFits:
-    parts = zip(*(fit.mixtures for fit in fits), strict=True)
-    return MixtureFits(
-        Mixtures(*map(np.concatenate, parts)),
-        np.concatenate([fit.log_likelihood for fit in fits]),
-        np.concatenate([fit.iterations for fit in fits]),
-        np.concatenate([fit.converged for fit in fits]),
-    )
+def _repeated(mixtures: Mixtures, times: int) -> Mixtures:
+    """The mixtures of all replicates, for each of so many generations."""
+    return mixtures.select(np.tile(np.arange(len(mixtures.weights)), times))
 
 
 def _collapsed_components(mixtures: Mixtures, rows: int, floor: float) -> NDArray[np.int64]:
@@ -225,12 +199,8 @@ class GaussianMixtureFamily(EstimatorFamily):
     """Shumailov et al. (2024), the Gaussian mixture."""
 
     name = "gaussian_mixture"
-    headline = (
-        ("squared_l2_to_first/mean", "L2 squared to first"),
-        ("kl_from_first/mean", "KL from first"),
-        ("variance/median", "variance (median)"),
-        ("tail_mass_99/mean", "mass outside 99 %"),
-    )
+    version = 2
+    headline = GAUSSIAN_MIXTURE.headline
 
     def make_estimator(self) -> GaussianMixtureEstimator:
         """The estimator of the model and data settings."""
@@ -257,7 +227,7 @@ class GaussianMixtureFamily(EstimatorFamily):
     def _samples(self, generation: int, state: State) -> pd.DataFrame:
         """Samples of the first replicate, in the first two dimensions."""
         rows = min(self.data.rows, MOST_DRAWN)
-        columns = _sample(_mixtures(state).select(slice(1)), rows, Stream(self.seed, generation, "figure").numpy())
+        columns = sample(_mixtures(state).select(slice(1)), rows, Stream(self.seed, generation, "figure").numpy())
         return pd.DataFrame({"generation": generation, "x": columns[0, 0], "y": columns[0, 1]})
 
 

@@ -1,0 +1,60 @@
+"""Whether the sets that a chain of samples must hold at once fit into the memory of this machine."""
+
+import os
+from typing import Any
+
+from modelcollapse.regimes import RegimeSettings, Source, compose, count_rows, fresh_rows, rows_of, synthetic_rows
+from modelcollapse.settings.segmented import SegmentedSettings, synthesis_problems
+
+BYTES_PER_NUMBER = 8
+COPIES_HELD = 2
+"""Every set as it was drawn, and all of them one after another."""
+COPIES_TRAINED = 1
+"""Of the training set, in the order that the fit needs."""
+
+
+def memory_problems(model: Any, data: Any, regime: RegimeSettings, generations: int) -> list[str]:
+    """Why the last generation, which draws from the most sets, does not fit; what to set instead."""
+    by_statistics = getattr(model, "synthesis", "samples") == "statistics"
+    machine = physical_memory()
+    if not isinstance(model, SegmentedSettings) or by_statistics or machine is None:
+        return []
+    each = bytes_per_replicate(data.rows, data.numbers_per_row, regime, generations)
+    if each * model.replicates <= machine:
+        return []
+    ways = ["a regime.window", "fewer generations or data.rows"]
+    if fitting := machine // each:
+        ways.insert(0, f"model.replicates={fitting}")
+    if hasattr(model, "synthesis") and not synthesis_problems("statistics", regime):
+        ways.insert(0, "model.synthesis=statistics, which holds no samples")
+    return [
+        f"model.replicates: {model.replicates} chains under regime={regime.name} hold samples of"
+        f" {_gigabytes(each * model.replicates)} at generation {generations}, and this machine has"
+        f" {_gigabytes(machine)}; choose {', '.join(ways[:-1])} or {ways[-1]}"
+    ]
+
+
+def bytes_per_replicate(rows: int, numbers_per_row: int, regime: RegimeSettings, generation: int) -> int:
+    """Bytes of the sets that a generation draws from, and of what is made of them, for one replicate."""
+    draws = compose(regime, generation, seed=0)
+    sizes = {source: _size(source, regime, rows) for draw in draws for source in draw.sources}
+    held, trained = sum(sizes.values()), sum(count_rows(draws, sizes, rows))
+    return BYTES_PER_NUMBER * numbers_per_row * (COPIES_HELD * held + COPIES_TRAINED * trained)
+
+
+def physical_memory() -> int | None:
+    """Bytes of the machine's memory, or None where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _size(source: Source, regime: RegimeSettings, rows: int) -> int:
+    if source.kind == "synthetic" and source.generation is not None:
+        return rows_of(synthetic_rows(regime, source.generation), rows)
+    return fresh_rows(regime, rows) if source.kind == "fresh" else rows
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB"
