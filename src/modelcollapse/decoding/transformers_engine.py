@@ -1,8 +1,9 @@
 """Decoding through transformers' ``generate``."""
 
 import torch
-from transformers import GenerationConfig, OPTForCausalLM
+from transformers import GenerationConfig, PreTrainedModel
 
+from modelcollapse.decoding.precision import as_it_is, for_writing
 from modelcollapse.seeding import Stream
 from modelcollapse.settings.language_model import DecodingSettings
 
@@ -10,8 +11,8 @@ from modelcollapse.settings.language_model import DecodingSettings
 class TransformersEngine:
     """Beam search or sampling by transformers, every option given explicitly."""
 
-    def __init__(self, network: OPTForCausalLM, settings: DecodingSettings, stream: Stream) -> None:
-        self.network = network.eval()
+    def __init__(self, network: PreTrainedModel, settings: DecodingSettings, stream: Stream) -> None:
+        self.network = for_writing(network, settings)
         self._settings, self._stream = settings, stream
         self._config = generation_config(settings, network)
 
@@ -21,15 +22,15 @@ class TransformersEngine:
         The attention mask is all ones: transformers would otherwise take a pad token in the text for padding and shift
         OPT's positions.
         """
-        with self._stream.at(group).global_rng():
-            sequences = self.network.generate(
+        with as_it_is(prompts.device), self._stream.at(group).global_rng():
+            sequences: torch.Tensor = self.network.generate(  # type: ignore[operator]
                 input_ids=prompts, attention_mask=torch.ones_like(prompts), generation_config=self._config
             )
         new: torch.Tensor = sequences[:, prompts.shape[1] :]
         return new
 
 
-def generation_config(settings: DecodingSettings, network: OPTForCausalLM) -> GenerationConfig:
+def generation_config(settings: DecodingSettings, network: PreTrainedModel) -> GenerationConfig:
     """The settings in transformers' words."""
     config = network.config
     common = {

@@ -1,0 +1,123 @@
+"""The engine itself: a network made ready once, and prompts continued in parts that fit into memory."""
+
+import math
+from functools import cached_property
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from modelcollapse.decoding.native.architectures import network_for
+from modelcollapse.decoding.native.beam_search import BeamSearch
+from modelcollapse.decoding.native.history import Restrictions
+from modelcollapse.decoding.native.key_value_slots import KeyValueSlots, bytes_per_slot
+from modelcollapse.decoding.native.network import Network
+from modelcollapse.decoding.native.sampling import Sampler, TokenByToken, most_probable
+from modelcollapse.decoding.native.vocabulary import Vocabulary
+from modelcollapse.decoding.precision import as_it_is, for_writing
+from modelcollapse.errors import UserError
+from modelcollapse.seeding import Stream
+from modelcollapse.settings.language_model import DecodingSettings
+
+GIGABYTE = 10**9
+
+
+class Writer(Protocol):
+    """A way to continue prompts."""
+
+    def slots_needed(self, length: int) -> int:
+        """Slots of keys and values for a prompt of ``length`` tokens."""
+        ...
+
+    def scratch_bytes(self, length: int) -> int:
+        """Memory for a prompt of ``length`` tokens beside its keys and values, about."""
+        ...
+
+    def continue_prompts(self, prompts: Tensor, slots: KeyValueSlots, chance: Tensor) -> Tensor:
+        """New tokens [prompts, new tokens] after prompts [prompts, length].
+
+        ``chance``: numbers between 0 and 1 [prompts, new tokens], float64, that decide what chance decides.
+        """
+        ...
+
+
+class NativeEngine:
+    """Beam search, sampling or the most probable tokens, by code of our own; see Engine.
+
+    Weights are laid out at the first use, on the device where ``network`` is by then.
+    """
+
+    def __init__(self, network: PreTrainedModel, settings: DecodingSettings, stream: Stream) -> None:
+        """``network`` is changed to the settings' precision. Raises UserError for more beams than there are tokens."""
+        self.network = for_writing(network, settings)
+        self._settings, self._stream = settings, stream
+        self._slots: KeyValueSlots | None = None
+        if settings.kind == "beam" and settings.beams >= network.config.vocab_size:
+            raise UserError(
+                f"decoding.beams: {settings.beams} must be fewer than the {network.config.vocab_size} tokens there are"
+            )
+
+    def continue_prompts(self, prompts: Tensor, group: int) -> Tensor:
+        """New tokens [prompts, new tokens]; see Engine.
+
+        What is advanced at once follows from the settings alone, so that the arithmetic of a group does too.
+        """
+        with as_it_is(prompts.device):
+            at_once = self.prompts_at_once(prompts.shape[1])
+            slots = self._slots_for(at_once, prompts.shape[1])
+            chance = self._chance(len(prompts), group).to(prompts.device)
+            parts = zip(prompts.split(at_once), chance.split(at_once), strict=True)
+            return torch.cat([self._writer.continue_prompts(part, slots.first(len(part)), own) for part, own in parts])
+
+    def prompts_at_once(self, length: int) -> int:
+        """Prompts of ``length`` tokens that are continued together: a batch, or equal parts that fit in memory."""
+        slots = self._writer.slots_needed(length) * bytes_per_slot(self._network)
+        affordable = self._settings.memory_gb * GIGABYTE // (slots + self._writer.scratch_bytes(length))
+        parts = math.ceil(self._settings.batch_size / max(1, affordable))
+        return math.ceil(self._settings.batch_size / parts)
+
+    def _chance(self, prompts: int, group: int) -> Tensor:
+        """Numbers between 0 and 1 [prompts, new tokens], float64; the same ones on every device."""
+        generator = self._stream.at(group).torch()
+        return torch.rand(prompts, self._settings.new_tokens, dtype=torch.float64, generator=generator)
+
+    def _slots_for(self, prompts: int, length: int) -> KeyValueSlots:
+        """Slots for prompts of this length; those of the last call where they are as many."""
+        number = self._writer.slots_needed(length)
+        if self._slots is None or self._slots.size != (prompts, number):
+            self._slots = None
+            self._slots = KeyValueSlots.zeroed(self._network, prompts, number)
+        return self._slots
+
+    @cached_property
+    def _network(self) -> Network:
+        return network_for(self.network, self._rows)
+
+    @cached_property
+    def _writer(self) -> Writer:
+        settings, device = self._settings, self.network.device
+        restrictions = Restrictions(settings.repetition_penalty, settings.no_repeat_ngram, text_ends(self.network))
+        vocabulary = Vocabulary(self._network.vocabulary, self._rows, restrictions)
+        if settings.kind == "beam" and settings.beams > 1:
+            recycle = recycling_pays(device)
+            return BeamSearch(self._network, vocabulary, restrictions, settings.beams, settings.new_tokens, recycle)
+        sampler = Sampler(settings.temperature, settings.top_k, settings.top_p)
+        choose = most_probable if settings.kind == "beam" else sampler
+        return TokenByToken(self._network, vocabulary, restrictions, choose, settings.new_tokens)
+
+    @property
+    def _rows(self) -> int:
+        """Rows that a step usually has."""
+        return self._settings.batch_size * (self._settings.beams if self._settings.kind == "beam" else 1)
+
+
+def recycling_pays(device: torch.device) -> bool:
+    """Whether to write over slots; see Ancestry."""
+    return device.type == "cpu"
+
+
+def text_ends(network: PreTrainedModel) -> tuple[int, ...]:
+    """Tokens that would end a text: none, one or several."""
+    found = network.config.eos_token_id
+    return () if found is None else tuple(found) if isinstance(found, list) else (found,)

@@ -1,0 +1,63 @@
+"""Small OPT networks, random and trained ones, and the settings to decode with."""
+
+import torch
+from transformers import OPTConfig, OPTForCausalLM
+
+from modelcollapse.data.language import HiddenMarkovLanguage
+from modelcollapse.settings.language_model import DecodingSettings, LanguageSettings
+
+EOS, PAD, NEW = 2, 1, 9
+
+
+def settings(**changed):
+    values = {
+        "kind": "beam",
+        "new_tokens": NEW,
+        "prompt_tokens": None,
+        "prompts": "real",
+        "beams": 3,
+        "length_penalty": 1.0,
+        "repetition_penalty": 1.0,
+        "no_repeat_ngram": 0,
+        "temperature": 1.0,
+        "top_k": 0,
+        "top_p": 1.0,
+        "batch_size": 4,
+        "memory_gb": 4.0,
+        "engine": "native",
+        "precision": "32-true",
+        "shown_prompts": 0,
+        "shown_texts": (),
+    }
+    return DecodingSettings(**{**values, **changed})
+
+
+def network(seed=5, init_std=0.4, **shape):
+    """A tiny network with random weights."""
+    sizes = {"vocab_size": 30, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "ffn_dim": 32}
+    sizes = {**sizes, **shape}
+    sizes.setdefault("word_embed_proj_dim", sizes["hidden_size"])
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return OPTForCausalLM(OPTConfig(**sizes, max_position_embeddings=128, init_std=init_std)).eval()
+
+
+def trained(steps=60, **shape):
+    """A small network fitted for seconds to the built-in language, and blocks of it that it has not seen."""
+    language = HiddenMarkovLanguage(LanguageSettings(topics=2))
+    words = torch.tensor(language.sample(48 * steps + 64, 32, _generator())).long() + 3
+    model = network(init_std=0.02, vocab_size=len(language.vocabulary) + 3, **shape).train()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for blocks in words[64:].split(48):
+            optimiser.zero_grad()
+            model(input_ids=blocks, labels=blocks).loss.backward()
+            optimiser.step()
+    return model.eval(), words[:64]
+
+
+def _generator():
+    from numpy.random import default_rng
+
+    return default_rng(0)
