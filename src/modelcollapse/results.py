@@ -35,7 +35,7 @@ def results(path: str | os.PathLike[str]) -> pd.DataFrame:
     import pandas as pd
 
     root = Path(path)
-    folders = sorted(_run_folders(root))
+    folders = sorted(run_folders(root))
     wanted = f"a folder with {IDENTITY_FILE} and {GENERATIONS_FILE}"
     if not folders:
         reason = f"no run at or below {root}" if root.is_dir() else f"{root} is no folder"
@@ -49,7 +49,8 @@ def results(path: str | os.PathLike[str]) -> pd.DataFrame:
     return table.sort_values(["run", "generation"], kind="stable", ignore_index=True)
 
 
-def _run_folders(root: Path) -> Iterator[Path]:
+def run_folders(root: Path) -> Iterator[Path]:
+    """The run folders at or below a folder: those with an identity and lines of generations, in no order."""
     for folder, subfolders, files in os.walk(root):
         if IDENTITY_FILE in files and GENERATIONS_FILE in files:
             yield Path(folder)

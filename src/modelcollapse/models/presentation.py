@@ -1,0 +1,90 @@
+"""How a family's numbers are shown over several chains: said once, in plain values, beside the family.
+
+Reading a presentation imports neither torch nor the family; a report of finished chains needs nothing else of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One metric against the generation."""
+
+    metric: str
+    """Flat name, as in ``generations.jsonl``."""
+    label: str
+    """What stands beside the axis."""
+    log: bool = False
+    """Whether the axis is logarithmic."""
+    root: bool = False
+    """Whether the square root of the mean and its interval is drawn: a root mean square."""
+    since: int = 0
+    """First generation drawn: 1 for a distance to generation 0, which has none to itself."""
+    real: str | None = None
+    """Metric whose mean is drawn dotted beside it: the same of real data."""
+
+
+@dataclass(frozen=True)
+class CurveFigure:
+    """Panels that are published together."""
+
+    name: str
+    """File name without suffix."""
+    panels: tuple[Panel, ...]
+    log_generations: bool = False
+    """Whether the generation, plus one, is on a logarithmic axis."""
+
+
+@dataclass(frozen=True)
+class PooledFigure:
+    """A figure of one group of chains, drawn from a table of theirs, all seeds together."""
+
+    name: str
+    """File name without suffix; the group is added where there are several."""
+    table: str
+    """Name of the parquet table in the run folders."""
+    draw: str
+    """``module:function``; takes the table and a FigureText, returns a Figure."""
+    counted: str
+    """What a row of the table is, such as ``sequences``."""
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """A distribution of ``histograms.jsonl``, to look at generation by generation."""
+
+    name: str
+    """As in ``histograms.jsonl``."""
+    label: str
+    """What stands below the axis."""
+    real: str | None = None
+    """Name of the distribution whose generation 0 is drawn beside all: the same of real data."""
+    of_logarithms: bool = False
+    """Whether natural logarithms were recorded; their exponentials are shown, on a logarithmic axis."""
+
+
+@dataclass(frozen=True)
+class Presentation:
+    """What a report shows of a family's chains."""
+
+    headline: Sequence[tuple[str, str]] = ()
+    """Metrics shown for every generation: (flat name, column heading)."""
+    figures: Sequence[CurveFigure] = ()
+    """The curves of the paper."""
+    pooled: Sequence[PooledFigure] = ()
+    """Figures of single groups."""
+    distributions: Sequence[Distribution] = ()
+    """Distributions with a slider over the generations."""
+    pictures: Sequence[tuple[str, str]] = ()
+    """Figures of single runs that are images of what was made: (file name without suffix, what it shows)."""
+    theory: str | None = None
+    """Name of the parquet table whose column ``theory/X`` is what metric ``X/mean`` is expected to be."""
+    replicates: bool = False
+    """Whether ``X/mean`` and ``X/standard_deviation`` summarise the ``model.replicates`` replicates of a chain."""
+    labels: "dict[str, str]" = field(init=False, default_factory=dict, repr=False)
+    """Metric -> what it is called, of all headlines and panels."""
+
+    def __post_init__(self) -> None:
+        panels = {panel.metric: panel.label for figure in self.figures for panel in figure.panels}
+        self.labels.update(panels | dict(self.headline))

@@ -1,0 +1,213 @@
+"""The chains of a sweep, read from their run folders: what they are, how far they came, what was measured."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from modelcollapse.errors import UserError
+from modelcollapse.record import (
+    GENERATION_KEYS,
+    GENERATIONS_FILE,
+    IDENTITY_FILE,
+    SECRET_NAME,
+    number,
+    read_lines,
+    without_secrets,
+)
+from modelcollapse.results import run_folders
+
+CONFIG_FILE = "config.yaml"
+NO_SETTING_OF_A_CHAIN = (
+    "seed",
+    "name",
+    "plan",
+    "generations",
+    "tracking",
+    "paths",
+    "store",
+    "trainer.accelerator",
+    "trainer.threads",
+    "trainer.scoring_batch_size",
+    "trainer.progress",
+    "model.family",
+    "model.name",
+    "regime.name",
+    "data.name",
+)
+"""Settings and groups that make no other chain, or that the identity of the chain has already."""
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What a chain measured: a row a generation, a column a metric."""
+
+    generations: np.ndarray
+    """The finished generations, rising, [G]."""
+    metrics: Sequence[str]
+    """Flat names, sorted."""
+    values: np.ndarray
+    """[G, M]; NaN also where nothing was told."""
+    told: np.ndarray
+    """[G, M]; whether the generation's line has the metric."""
+
+
+@dataclass(frozen=True)
+class ReportChain:
+    """One run folder."""
+
+    sweep: str
+    """Name of the sweep it belongs to."""
+    folder: Path
+    run: str
+    """Folder of the run within the sweep."""
+    identity: Mapping[str, Any]
+    """``chain.json``."""
+    settings: Mapping[str, Any]
+    """The settings that make the chain what it is, but for its seed: flat name -> plain value."""
+    wanted: int | None
+    """The last generation that was asked for; None where the configuration does not say."""
+    measured: Measurements
+
+    @property
+    def seed(self) -> int:
+        """Seed of the chain."""
+        return int(self.identity["seed"])
+
+    @property
+    def missing(self) -> list[int]:
+        """Generations that were asked for and are not there."""
+        if self.wanted is None:
+            return []
+        return sorted(set(range(self.wanted + 1)) - set(self.measured.generations.tolist()))
+
+    def lines(self, name: str) -> list[dict[str, Any]]:
+        """Lines of one of the record's files, without secrets; none where there is no such file."""
+        path = self.folder / name
+        return without_secrets(read_lines(path)) if path.is_file() else []
+
+
+def read_chains(folders: Sequence[Path]) -> list[ReportChain]:
+    """The chains at or below the folders, those of a sweep in the order of its numbers.
+
+    Of several runs of one chain in a sweep the one that came furthest is taken, and of those the last.
+
+    Raises:
+        UserError: A folder is missing or holds no run, a record is damaged, or no generation is finished anywhere.
+    """
+    chains = [
+        chain
+        for folder, name in zip(folders, sweep_names(folders), strict=True)
+        for chain in _of_sweep(Path(folder), name)
+    ]
+    if not any(chain.measured.generations.size for chain in chains):
+        raise UserError(
+            f"{_listed(folders)}: there is nothing to report, none of {len(chains)} chains has finished a generation"
+        )
+    return chains
+
+
+def sweep_names(folders: Sequence[Path]) -> list[str]:
+    """A name for each folder: as little of the end of its path as tells them apart."""
+    parts = [Path(folder).resolve().parts for folder in folders]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(one[-length:]) for one in parts]
+        if len(set(names)) == len(names):
+            return names
+    raise UserError(f"{_listed(folders)}: the same sweep twice cannot be compared")
+
+
+def _of_sweep(folder: Path, sweep: str) -> list[ReportChain]:
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; a report is made of a folder with runs in it")
+    runs = sorted(run_folders(folder), key=lambda run: _natural(run.relative_to(folder).as_posix()))
+    if not runs:
+        wanted = f"a folder with {IDENTITY_FILE} and {GENERATIONS_FILE}"
+        raise UserError(f"{folder}: there is nothing to report, no run lies there ({wanted})")
+    return _without_repetitions(_chain(run, folder, sweep) for run in runs)
+
+
+def _without_repetitions(chains: Iterable[ReportChain]) -> list[ReportChain]:
+    kept: dict[str, ReportChain] = {}
+    for chain in chains:
+        what = json.dumps([chain.identity["id"], chain.seed, chain.settings], sort_keys=True)
+        other = kept.get(what)
+        if other is None or chain.measured.generations.size >= other.measured.generations.size:
+            kept[what] = chain
+    return list(kept.values())
+
+
+def _chain(folder: Path, sweep_folder: Path, sweep: str) -> ReportChain:
+    try:
+        identity = without_secrets(json.loads((folder / IDENTITY_FILE).read_text()))
+        measured = _measurements(read_lines(folder / GENERATIONS_FILE))
+        config = _configuration(folder)
+    except (ValueError, OSError) as error:
+        raise UserError(f"{folder}: the record of this run is damaged: {error}") from error
+    run = folder.relative_to(sweep_folder).as_posix() if folder != sweep_folder else folder.resolve().name
+    wanted = config.get("generations")
+    return ReportChain(
+        sweep=sweep,
+        folder=folder,
+        run=run,
+        identity=identity,
+        settings=dict(_settings(config)),
+        wanted=wanted if isinstance(wanted, int) else None,
+        measured=measured,
+    )
+
+
+def _configuration(folder: Path) -> dict[str, Any]:
+    import yaml
+
+    path = folder / CONFIG_FILE
+    try:
+        read = yaml.safe_load(path.read_text()) if path.is_file() else {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{CONFIG_FILE}: {error}") from error
+    return without_secrets(read) if isinstance(read, dict) else {}
+
+
+def _settings(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Flat names and values, without those that make no other chain and without what is named like a secret."""
+    for name, value in config.items():
+        flat = f"{path}.{name}" if path else str(name)
+        if flat in NO_SETTING_OF_A_CHAIN:
+            continue
+        if isinstance(value, Mapping):
+            yield from _settings(value, flat)
+        else:
+            yield flat, "<hidden>" if SECRET_NAME.search(str(name)) else _canonical(value)
+
+
+def _canonical(value: Any) -> Any:
+    """2.0 as 2: the configuration keeps what was typed, and both mean the same chain."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _measurements(lines: Sequence[Mapping[str, Any]]) -> Measurements:
+    ordered = sorted(lines, key=lambda line: line["generation"])
+    metrics = sorted({name for line in ordered for name in line} - set(GENERATION_KEYS))
+    places = {name: place for place, name in enumerate(metrics)}
+    values = np.full((len(ordered), len(metrics)), np.nan)
+    told = np.zeros(values.shape, dtype=bool)
+    for row, line in enumerate(ordered):
+        for name, value in line.items():
+            if name in places:
+                values[row, places[name]], told[row, places[name]] = number(value), True
+    return Measurements(np.array([line["generation"] for line in ordered], dtype=int), metrics, values, told)
+
+
+def _natural(text: str) -> list[tuple[int, int | str]]:
+    """A key by which run 10 comes after run 9."""
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", text) if part]
+
+
+def _listed(folders: Sequence[Path]) -> str:
+    return ", ".join(str(folder) for folder in folders)

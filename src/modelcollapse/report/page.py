@@ -1,0 +1,183 @@
+"""The page of a report: one file that opens from the disk, with all that it needs inside."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import modelcollapse
+from modelcollapse.models.presentation import Distribution, Presentation
+from modelcollapse.report import curve_chart, examples, provenance
+from modelcollapse.report.appearance import Appearance
+from modelcollapse.report.groups import Group, value_text
+from modelcollapse.report.histogram_chart import histograms_chart
+from modelcollapse.report.histograms import HISTOGRAMS_FILE, pooled_histograms
+from modelcollapse.report.statistics import BOOTSTRAP_FROM, RESAMPLES
+from modelcollapse.report.tables import REPLICATES
+
+TEMPLATES = Path(__file__).parent / "templates"
+MOST_UNNAMED_DISTRIBUTIONS = 4
+
+
+@dataclass(frozen=True)
+class PageContent:
+    """What the page shows, worked out."""
+
+    title: str
+    lead: str
+    groups: Sequence[Group]
+    """Those that have finished a generation."""
+    all_groups: Sequence[Group]
+    presentations: Mapping[str, Presentation]
+    """By family."""
+    looks: Mapping[str, Appearance]
+    shown: pd.DataFrame
+    """A row a group, generation and metric."""
+    expected: pd.DataFrame
+    """Closed forms."""
+    names: Mapping[str, str]
+    """Metric -> what it is called, the most important first."""
+    headline: pd.DataFrame
+    differences: pd.DataFrame
+    unfinished: Sequence[str]
+    files: Sequence[str]
+    """Names of the files beside the page."""
+
+
+def page(content: PageContent) -> str:
+    """The page as text. What models or users wrote is escaped, and the page may run no script but its own."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    vega, start = vega_script(), (TEMPLATES / "report.js").read_text()
+    drawn = _drawn(content)
+    return environment.get_template("report.html").render(
+        title=content.title,
+        lead=content.lead,
+        sections=_sections(content, drawn),
+        unfinished=content.unfinished,
+        headline=_cells(content.headline),
+        differences=_cells(content.differences) if len(content.differences) else None,
+        spread=_spread(content),
+        settings=_cells(_settings(content.all_groups)),
+        chains=provenance.chain_rows(content.all_groups),
+        versions=provenance.version_rows(content.all_groups),
+        commands=provenance.command_lines(content.all_groups),
+        replicates=(content.shown["over"] == REPLICATES).any(),
+        bootstrap_from=BOOTSTRAP_FROM,
+        resamples=f"{RESAMPLES:,}",
+        files=content.files,
+        version=modelcollapse.__version__,
+        vega=vega,
+        start=start,
+        script_hashes=[_script_hash(vega), _script_hash(start)],
+        **drawn,
+    )
+
+
+def _drawn(content: PageContent) -> dict[str, Any]:
+    """Charts, texts and pictures."""
+    names = _names_that_fit(content)
+    log = _log_at_first(content)
+    curves = curve_chart.curves_chart(content.shown, content.expected, names, content.looks, log=log)
+    histograms = pooled_histograms(content.groups, _distributions(content))
+    last = int(content.shown["generation"].max())
+    return {
+        "curves_chart": curves.to_dict(),
+        "has_theory": len(content.expected) > 0,
+        "thinned": f"{last + 1:,}" if last >= curve_chart.MOST_GENERATIONS else "",
+        "metrics_left_out": len(content.names) - len(names),
+        "histograms_chart": histograms_chart(histograms, content.looks).to_dict() if histograms else None,
+        "has_real": any(histogram.real is not None for histogram in histograms),
+        "continuations": examples.continuations(content.groups),
+        "pictures": examples.pictures(content.groups, content.presentations),
+    }
+
+
+def _names_that_fit(content: PageContent) -> dict[str, str]:
+    """The metrics of headline and panels, and of the others as many as the page has room for."""
+    counts = curve_chart.thinned(content.shown)["metric"].astype(str).value_counts()
+    certain = {name for one in content.presentations.values() for name in one.labels}
+    fitting, rows = {}, 0
+    for name, label in content.names.items():
+        rows += int(counts.get(name, 0))
+        if name in certain or rows <= curve_chart.MOST_ROWS:
+            fitting[name] = label
+    return fitting
+
+
+def _log_at_first(content: PageContent) -> tuple[bool, bool]:
+    """Whether generations and values begin logarithmic: as the first panel of the first figure has them."""
+    figures = [figure for presentation in content.presentations.values() for figure in presentation.figures]
+    return (figures[0].log_generations, figures[0].panels[0].log) if figures else (False, False)
+
+
+def _distributions(content: PageContent) -> list[Distribution]:
+    named = [one for presentation in content.presentations.values() for one in presentation.distributions]
+    if named:
+        return named
+    lines = content.groups[0].chains[0].lines(HISTOGRAMS_FILE)
+    names = sorted({line["name"] for line in lines})[:MOST_UNNAMED_DISTRIBUTIONS]
+    return [Distribution(name, name) for name in names]
+
+
+def _sections(content: PageContent, drawn: Mapping[str, Any]) -> list[tuple[str, str]]:
+    present = {
+        "headline": ("Last generation", True),
+        "differences": ("Differences", len(content.differences) > 0),
+        "curves": ("Curves", True),
+        "distributions": ("Distributions", drawn["histograms_chart"]),
+        "continuations": ("Texts", drawn["continuations"]),
+        "pictures": ("Pictures", drawn["pictures"]),
+        "provenance": ("Provenance", True),
+        "method": ("Method", True),
+    }
+    return [(anchor, name) for anchor, (name, is_there) in present.items() if is_there]
+
+
+def _spread(content: PageContent) -> str:
+    kinds = set(content.shown["over"].astype(str))
+    return "seeds" if REPLICATES not in kinds else "the replicates of all seeds, of medians over seeds"
+
+
+def _settings(groups: Sequence[Group]) -> pd.DataFrame:
+    names = provenance.differing_columns(groups)
+    rows = [
+        {
+            "group": group.label,
+            **{name: value_text(group.columns.get(name)) for name in names},
+            "seeds": len(group.chains),
+        }
+        for group in groups
+    ]
+    return pd.DataFrame(rows)
+
+
+def _cells(table: pd.DataFrame) -> dict[str, Any]:
+    return {"columns": list(table.columns), "rows": table.astype(str).to_numpy().tolist()}
+
+
+@lru_cache(maxsize=1)
+def vega_script() -> str:
+    """Vega, Vega-Lite and Vega-Embed in one script, of the version that Altair writes for."""
+    import altair
+    import vl_convert
+
+    version = altair.SCHEMA_VERSION.removeprefix("v").rpartition(".")[0]
+    # Without a snippet of ours the bundle gives vegaEmbed to the page, which its types do not know.
+    script: str = vl_convert.javascript_bundle(vl_version=version)  # type: ignore[call-arg]
+    # Nothing in a script may look like its end.
+    return script.replace("</script", "<\\/script")
+
+
+def _script_hash(script: str) -> str:
+    return f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'"

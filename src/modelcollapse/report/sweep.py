@@ -1,0 +1,123 @@
+"""The whole report: reads the chains, works everything out, writes the files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from modelcollapse.models import PRESENTATIONS, presentation_of
+from modelcollapse.models.presentation import Presentation
+from modelcollapse.report.appearance import appearances
+from modelcollapse.report.chains import read_chains
+from modelcollapse.report.differences import paired_differences, pairs_of
+from modelcollapse.report.figures import drawn_figures
+from modelcollapse.report.files import write_figures, write_table, write_whole
+from modelcollapse.report.groups import Cube, Group, groups_of
+from modelcollapse.report.headline import (
+    differences_table,
+    headline_metrics,
+    headline_table,
+    metric_names,
+    unfinished,
+)
+from modelcollapse.report.page import PageContent, page
+from modelcollapse.report.tables import (
+    shown_statistics,
+    statistics_table,
+    summary_table,
+)
+from modelcollapse.report.theory import expectations
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """What was written, and the tables that are worth showing elsewhere."""
+
+    html: Path
+    """The page."""
+    summary: tuple[Path, ...]
+    """``summary``, ``statistics`` and ``paired_differences``, each as Parquet and CSV."""
+    figures: tuple[Path, ...]
+    """PNG and PDF of every figure."""
+    headline: pd.DataFrame
+    """A row a group as people read it: ``group``, ``generation``, ``seeds``, ``mean [low, high]`` of each metric."""
+    aggregated: pd.DataFrame
+    """The statistics, a row a group, generation, metric and what the spread is over."""
+    differences: pd.DataFrame
+    """The paired differences, a row a pair of groups, generation and metric."""
+    unfinished: tuple[str, ...]
+    """A sentence for every chain that lacks generations, and every group that lacks seeds."""
+
+
+def write_sweep_report(folders: Sequence[Path], target: Path) -> ReportFiles:
+    """Report on a sweep, or put several beside each other.
+
+    Args:
+        folders: A folder with run folders at or below it; several are compared, each under a name of its own.
+        target: Where the report is written; made if missing, its files replaced one by one.
+
+    Raises:
+        UserError: There is nothing to report, or a record is damaged.
+    """
+    every_group = groups_of(read_chains(folders))
+    groups = [group for group in every_group if group.seeds]
+    presentations = {group.family: _presentation(group.family) for group in groups}
+    cubes = {group.label: Cube.of(group) for group in groups}
+    pairs = pairs_of(groups)
+    statistics, differences = statistics_table(groups, cubes, presentations), paired_differences(pairs, cubes)
+    shown, expected = _from_first(shown_statistics(statistics), presentations), expectations(groups, presentations)
+    metrics, looks = headline_metrics(shown, presentations), appearances(groups)
+    headline = headline_table(groups, shown, metrics)
+    lacking = unfinished(every_group)
+    target.mkdir(parents=True, exist_ok=True)
+    tables = {"summary": summary_table(groups), "statistics": statistics, "paired_differences": differences}
+    written = [path for name, table in tables.items() for path in write_table(table, target, name)]
+    drawn = drawn_figures(groups, shown, expected, presentations, looks)
+    figures = write_figures(drawn, target / "figures")
+    content = PageContent(
+        title=_title(folders, groups),
+        lead=_lead(every_group),
+        groups=groups,
+        all_groups=every_group,
+        presentations=presentations,
+        looks=looks,
+        shown=shown,
+        expected=expected,
+        names=metric_names(shown, presentations),
+        headline=headline,
+        differences=differences_table(pairs, differences, metrics),
+        unfinished=lacking,
+        files=[*(path.name for path in written), "figures/"],
+    )
+    html = write_whole(target / "report.html", page(content).encode())
+    return ReportFiles(html, tuple(written), tuple(figures), headline, statistics, differences, tuple(lacking))
+
+
+def _presentation(family: str) -> Presentation:
+    """What is shown of the family; a family unknown here is shown by its metrics' names."""
+    return presentation_of(family) if family in PRESENTATIONS else Presentation()
+
+
+def _from_first(shown: pd.DataFrame, presentations: dict[str, Presentation]) -> pd.DataFrame:
+    """Without the generations before the first that a metric's panel draws."""
+    panels = [panel for one in presentations.values() for figure in one.figures for panel in figure.panels]
+    since = {panel.metric: panel.since for panel in panels if panel.since}
+    first = shown["metric"].astype(str).map(since).fillna(0)
+    return shown[shown["generation"] >= first]
+
+
+def _title(folders: Sequence[Path], groups: Sequence[Group]) -> str:
+    experiments = list(dict.fromkeys(str(group.columns["experiment"]) for group in groups))
+    return " beside ".join(experiments) if len(experiments) < 4 else f"{len(experiments)} experiments"
+
+
+def _lead(groups: Sequence[Group]) -> str:
+    chains = [chain for group in groups for chain in group.chains]
+    models = ", ".join(dict.fromkeys(str(group.columns["model"]) for group in groups))
+    finished = sum(not chain.missing for chain in chains)
+    counted = f"{len(chains)} chains in {len(groups)} groups" if len(groups) > 1 else f"{len(chains)} chains"
+    whole = "all finished" if finished == len(chains) else f"{finished} of them finished"
+    return f"{models}: {counted}, {whole}."
