@@ -27,7 +27,7 @@ lint: .venv/installed
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt
 	@echo "Installing exact versions of everything into .venv; this takes minutes, once."
 	@$(PIP) torch setuptools hatchling editables
-	@$(PIP) --no-build-isolation --use-pep517 --editable '.[test]'
+	@$(PIP) --no-build-isolation --use-pep517 --editable '.[test,launchers]'
 	@touch $@
 
 .venv/bin/python:

@@ -103,8 +103,8 @@ class ChainReporter:
         """The table, where everything lies, and what to type next."""
         self._console.print(self._table(works))
         for figure in figures:
-            self._console.print(f"figure  {_shown_path(figure)}", soft_wrap=True)
-        self._console.print(f"record  {_shown_path(self._folder)}", soft_wrap=True)
+            self._console.print(f"figure  {shown_path(figure)}", soft_wrap=True)
+        self._console.print(f"record  {shown_path(self._folder)}", soft_wrap=True)
         computed = sum(len(work.computed) for work in works)
         if not computed:
             self._console.print(f"nothing was computed: every piece was in the store {store.root}")
@@ -150,14 +150,14 @@ def print_plan(settings: ChainSettings, family: AnyFamily, store: Store) -> None
     table = Table(title=f"plan: {family.title}, regime {settings.regime.name}, seed {settings.seed}")
     for heading in ("piece", "key", "state", "size"):
         table.add_column(heading, justify="right" if heading == "size" else "left")
-    for piece in dict.fromkeys([*_ancestors_in_order(wanted)]):
+    for piece in dict.fromkeys([*ancestors_in_order(wanted)]):
         table.add_row(piece.label, piece.key[:12], _state(piece, store, missing), _size(piece, store))
     out.print(table)
     known = [piece.expected_bytes for piece in missing if piece.expected_bytes is not None]
     out.print(f"{len(missing)} pieces to compute, nothing computed now; store: {store.root}")
     if known:
         unknown = len(missing) - len(known)
-        out.print(f"disk: about {_megabytes(sum(known))} more; {unknown} small or yet unknown pieces not counted")
+        out.print(f"disk: about {megabytes(sum(known))} more; {unknown} small or yet unknown pieces not counted")
 
 
 def _goals(settings: ChainSettings, family: AnyFamily) -> list[Piece]:
@@ -166,7 +166,7 @@ def _goals(settings: ChainSettings, family: AnyFamily) -> list[Piece]:
     return list(dict.fromkeys(goal for generation in generations for goal in goals(generation, settings, family)))
 
 
-def _ancestors_in_order(pieces: Sequence[Piece]) -> list[Piece]:
+def ancestors_in_order(pieces: Sequence[Piece]) -> list[Piece]:
     """The pieces and all that they are made from, parents first, each once."""
     found: dict[Piece, None] = {}
     stack: list[tuple[Piece, bool]] = [(piece, False) for piece in reversed(pieces)]
@@ -190,13 +190,15 @@ def _state(piece: Piece, store: Store, missing: Sequence[Piece]) -> str:
 
 def _size(piece: Piece, store: Store) -> str:
     if store.has(piece):
-        return _megabytes(sum(file.bytes for file in store.manifest(piece).files.values()))
-    return "" if piece.expected_bytes is None else f"about {_megabytes(piece.expected_bytes)}"
+        return megabytes(sum(file.bytes for file in store.manifest(piece).files.values()))
+    return "" if piece.expected_bytes is None else f"about {megabytes(piece.expected_bytes)}"
 
 
-def _megabytes(count: int) -> str:
+def megabytes(count: int) -> str:
+    """A number of bytes as people read it."""
     return f"{count / 1e6:.1f} MB"
 
 
-def _shown_path(path: Path) -> str:
+def shown_path(path: Path) -> str:
+    """The path as people read it: relative to where they are, if it lies below."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

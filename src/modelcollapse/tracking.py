@@ -42,6 +42,8 @@ EXIT_CODES: Mapping[str, int] = {"finished": 0, "failed": 1, "interrupted": 130}
 ARTIFACT_ROLES = ("model", "synthetic")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif")
 RECORD_SUFFIXES = (".yaml", ".json", ".jsonl", ".parquet", ".md")
+AGENT_VARIABLE = "WANDB_SWEEP_ID"
+"""Environment variable of what an agent of a W&B sweep starts."""
 INIT_TIMEOUT_SECONDS = 20.0
 FINISH_TIMEOUT_SECONDS = 600.0
 
@@ -131,19 +133,20 @@ class WandbView:
     def start(self, folder: Path, identity: ChainIdentity, config: Mapping[str, Any]) -> None:
         """Start the W&B run, and say in one line where it is seen."""
         with self._sheltered():
-            mode, reason = choose_mode(self._settings)
-            if mode == "disabled":
-                logger.info("W&B: disabled (%s)", reason)
-                return
-            _silence(mode)
-            if mode == "online" and not has_login():
-                raise RuntimeError(f"online ({reason}) needs a login, by `wandb login` or WANDB_API_KEY")
             self._folder, self._identity = folder.resolve(), identity
-            self._run = self._started_run(mode, identity, config)
-            place = self._run.url if mode == "online" else Path(self._run.dir).parent
-            logger.info("W&B: %s (%s), %s", mode, reason, place)
-            self._shown_generation = _shown(self._run, "generation")
-            self._shown_step = _shown(self._run, "training/step")
+            self._run = started_run(
+                self._settings,
+                self._folder,
+                id=identity.id,
+                name=f"{identity.experiment} {identity.regime} seed={identity.seed}",
+                group=self._settings.group or identity.experiment,
+                job_type=identity.family,
+                tags=(*self._settings.tags, *identity.tags, identity.regime, f"seed={identity.seed}"),
+                config={**config, "identity": asdict(identity)},
+            )
+            if self._run is not None:
+                self._shown_generation = already_shown(self._run, "generation")
+                self._shown_step = already_shown(self._run, "training/step")
 
     def epoch(self, line: Mapping[str, float]) -> None:
         """Show one epoch."""
@@ -203,38 +206,6 @@ class WandbView:
                 self._run.finish(exit_code=EXIT_CODES[status])
                 self._run = None
 
-    def _started_run(self, mode: Mode, identity: ChainIdentity, config: Mapping[str, Any]) -> wandb.Run:
-        import wandb
-
-        place = self._settings.folder or self._folder
-        place.mkdir(parents=True, exist_ok=True)
-        if mode == "offline" and self._settings.folder is None:
-            _drop_earlier_offline_runs(place / "wandb", identity.id)
-        tags = (*self._settings.tags, *identity.tags, identity.regime, f"seed={identity.seed}")
-        return wandb.init(
-            project=self._settings.project,
-            entity=self._settings.entity,
-            mode=mode,
-            dir=place,
-            id=identity.id,
-            resume="allow",
-            # Chains of a sweep may follow each other, or run side by side, in one process.
-            reinit="create_new",
-            name=f"{identity.experiment} {identity.regime} seed={identity.seed}",
-            group=self._settings.group or identity.experiment,
-            job_type=identity.family,
-            tags=list(dict.fromkeys(tags)),
-            config={**config, "identity": asdict(identity)},
-            allow_val_change=True,
-            settings=wandb.Settings(
-                silent=True,
-                console="off",
-                x_disable_stats=True,
-                init_timeout=INIT_TIMEOUT_SECONDS,
-                finish_timeout=FINISH_TIMEOUT_SECONDS,
-            ),
-        )
-
     def _log(self, row: Mapping[str, Any], *, axis: str) -> None:
         assert self._run is not None
         for name in (axis, *row):
@@ -255,7 +226,7 @@ class WandbView:
         artifact = wandb.Artifact(f"{role}-{key[:32]}", type=role, metadata={"key": key, "parents": parents})
         files = sorted(folder.rglob("*")) if self._settings.upload_weights else [manifest]
         # Copied, because the store may reclaim the piece before W&B has uploaded it.
-        _add_files(artifact, folder, files, copied=True)
+        add_files(artifact, folder, files, copied=True)
         self._run.log_artifact(artifact, aliases=[f"generation-{generation}"])
 
     def _show_record(self) -> None:
@@ -265,7 +236,7 @@ class WandbView:
         assert self._identity is not None
         artifact = wandb.Artifact(f"record-{self._identity.id}", type="record")
         files = sorted(path for path in self._folder.iterdir() if path.suffix in RECORD_SUFFIXES)
-        _add_files(artifact, self._folder, files, copied=False)
+        add_files(artifact, self._folder, files, copied=False)
         self._run.log_artifact(artifact)
 
     @contextmanager
@@ -278,6 +249,61 @@ class WandbView:
             logger.warning("W&B is off from here on; the run's own files are not affected: %s", error)
 
 
+def started_run(
+    settings: TrackingSettings,
+    folder: Path,
+    *,
+    id: str,
+    name: str,
+    group: str,
+    job_type: str,
+    tags: Sequence[str],
+    config: Mapping[str, Any],
+) -> wandb.Run | None:
+    """Start a run as the settings ask for, and say in one line where it is seen; None where W&B is disabled.
+
+    Under an agent of a W&B sweep the agent names the run: ``id`` is not used then.
+    """
+    mode, reason = choose_mode(settings)
+    if mode == "disabled":
+        logger.info("W&B: disabled (%s)", reason)
+        return None
+    _silence(mode)
+    if mode == "online" and not has_login():
+        raise RuntimeError(f"online ({reason}) needs a login, by `wandb login` or WANDB_API_KEY")
+    import wandb
+
+    place, under_agent = settings.folder or folder, AGENT_VARIABLE in os.environ
+    place.mkdir(parents=True, exist_ok=True)
+    if mode == "offline" and settings.folder is None:
+        _drop_earlier_offline_runs(place / "wandb", id)
+    run = wandb.init(
+        project=settings.project,
+        entity=settings.entity,
+        mode=mode,
+        dir=place,
+        id=None if under_agent else id,
+        resume=None if under_agent else "allow",
+        # Chains of a sweep may follow each other, or run side by side, in one process.
+        reinit="create_new",
+        name=name,
+        group=group,
+        job_type=job_type,
+        tags=list(dict.fromkeys(tags)),
+        config=dict(config),
+        allow_val_change=True,
+        settings=wandb.Settings(
+            silent=True,
+            console="off",
+            x_disable_stats=True,
+            init_timeout=INIT_TIMEOUT_SECONDS,
+            finish_timeout=FINISH_TIMEOUT_SECONDS,
+        ),
+    )
+    logger.info("W&B: %s (%s), %s", mode, reason, run.url if mode == "online" else Path(run.dir).parent)
+    return run
+
+
 def _silence(mode: Mode | None = None) -> None:
     """Keep W&B's own lines off the console: what matters of them is said here."""
     import wandb
@@ -286,7 +312,7 @@ def _silence(mode: Mode | None = None) -> None:
     wandb.setup(wandb.Settings(silent=True, mode=mode) if mode else wandb.Settings(silent=True))
 
 
-def _shown(run: wandb.Run, axis: str) -> float:
+def already_shown(run: wandb.Run, axis: str) -> float:
     """How far along an axis a run already is on the server; -1 for a new one and offline."""
     return float(run.summary.get(axis, -1)) if run.resumed else -1.0
 
@@ -317,7 +343,7 @@ def _sample_table(samples: Sequence[Mapping[str, Any]]) -> wandb.Table:
     return wandb.Table(columns=columns, data=[[sample.get(str(name)) for name in columns] for sample in samples])
 
 
-def _add_files(artifact: wandb.Artifact, folder: Path, files: Sequence[Path], *, copied: bool) -> None:
+def add_files(artifact: wandb.Artifact, folder: Path, files: Sequence[Path], *, copied: bool) -> None:
     """Add files under their names within a folder: uploaded from where they lie, or from a copy W&B makes."""
     for path in files:
         if path.is_file():

@@ -1,0 +1,133 @@
+"""How long a piece takes and how large it is, judged by the nearest pieces of its kind that a store holds."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from modelcollapse.store import Manifest, Piece, Store
+
+FOLLOWED_ROLES = ("real", "data", "model", "initial")
+"""Parents whose recipes tell how much work a piece is: of what size the data are, and the network."""
+DEPTH = 3
+NOT_COMPARED = ("stream", "composition", "version", "generations", "seed", "generation")
+WORK = ("epochs", "rows", "train_blocks", "train_rows", "maximum_blocks", "block_length", "replicates")
+"""Names in a recipe that the time is proportional to."""
+
+Features = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a piece is expected to take; None where nothing like it was ever made."""
+
+    seconds: float | None
+    bytes: int | None
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A finished piece to judge by."""
+
+    features: Features
+    work: float
+    seconds: float
+    bytes: int
+
+
+class Estimates:
+    """Judges pieces by what a store holds.
+
+    Args:
+        store: whose manifests tell the times and sizes.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def expected(self, piece: Piece) -> Expected:
+        """Time by the nearest recipes of the same stage, in proportion to rows and epochs; size as promised, or so."""
+        made = self._made.get(_stage(piece), [])
+        if not made:
+            return Expected(None, piece.expected_bytes)
+        features = dict(_piece_features(piece))
+        nearest = min(_distance(features, other.features) for other in made)
+        judges = [other for other in made if _distance(features, other.features) == nearest]
+        pace = sum(other.seconds / other.work for other in judges) / len(judges)
+        size = max(other.bytes for other in judges) if piece.expected_bytes is None else piece.expected_bytes
+        return Expected(pace * _work(features), size)
+
+    @cached_property
+    def _made(self) -> Mapping[tuple[str, str], list[_Made]]:
+        manifests = {manifest.key: manifest for manifest in self._store.pieces()}
+        made: dict[tuple[str, str], list[_Made]] = {}
+        for manifest in manifests.values():
+            features = dict(_manifest_features(manifest, manifests))
+            size = sum(file.bytes for file in manifest.files.values())
+            judge = _Made(features, _work(features), manifest.seconds, size)
+            made.setdefault(_stage(manifest), []).append(judge)
+        return made
+
+
+def _stage(one: Piece | Manifest) -> tuple[str, str]:
+    """What work it is, whatever the generation: a stage of its kind, or a family's segments."""
+    words = one.recipe.get("family") or re.sub(r"[0-9]+", "", one.label)
+    return one.kind, str(words)
+
+
+def _piece_features(piece: Piece, prefix: str = "", depth: int = DEPTH) -> Iterator[tuple[str, Any]]:
+    yield from _flat(piece.recipe, prefix)
+    for role in FOLLOWED_ROLES:
+        if role in piece.parents and depth:
+            yield from _piece_features(piece.parents[role], f"{prefix}{role}>", depth - 1)
+
+
+def _manifest_features(
+    manifest: Manifest, manifests: Mapping[str, Manifest], prefix: str = "", depth: int = DEPTH
+) -> Iterator[tuple[str, Any]]:
+    yield from _flat(manifest.recipe, prefix)
+    for role in FOLLOWED_ROLES:
+        parent = manifests.get(manifest.parents.get(role, ""))
+        if parent is not None and depth:
+            yield from _manifest_features(parent, manifests, f"{prefix}{role}>", depth - 1)
+
+
+def _flat(recipe: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in recipe.items():
+        if isinstance(value, Mapping) and name != "stream":
+            yield from _flat(value, f"{prefix}{name}/")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _compared(features: Features) -> Iterable[tuple[str, str]]:
+    return {(name, repr(value)) for name, value in features.items() if _last(name) not in NOT_COMPARED}
+
+
+def _distance(one: Features, other: Features) -> int:
+    return len({*_compared(one)} ^ {*_compared(other)})
+
+
+def _work(features: Features) -> float:
+    """How much work the recipe tells of, in arbitrary units."""
+    work = float(max(1, sum(_share(draw) for draw in features.get("composition") or ())))
+    if generations := features.get("generations"):
+        work *= generations[1] - generations[0] + 1
+    own_and_data = {name: value for name, value in features.items() if not name.startswith(("model>", "initial>"))}
+    for name, value in own_and_data.items():
+        if _last(name) in WORK and isinstance(value, int | float) and value > 0:
+            work *= value
+    return work
+
+
+def _last(name: str) -> str:
+    """The setting's own name, without the groups and the parents that it lies in."""
+    return re.split("[/>]", name)[-1]
+
+
+def _share(draw: Any) -> float:
+    """Rows that a draw takes, in units of the real data, where the recipe tells."""
+    if not isinstance(draw, Mapping):
+        return 0.0
+    return len(draw.get("sources", ())) if draw.get("rows") is None else float(draw["rows"])

@@ -1,0 +1,85 @@
+"""The report on a sweep as a run of Weights & Biases, in the group of the sweep's chains."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelcollapse.tracking import IMAGE_SUFFIXES, TrackingSettings, add_files, already_shown, started_run
+
+if TYPE_CHECKING:
+    from modelcollapse.report import ReportFiles
+
+logger = logging.getLogger(__name__)
+
+
+def show_report(
+    settings: TrackingSettings, group: str, chains: Sequence[str], folder: Path, report: ReportFiles
+) -> None:
+    """Show the report on a sweep as the run ``report`` in the group of its chains.
+
+    Shown are the means over seeds as curves ``<metric>/<group of chains>`` against ``generation``, the headline table,
+    the paired differences, the figures, and an artifact with the page and the tables. A failure of W&B is warned of.
+
+    Args:
+        settings: What to show and where; nothing is shown where ``kind`` is ``none``.
+        group: Name of the group where the settings name none: the experiment.
+        chains: Ids of the chains; a report on the same chains is the same run.
+        folder: Where the report lies; W&B's files go there unless the settings say otherwise.
+        report: What was written.
+    """
+    if settings.kind == "none":
+        return
+    try:
+        _show(settings, settings.group or group, sorted(chains), folder.resolve(), report)
+    except Exception as error:
+        logger.warning("W&B does not show the report; its own files are not affected: %s", error)
+
+
+def _show(settings: TrackingSettings, group: str, chains: Sequence[str], folder: Path, report: ReportFiles) -> None:
+    name = f"report-{sha256(json.dumps([group, *chains]).encode()).hexdigest()[:12]}"
+    run = started_run(
+        settings,
+        folder,
+        id=name,
+        name="report",
+        group=group,
+        job_type="report",
+        tags=(*settings.tags, "report"),
+        config={"chains": list(chains)},
+    )
+    if run is None:
+        return
+    import wandb
+
+    try:
+        run.define_metric("*", step_metric="generation")
+        shown = already_shown(run, "generation")
+        for row in curves(report):
+            if row["generation"] > shown:
+                run.log(row)
+        tables = {"headline": report.headline, "differences": report.differences}
+        images = [path for path in report.figures if path.suffix.lower() in IMAGE_SUFFIXES]
+        run.log({f"tables/{title}": wandb.Table(dataframe=table) for title, table in tables.items()})
+        run.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in images})
+        artifact = wandb.Artifact(name, type="report")
+        add_files(artifact, folder, (report.html, *report.summary), copied=False)
+        run.log_artifact(artifact)
+    finally:
+        run.finish()
+
+
+def curves(report: ReportFiles) -> list[dict[str, Any]]:
+    """A row a generation: ``generation``, then ``<metric>/<group of chains>`` with the mean over seeds."""
+    means = report.aggregated[report.aggregated["over"] == "seeds"]
+    named = means.assign(curve=means["metric"].astype(str) + "/" + means["group"].astype(str))
+    wide = named.pivot(index="generation", columns="curve", values="mean").sort_index()
+    rows = wide.to_dict("index")
+    return [
+        {"generation": generation, **{str(name): mean for name, mean in row.items() if mean == mean}}
+        for generation, row in rows.items()
+    ]
