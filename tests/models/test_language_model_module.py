@@ -10,6 +10,7 @@ from transformers import OPTConfig, OPTForCausalLM
 
 from modelcollapse.data.batches import EpochSampler, in_order
 from modelcollapse.data.blocks import BlocksDataModule
+from modelcollapse.execution import trainer
 from modelcollapse.execution.trainer import Execution
 from modelcollapse.models.language_model.module import (
     FittingModule,
@@ -18,8 +19,8 @@ from modelcollapse.models.language_model.module import (
     mean_metric,
     token_losses,
 )
-from modelcollapse.models.language_model.network import new_network
-from modelcollapse.models.language_model.recipes import parameter_count
+from modelcollapse.models.language_model.network import new_network, scoring_bytes
+from modelcollapse.models.language_model.recipes import VERSIONS, parameter_count
 from modelcollapse.seeding import Stream
 from modelcollapse.settings.chain import TrainerSettings
 from modelcollapse.settings.language_model import ArchitectureSettings, TrainingSettings
@@ -69,17 +70,16 @@ def training(**changed):
     return TrainingSettings(**{**values, **changed})
 
 
-def execution():
-    return Execution(TrainerSettings("cpu", "32-true", 1, 4, False), None, lambda generation, line: None)
+def execution(precision="32-true"):
+    return Execution(TrainerSettings("cpu", precision, 1, 4, False), None, lambda generation, line: None)
 
 
-def fit(module, settings, count=12, callbacks=(), weights=None):
+def fit(module, settings, count=12, callbacks=(), weights=None, precision="32-true"):
     rows = blocks(count)
     sampler = EpochSampler(count, count, settings.batch_size, Stream(0, 0, "test.order"))
     data = BlocksDataModule(rows, torch.ones(count) if weights is None else weights, blocks(8), sampler, 4)
-    trainer = execution().trainer(callbacks, settings.epochs, settings.gradient_clip)
-    trainer.fit(module, datamodule=data)
-    return trainer
+    fitting = execution(precision).trainer(callbacks, settings.epochs, settings.gradient_clip)
+    fitting.fit(module, datamodule=data)
 
 
 # ---- losses ---------------------------------------------------------------------------------------------------------
@@ -190,8 +190,81 @@ def test_weights_reach_the_gradient():
     module.training_step({"tokens": tokens, "weights": torch.tensor([2.0, 2.0, 0.0, 0.0])}).backward()
     weighted = model.model.decoder.layers[0].fc1.weight.grad.clone()
     model.zero_grad()
-    token_losses(model, tokens[:2]).mean().backward()
+    model(input_ids=tokens[:2], labels=tokens[:2]).loss.backward()
     assert torch.allclose(weighted, model.model.decoder.layers[0].fc1.weight.grad, atol=1e-7)
+
+
+def test_scores_do_not_depend_on_the_batch_size():
+    """Within 1e-5 nats, block by block: other batches are other orders of summation."""
+    model, rows = network(), blocks(50)
+
+    def scored(batch_size):
+        module = ScoringModule(model, 1, None)
+        execution().trainer(()).test(module, [in_order(rows, batch_size)], verbose=False)
+        return module.scores_of(0).sequence_loss.compute().numpy()
+
+    whole = scored(50)
+    for batch_size in (1, 7, 64):
+        assert np.abs(scored(batch_size) - whole).max() < 1e-5
+
+
+@pytest.mark.parametrize(("asked", "used"), [(None, 4), (7, 7)])
+def test_a_score_takes_the_largest_batch_that_fits(asked, used, monkeypatch):
+    monkeypatch.setattr(trainer, "CPU_SCORING_BYTES", 4 * scoring_bytes(network(), LENGTH) + 1)
+    chosen = Execution(TrainerSettings("cpu", "32-true", 1, asked, False), None, lambda generation, line: None)
+    assert chosen.scoring_batch_size(scoring_bytes(network(), LENGTH)) == used
+    assert chosen.scoring_batch_size(2**40) == (asked or 1)
+
+
+# ---- precision and golden values -----------------------------------------------------------------------------------
+
+
+class Types(Callback):
+    """Types that a layer computes in, of weights and of what the optimiser keeps."""
+
+    def __init__(self):
+        self.outputs, self.kept = set(), set()
+
+    def on_fit_start(self, trainer, pl_module):
+        for layer in pl_module.network.model.decoder.layers:
+            layer.fc1.register_forward_hook(lambda module, inputs, output: self.outputs.add(output.dtype))
+
+    def on_train_batch_end(self, trainer, pl_module, *_):
+        self.kept |= {tensor.dtype for weight in pl_module.parameters() for tensor in (weight, weight.grad)}
+        states = trainer.optimizers[0].state.values()
+        self.kept |= {tensor.dtype for state in states for tensor in state.values()}
+
+
+@pytest.mark.parametrize("gradient_clip", [None, 1.0])
+def test_mixed_precision_computes_in_bfloat16_and_keeps_everything_in_float32(gradient_clip):
+    types, settings = Types(), training(gradient_clip=gradient_clip)
+    fit(FittingModule(network(), settings, 2, 3), settings, callbacks=[types], precision="bf16-mixed")
+    assert types.outputs == {torch.bfloat16}
+    assert types.kept == {torch.float32}
+
+
+def test_losses_in_mixed_precision_are_near_those_in_float32():
+    model, tokens = network(), blocks(20)
+    with torch.no_grad():
+        plain = token_losses(model, tokens)
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = token_losses(model, tokens)
+    assert mixed.dtype == torch.float32
+    assert torch.allclose(mixed, plain, atol=2e-2)
+    assert abs(float(mixed.mean() - plain.mean())) < 2e-3
+
+
+GOLDEN = {"train/loss": 3.54328648, "validation/perplexity": 41.03793043}
+
+
+def test_fits_mean_what_the_version_of_their_recipe_says():
+    """Where these values change beyond rounding, ``VERSIONS["fit"]`` is to be raised."""
+    module, settings = FittingModule(network(), training(), 2, 3), training()
+    with Stream(0, 0, "test.golden").global_rng():
+        fit(module, settings)
+    line = module.epoch_line()
+    assert VERSIONS["fit"] == 2
+    assert {name: line[name] for name in GOLDEN} == pytest.approx(GOLDEN, rel=1e-4)
 
 
 # ---- dropout --------------------------------------------------------------------------------------------------------

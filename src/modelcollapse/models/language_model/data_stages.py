@@ -7,7 +7,7 @@ from transformers import PreTrainedTokenizerBase
 
 from modelcollapse.data.blocks import block_count, into_blocks, read_blocks, tokenise, write_blocks
 from modelcollapse.data.language import HiddenMarkovLanguage
-from modelcollapse.data.text import SPLITS, BadText, file_lines, split_lines
+from modelcollapse.data.text import SPLITS, BadText, file_lines, split_lines, split_name
 from modelcollapse.data.tokenizers import bytes_per_token, load_tokenizer, train_byte_pairs, words_tokenizer
 from modelcollapse.models.language_model.bench import Bench
 from modelcollapse.regimes import reserve_rows, rows_of
@@ -66,10 +66,15 @@ def _text_splits(
         splits[split] = into_blocks(tokens, data.block_length, most)
         if len(splits[split]) == 0:
             raise BadText(
-                f"the {split} split holds {len(tokens)} tokens, fewer than one block of"
+                f"{split_name(data, split)}: the {split} split holds {len(tokens)} tokens, fewer than one block of"
                 f" data.block_length={data.block_length}"
             )
     reserved = rows_of(data.reserve, len(splits["train"]))
+    if reserved == len(splits["train"]):
+        raise BadText(
+            f"data.reserve: {data.reserve:g} sets aside all {reserved} blocks of the training split, and leaves none to"
+            " train on; it must be less"
+        )
     if reserved:
         splits["reserve"], splits["train"] = splits["train"][-reserved:], splits["train"][:-reserved]
     return splits

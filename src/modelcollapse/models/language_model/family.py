@@ -10,6 +10,7 @@ from modelcollapse.decoding.engine import decoding_recipe
 from modelcollapse.models.family import ChainReport, ChainTitle, GenerationResult
 from modelcollapse.models.language_model import recipes
 from modelcollapse.models.language_model.bench import Bench
+from modelcollapse.models.language_model.presentation import PRESENTATION
 from modelcollapse.models.stages import source_role, stage, training_recipe
 from modelcollapse.regimes import Draw, Source, composition_recipe, reserve_stream
 from modelcollapse.seeding import Stream
@@ -28,12 +29,7 @@ class LanguageModelFamily:
     """OPT language models on blocks of tokens; see Family for the contract."""
 
     name = "language_model"
-    headline: Sequence[tuple[str, str]] = (
-        ("test/perplexity", "perplexity (real test)"),
-        ("synthetic/reference_perplexity/median", "reference perplexity (median)"),
-        ("synthetic/distinct_2", "distinct-2"),
-        ("synthetic/vocabulary_kept", "vocabulary kept"),
-    )
+    headline: Sequence[tuple[str, str]] = PRESENTATION.headline
 
     def __init__(self, settings: ChainSettings, execution: "Execution") -> None:
         self._model: LanguageModelSettings = settings.model
@@ -61,6 +57,25 @@ class LanguageModelFamily:
     def real(self) -> Piece:
         """Token blocks: train, validation, test, and the reserve where one is set aside."""
         return self._real
+
+    def inputs(self) -> Mapping[str, Piece]:
+        """Tokenizer, real data and published weights, if there are any."""
+        found = {"tokenizer": self._tokenizer, "real": self._real}
+        if self._start is not None and self._model.pretrained:
+            found["pretrained"] = self._start
+        return found
+
+    def rows(self, real: Path) -> tuple[int, int | None]:
+        """Blocks of the training split and of the reserve; the built-in language never ends."""
+        from modelcollapse.models.language_model.input_checks import rows
+
+        return rows(self._data, real)
+
+    def input_problems(self, folders: Mapping[str, Path]) -> Iterable[str]:
+        """A tokenizer that does not fit the weights, too few positions, texts that cannot be continued."""
+        from modelcollapse.models.language_model.input_checks import input_problems
+
+        return input_problems(self._model, self._data, self._decoding, folders)
 
     def fresh(self, generation: int, share: float) -> Piece:
         """New sentences of the built-in language, or the next rows of the reserve."""
@@ -134,9 +149,9 @@ class LanguageModelFamily:
         stream = Stream(self._seed, generation, "synthesis")
         recipe = {
             "version": recipes.VERSIONS["synthetic"],
-            "decoding": decoding_recipe(self._decoding),
+            "decoding": decoding_recipe(self._decoding, recipes.MODEL_TYPE),
             "rows": rows,
-            "precision": self._precision,
+            "precision": self._decoding.precision,
             "stream": stream.recipe() if self._decoding.kind == "sample" else None,
         }
         parents = {"model": model, "prompts": prompts, "real": self._real}
@@ -186,10 +201,10 @@ class LanguageModelFamily:
         stream = Stream(self._seed, generation, "continuations")
         recipe = {
             "version": recipes.VERSIONS["continuations"],
-            "decoding": decoding_recipe(self._decoding),
+            "decoding": decoding_recipe(self._decoding, recipes.MODEL_TYPE),
             "shown_prompts": self._decoding.shown_prompts,
             "shown_texts": list(self._decoding.shown_texts),
-            "precision": self._precision,
+            "precision": self._decoding.precision,
             "stream": stream.recipe() if self._decoding.kind == "sample" else None,
         }
         parents = {"model": model, "real": self._real, "tokenizer": self._tokenizer}

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from transformers import OPTForCausalLM
@@ -11,11 +12,11 @@ from transformers import OPTForCausalLM
 from modelcollapse.data.batches import EpochSampler
 from modelcollapse.data.blocks import BlocksDataModule, block_count, read_blocks
 from modelcollapse.data.tokenizers import load_tokenizer
-from modelcollapse.execution.fit import fit_resumably
+from modelcollapse.execution.fit import Progress, fit_resumably
 from modelcollapse.models.language_model.bench import Bench
 from modelcollapse.models.language_model.files import TRAINING_FILE
 from modelcollapse.models.language_model.module import FittingModule
-from modelcollapse.models.language_model.network import load_network, new_network, save_network
+from modelcollapse.models.language_model.network import load_network, new_network, save_network, scoring_bytes
 from modelcollapse.models.stages import epochs_of, source_role, within
 from modelcollapse.regimes import Draw, Source, resolve
 from modelcollapse.seeding import Stream
@@ -53,7 +54,8 @@ def make_generation(
     def tell(line: Mapping[str, float]) -> None:
         bench.execution.on_epoch(generation, line)
 
-    _fit(bench, workshop, training, epochs_of(training, generation), stream, task, tell)
+    on_nan = bench.execution.settings.on_nan
+    _fit(bench, workshop, training, epochs_of(training, generation), stream, task, tell, on_nan)
 
 
 @dataclass(frozen=True)
@@ -93,11 +95,13 @@ def _fit(
     stream: Stream,
     task: FitTask,
     tell: Callable[[Mapping[str, float]], None],
+    on_nan: Literal["stop", "continue"] = "stop",
 ) -> None:
     sampler = EpochSampler(len(task.blocks), task.rows_per_epoch, training.batch_size, within(stream, "order"))
-    scoring_batch_size = bench.execution.settings.scoring_batch_size
+    network = _initial_network(bench, workshop, stream)
+    scoring_batch_size = bench.execution.scoring_batch_size(scoring_bytes(network, task.blocks.shape[1]))
     data = BlocksDataModule(task.blocks, task.weights, task.validation, sampler, scoring_batch_size)
-    module = FittingModule(_initial_network(bench, workshop, stream), training, epochs, len(sampler))
+    module = FittingModule(network, training, epochs, len(sampler))
     lines = fit_resumably(
         module,
         data,
@@ -107,8 +111,9 @@ def _fit(
         stream=within(stream, "dropout"),
         execution=bench.execution,
         label=workshop.piece.label,
-        progress=workshop.progress,
+        progress=Progress.of(workshop),
         on_epoch=tell,
+        on_nan=on_nan,
     )
     save_network(module.network, workshop.folder)
     load_tokenizer(workshop.parents["tokenizer"]).save_pretrained(workshop.folder)

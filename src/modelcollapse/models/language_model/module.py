@@ -4,7 +4,6 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as functional
 from pytorch_lightning import LightningModule
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import CatMetric
@@ -12,17 +11,38 @@ from transformers import OPTForCausalLM
 
 from modelcollapse.decoding import Engine
 from modelcollapse.metrics.means import mean_metric
+from modelcollapse.models.language_model.layers import use_fast_half_precision_attention, use_fast_layers
+from modelcollapse.models.language_model.linear_cross_entropy import linear_cross_entropy
 from modelcollapse.settings.language_model import TrainingSettings
 
 
 def token_losses(network: OPTForCausalLM, tokens: torch.Tensor) -> torch.Tensor:
-    """Negative log-likelihood in nats of each token after the first: float32 [batch, length - 1]."""
-    hidden = network.model(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False)[0]
+    """Negative log-likelihood in nats of each token after the first: float32 [batch, length - 1], without gradients."""
+    return _weighted_losses(network, tokens, None)[1]
+
+
+def weighted_loss(
+    network: OPTForCausalLM, tokens: torch.Tensor, weights: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean over blocks of their weight times their mean loss per token, and every token's loss.
+
+    ``tokens`` [batch, length], ``weights`` [batch]; only the mean has gradients.
+    """
+    blocks, targets = len(tokens), tokens.shape[1] - 1
+    total, losses = _weighted_losses(network, tokens, weights[:, None].expand(blocks, targets).flatten())
+    return total / (blocks * targets), losses
+
+
+def _weighted_losses(
+    network: OPTForCausalLM, tokens: torch.Tensor, token_weights: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    tokens = tokens.long()
+    # Every position is a token, whatever its id: without a mask, none is taken for padding and attention is causal.
+    # The last token predicts nothing.
+    hidden = network.model(input_ids=tokens[:, :-1], use_cache=False)[0]
     targets = tokens[:, 1:]
-    # The last position predicts nothing, and dropping it before the vocabulary is cheaper than after.
-    logits = network.lm_head(hidden[:, :-1].flatten(0, 1))
-    losses = functional.cross_entropy(logits.float(), targets.flatten(), reduction="none")
-    return losses.view(targets.shape)
+    total, losses = linear_cross_entropy(hidden.flatten(0, 1), network.lm_head.weight, targets.flatten(), token_weights)
+    return total, losses.view(targets.shape)
 
 
 def learning_rate_factor(training: TrainingSettings, step: int, steps_per_epoch: int, epochs: int) -> float:
@@ -44,12 +64,25 @@ def learning_rate_factor(training: TrainingSettings, step: int, steps_per_epoch:
     return lowest + (1 - lowest) * (1 + math.cos(math.pi * min(passed, 1.0))) / 2
 
 
-class FittingModule(LightningModule):
+class LossModule(LightningModule):
+    """Computes losses of a network, as fast as the machine can."""
+
+    def __init__(self, network: OPTForCausalLM) -> None:
+        super().__init__()
+        self.network = network
+
+    def setup(self, stage: str) -> None:
+        """Choose how linear layers and attention are computed; the network stays the same function."""
+        use_fast_layers(self.network)
+        if self.trainer.precision != "32-true":
+            use_fast_half_precision_attention(self.network, self.trainer.strategy.root_device)
+
+
+class FittingModule(LossModule):
     """Fits a network to weighted blocks with AdamW and watches its loss on real validation blocks."""
 
     def __init__(self, network: OPTForCausalLM, training: TrainingSettings, epochs: int, steps_per_epoch: int) -> None:
-        super().__init__()
-        self.network = network
+        super().__init__(network)
         self._training, self._epochs, self._steps_per_epoch = training, epochs, steps_per_epoch
         self.training_loss = mean_metric()
         self.validation_loss = mean_metric()
@@ -61,9 +94,13 @@ class FittingModule(LightningModule):
 
     def training_step(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """Weighted mean loss per token of a batch {tokens [batch, length], weights [batch]}."""
-        losses = token_losses(self.network, batch["tokens"]).mean(1)
-        self.training_loss.update(losses.detach().double(), batch["weights"].double())
-        return (losses * batch["weights"]).mean()
+        loss, losses = weighted_loss(self.network, batch["tokens"], batch["weights"])
+        self.training_loss.update(losses.double().mean(1), batch["weights"].double())
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Free the gradients: Lightning would keep them until the next forward pass has taken its memory."""
+        self.trainer.optimizers[0].zero_grad()
 
     def on_validation_epoch_start(self) -> None:
         """Start a new mean, without dropout."""
@@ -89,7 +126,11 @@ class FittingModule(LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW with the schedule of the settings."""
         optimiser = torch.optim.AdamW(
-            self.parameters(), lr=self._training.learning_rate, weight_decay=self._training.weight_decay
+            self.parameters(),
+            lr=self._training.learning_rate,
+            weight_decay=self._training.weight_decay,
+            # Lightning refuses to clip the gradients of a fused optimiser in mixed precision.
+            fused=self._training.gradient_clip is None,
         )
         schedule = LambdaLR(
             optimiser,
@@ -111,13 +152,12 @@ class Scores(torch.nn.Module):
         """Mean per token of every block."""
 
 
-class ScoringModule(LightningModule):
+class ScoringModule(LossModule):
     """Negative log-likelihoods of blocks under a network, for any number of dataloaders in one pass."""
 
     def __init__(self, network: OPTForCausalLM, loaders: int, skipped_token: int | None) -> None:
         """``skipped_token``: targets of this kind are left out of the second mean (the start of a line)."""
-        super().__init__()
-        self.network = network
+        super().__init__(network)
         self.skipped_token = skipped_token
         self._scores = torch.nn.ModuleList(Scores() for _ in range(loaders))
 

@@ -85,6 +85,12 @@ def _load(source: str, revision: str) -> tuple[OPTForCausalLM, dict[str, Any]]:
     return network, report
 
 
+def scoring_bytes(network: OPTForCausalLM, length: int) -> int:
+    """Bytes that a block of this length takes while it is scored, about: what a layer holds at its widest, float32."""
+    config = network.config
+    return 4 * length * (6 * config.hidden_size + 2 * config.ffn_dim)
+
+
 def save_network(network: OPTForCausalLM, folder: Path) -> None:
     """Write the network as a Hugging Face folder with safetensors weights."""
     network.save_pretrained(folder, safe_serialization=True)

@@ -12,11 +12,13 @@ from modelcollapse.settings.language_model import (
     TextDataSettings,
 )
 
+MODEL_TYPE = "opt"
+"""What transformers calls the family's networks."""
 VERSIONS = {
     "tokenizer": 1,
     "data": 1,
     "pretrained": 1,
-    "fit": 1,
+    "fit": 2,
     "synthetic": 1,
     "scores": 2,
     "measures": 1,

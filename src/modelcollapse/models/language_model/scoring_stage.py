@@ -19,7 +19,7 @@ from modelcollapse.models.language_model.bench import Bench
 from modelcollapse.models.language_model.data_stages import BYTES
 from modelcollapse.models.language_model.files import METRICS_FILE, SEQUENCES_FILE, TRAINING_FILE
 from modelcollapse.models.language_model.module import Scores, ScoringModule
-from modelcollapse.models.language_model.network import load_network
+from modelcollapse.models.language_model.network import load_network, scoring_bytes
 from modelcollapse.settings.language_model import LanguageDataSettings
 from modelcollapse.store import Workshop
 
@@ -43,7 +43,6 @@ def make_scores(bench: Bench, workshop: Workshop) -> None:
         metrics |= _against_truth(bench.data, sets["test"], metrics["test/perplexity"])
     _publish(workshop, metrics, sequences)
     _keep_training_lines(workshop)
-    workshop.execution.update(bench.execution.facts(batch_size=bench.execution.settings.scoring_batch_size))
 
 
 def _keep_training_lines(workshop: Workshop) -> None:
@@ -66,7 +65,6 @@ def make_measures(bench: Bench, workshop: Workshop) -> None:
         true_metrics, sequences["true_loss"] = _true_measures(bench.data, workshop, blocks)
         metrics |= true_metrics
     _publish(workshop, {f"synthetic/{name}": value for name, value in metrics.items()}, sequences)
-    workshop.execution.update(bench.execution.facts(batch_size=bench.execution.settings.scoring_batch_size))
 
 
 def _line_start(bench: Bench, model_folder: Path) -> int | None:
@@ -79,11 +77,14 @@ def _line_start(bench: Bench, model_folder: Path) -> int | None:
 def _score(
     bench: Bench, workshop: Workshop, role: str, sets: Mapping[str, torch.Tensor], skipped_token: int | None
 ) -> ScoringModule:
-    batch_size = bench.execution.settings.scoring_batch_size
-    loaders = [in_order(blocks.long(), batch_size) for blocks in sets.values()]
-    module = ScoringModule(load_network(workshop.parents[role]).eval(), len(loaders), skipped_token)
+    network = load_network(workshop.parents[role]).eval()
+    length = max(blocks.shape[1] for blocks in sets.values())
+    batch_size = bench.execution.scoring_batch_size(scoring_bytes(network, length))
+    loaders = [in_order(blocks, batch_size) for blocks in sets.values()]
+    module = ScoringModule(network, len(loaders), skipped_token)
     with stage_bar(workshop.piece.label, sum(map(len, loaders)), bench.execution.console) as bar:
         bench.execution.trainer([BatchProgress(bar)]).test(module, loaders, verbose=False)
+    workshop.execution.update(bench.execution.facts(batch_size=batch_size))
     return module
 
 

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
-from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, Dataset
 
 from modelcollapse.data.blocks import read_blocks, write_blocks
 from modelcollapse.data.tokenizers import load_tokenizer
 from modelcollapse.decoding import engine_for
 from modelcollapse.execution.progress import BatchProgress, stage_bar
+from modelcollapse.execution.sealing import Unsealed, load_sealed, save_sealed
 from modelcollapse.models.language_model.bench import Bench
 from modelcollapse.models.language_model.files import CONTINUATIONS_FILE
 from modelcollapse.models.language_model.module import WritingModule
@@ -27,18 +27,19 @@ from modelcollapse.store import Workshop
 def make_synthetic_set(bench: Bench, workshop: Workshop, *, rows: float, stream: Stream) -> None:
     """Continue every prompt and publish the new tokens as blocks; finished shards survive a kill."""
     prompts = prompt_blocks(workshop, rows, bench.decoding.prompt_tokens)
-    groups = PromptGroups(prompts, bench.decoding.batch_size, finished_groups(workshop.progress))
+    shards = Shards(workshop, len(prompts), bench.decoding.batch_size)
+    groups = PromptGroups(prompts, bench.decoding.batch_size, shards.finished())
     engine = engine_for(load_network(workshop.parents["model"]), bench.decoding, stream)
     with stage_bar(workshop.piece.label, groups.total, bench.execution.console) as bar:
         bar.advance(groups.total - len(groups))
         if len(groups):
-            trainer = bench.execution.trainer([ShardWriter(workshop.progress), BatchProgress(bar)])
+            trainer = bench.execution.trainer([ShardWriter(shards), BatchProgress(bar)])
             loader = DataLoader(groups, batch_size=None, generator=torch.Generator())
             trainer.predict(WritingModule(engine), loader, return_predictions=False)
-    shards = [load_file(shard_path(workshop.progress, group))["tokens"] for group in range(groups.total)]
-    blocks = torch.cat(shards)
+    blocks = torch.cat([shards.read(group) for group in range(groups.total)])
     write_blocks(workshop.folder, blocks=blocks.numpy())
-    facts = bench.execution.facts(batch_size=bench.decoding.batch_size, tokens=blocks.numel())
+    at_once = {"batch_size": bench.decoding.batch_size, "memory_gb": bench.decoding.memory_gb}
+    facts = bench.execution.facts(**at_once, tokens=blocks.numel())
     workshop.execution.update(facts)
 
 
@@ -76,9 +77,9 @@ class PromptGroups(Dataset[dict[str, Any]]):
 class ShardWriter(BasePredictionWriter):
     """Writes each group's new tokens to a file of its own as soon as they are there."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, shards: "Shards") -> None:
         super().__init__(write_interval="batch")
-        self._folder = folder
+        self._shards = shards
 
     def write_on_batch_end(
         self,
@@ -90,21 +91,50 @@ class ShardWriter(BasePredictionWriter):
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
-        """Write one shard; it has its name only once it is whole."""
-        target = shard_path(self._folder, int(batch["group"]))
-        staged = target.with_name(f".{target.name}")
-        save_file({"tokens": prediction.to("cpu", torch.int32).contiguous()}, staged)
-        staged.replace(target)
+        """Write one shard."""
+        self._shards.write(int(batch["group"]), prediction)
 
 
-def shard_path(folder: Path, group: int) -> Path:
-    """File of a group's new tokens."""
-    return folder / f"shard-{group:06d}.safetensors"
+class Shards:
+    """The new tokens of finished groups, a file a group, named by the rows of the synthetic set that it holds.
 
+    So a set that was begun with another ``decoding.batch_size`` is not taken for this one.
+    """
 
-def finished_groups(folder: Path) -> set[int]:
-    """Groups whose shards are there."""
-    return {int(shard.stem.removeprefix("shard-")) for shard in folder.glob("shard-*.safetensors")}
+    def __init__(self, workshop: Workshop, rows: int, batch_size: int) -> None:
+        self._workshop, self._rows, self._batch_size = workshop, rows, batch_size
+
+    def finished(self) -> set[int]:
+        """Groups whose shards are there, as they were written; damaged ones are discarded."""
+        groups = range(-(-self._rows // self._batch_size))
+        return {group for group in groups if self._path(group).exists() and self._is_sound(group)}
+
+    def write(self, group: int, tokens: torch.Tensor) -> None:
+        """Write a group's tokens; the shard has its name only once it is whole."""
+        content = {"tokens": tokens.to("cpu", torch.int32).contiguous()}
+        save_sealed(content, self._path(group), self._owner(group))
+
+    def read(self, group: int) -> torch.Tensor:
+        """A group's tokens. Raises Unsealed if they are not what was written."""
+        return load_sealed(self._path(group), self._owner(group))["tokens"]
+
+    def _is_sound(self, group: int) -> bool:
+        try:
+            self.read(group)
+        except Unsealed as fault:
+            self._workshop.discard(self._path(group), str(fault))
+            return False
+        return True
+
+    def _path(self, group: int) -> Path:
+        return self._workshop.progress / f"shard-{self._name(group)}.safetensors"
+
+    def _owner(self, group: int) -> str:
+        return f"{self._workshop.piece.key} {self._name(group)}"
+
+    def _name(self, group: int) -> str:
+        first = group * self._batch_size
+        return f"{first:06d}-{min(first + self._batch_size, self._rows):06d}"
 
 
 def make_continuations(bench: Bench, workshop: Workshop, *, stream: Stream) -> None:
