@@ -15,6 +15,7 @@ from modelcollapse.models.language_model.fit_stage import composed_blocks
 from modelcollapse.models.language_model.writing_stage import prompt_blocks
 from modelcollapse.regimes import compose, golden_ratio_weight
 from modelcollapse.results import results
+from modelcollapse.settings.reading import SettingsError
 from modelcollapse.store import Store, Workshop
 
 N = 60
@@ -446,8 +447,6 @@ def test_a_base_is_pretrained_once_for_chains_of_every_seed(chain, small_opt_wor
 
 
 def test_fresh_rows_of_a_finite_text_come_from_its_reserve_and_end_with_it(chain, small_opt_words):
-    from modelcollapse.regimes import DrawError
-
     words = (*small_opt_words, "regime=fresh", "regime.real=0.2", "data.reserve=0.4")
     run = chain(*words)
     reserve = read_blocks(run.store.folder(run.family.real()), "reserve")
@@ -460,5 +459,5 @@ def test_fresh_rows_of_a_finite_text_come_from_its_reserve_and_end_with_it(chain
     assert [len(blocks) for blocks in fresh] == [7, 7]
     rows = [tuple(row) for blocks in fresh for row in blocks.tolist()]
     assert set(rows) <= {tuple(row) for row in reserve.tolist()}
-    with pytest.raises(DrawError, match=r"data\.reserve=24: fresh real data up to generation 4"):
+    with pytest.raises(SettingsError, match=r"data\.reserve: sets aside 24 rows; regime=fresh needs 28"):
         chain(*words, "generations=4")

@@ -16,6 +16,7 @@ SMALL = (
 )
 REDUCED = {
     "quickstart": (*SMALL, "generations=2", "data.block_length=8", "data.train_blocks=60", "model.training.epochs=1"),
+    "paper_opt": PAPER_OPT,
     "paper_opt_replace": PAPER_OPT,
     "paper_opt_preserve": PAPER_OPT,
     "paper_opt_penalty": PAPER_OPT,

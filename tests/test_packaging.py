@@ -124,6 +124,12 @@ def test_the_wheel_holds_the_whole_configuration_and_the_licence(repository, unp
     assert "modelcollapse-sweep = modelcollapse.command:sweep" in entry_points
 
 
+def test_the_wheel_holds_what_the_page_of_a_report_is_made_of(repository, unpacked):
+    templates = {path.name for path in (repository / "src" / "modelcollapse" / "report" / "templates").iterdir()}
+    assert templates == {"report.html", "report.css", "report.js"}
+    assert templates == {path.name for path in (unpacked / "modelcollapse" / "report" / "templates").iterdir()}
+
+
 def run_script(unpacked, cwd, *words, function="train"):
     """Call the console script's function out of the unpacked wheel, as an installed script would."""
     script = f"import sys; from modelcollapse.command import {function}; sys.exit({function}())"

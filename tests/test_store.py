@@ -289,6 +289,19 @@ def test_manifest_tells_what_was_made_of_what_and_how(tmp_path):
         store.manifest(piece("absent"))
 
 
+def test_files_of_a_piece_may_be_read_by_whom_the_umask_says(tmp_path):
+    def make(workshop):
+        make_weights(workshop)
+        (workshop.folder / "weights").chmod(0o600)
+
+    before = os.umask(0o027)
+    try:
+        folder = Store(tmp_path).obtain(piece("model", make=make))
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in folder.rglob("*") if path.is_file()} == {0o640}
+
+
 def test_pieces_are_listed_and_found_by_the_beginning_of_their_key(tmp_path):
     store = Store(tmp_path)
     pieces = [piece(str(number), kind=kind) for number in range(9) for kind in ("model", "score")]

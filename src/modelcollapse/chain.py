@@ -4,14 +4,17 @@ The loop first promises every piece (names it by its recipe) and then asks the s
 computed again. It knows no model family.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelcollapse.errors import UserError
 from modelcollapse.models.family import AnyFamily, Family, GenerationResult, Segment, SegmentedFamily
+from modelcollapse.preflight import prepare
 from modelcollapse.regimes import REAL, Draw, Source, compose, synthetic_rows
 from modelcollapse.settings.chain import ChainSettings
 from modelcollapse.store import Piece, Store, canonical_json
@@ -112,10 +115,16 @@ def goals(generation: Generation, settings: ChainSettings, family: AnyFamily) ->
 def run_chain(settings: ChainSettings, family: AnyFamily, store: Store, record: "Record") -> Iterator[Work]:
     """Work through the chain, recording each generation as it is finished."""
     previous: Generation | None = None
-    for generation in chain_generations(settings, family):
+    generations = chain_generations(settings, family)
+    promised = (piece for generation in generations for piece in generation.pieces.values())
+    store.note_run(record.identity.id, record.folder, promised)
+    wanted = (goal for each in generations for goal in goals(each, settings, family))
+    taken_in = prepare(settings, family, store, wanted)
+    for generation in generations:
         computed = [made for goal in goals(generation, settings, family) for made in _make_missing(store, goal)]
+        computed, taken_in = [*taken_in, *computed], []
         folders = {role: store.obtain(piece) for role, piece in generation.pieces.items() if store.has(piece)}
-        result = family.result(generation.number, folders)
+        result = _unbroken(family.result(generation.number, folders), generation, settings)
         known = () if previous is None else tuple(previous.pieces.values())
         _record(record, generation, result, store, folders, computed, known)
         if previous is not None:
@@ -123,6 +132,22 @@ def run_chain(settings: ChainSettings, family: AnyFamily, store: Store, record: 
         seconds = sum(store.manifest(piece).seconds for piece in computed if store.has(piece))
         yield Work(generation, result, computed, seconds)
         previous = generation
+
+
+def _unbroken(result: GenerationResult, generation: Generation, settings: ChainSettings) -> GenerationResult:
+    """The result, which says so where the fit broke off because its loss was no number.
+
+    Raises UserError where a chain is to stop there: another run was told to go on.
+    """
+    broken = [line for line in result.epochs if not all(map(math.isfinite, line.values()))]
+    if not broken:
+        return result
+    if settings.trainer.on_nan == "stop":
+        raise UserError(
+            f"generation {generation.number}: the loss became NaN or infinite in epoch {broken[0]['epoch']}, and the"
+            " weights of an epoch before were taken; trainer.on_nan=continue goes on with them"
+        )
+    return replace(result, metrics={**result.metrics, "fit/broken_epoch": broken[0]["epoch"]})
 
 
 def _make_missing(store: Store, goal: Piece) -> list[Piece]:

@@ -32,7 +32,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import shlex
 import sys
 import time
@@ -43,6 +42,9 @@ from numbers import Integral
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, SupportsFloat
+
+from modelcollapse.secrets import SECRET_NAME as SECRET_NAME
+from modelcollapse.secrets import without_secrets
 
 if TYPE_CHECKING:
     import numpy as np
@@ -146,7 +148,7 @@ class Record:
         folder: The run folder; made if missing. Lines of an earlier run in it are dropped.
         identity: Which chain this is.
         config: The composed configuration, of plain types. Values of environment variables that hold
-            secrets are replaced by the variable's name, see :func:`without_secrets`.
+            secrets are replaced by the variable's name, see :mod:`modelcollapse.secrets`.
         views: Who is shown the run.
     """
 
@@ -269,7 +271,7 @@ class Record:
         plain = _metrics(metrics, GENERATION_KEYS)
         histograms = {name: histogram(values) for name, values in sorted((distributions or {}).items())}
         for name, drawn in histograms.items():
-            self._histogram_lines.write({"generation": generation, "name": name, **asdict(drawn)})
+            self._histogram_lines.write({"generation": generation, "name": name, **vars(drawn)})
         for sample in samples:
             self._sample_lines.write({"generation": generation, **dict(sorted(sample.items()))})
         pieces = dict(sorted((pieces or {}).items()))
@@ -381,29 +383,6 @@ def histogram(values: np.ndarray) -> Histogram:
     return Histogram(tuple(counts.tolist()), tuple(edges.tolist()), nonfinite=int(flat.size - finite.size))
 
 
-def without_secrets(value: Any) -> Any:
-    """Copy nested plain values, with the secrets of the environment replaced by their variables' names.
-
-    A secret is the value, of eight characters or more, of a variable named ``..._KEY``, ``..._TOKEN``,
-    ``..._SECRET``, ``..._PASSWORD`` or ``..._CREDENTIALS``. A configuration can pick one up by interpolation
-    (``${oc.env:HF_TOKEN}``); it must not reach a file or a server.
-    """
-    if isinstance(value, Mapping):
-        return {str(key): without_secrets(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [without_secrets(item) for item in value]
-    if isinstance(value, (bool, int, float)) or value is None:
-        return value
-    text = str(value)
-    for name, secret in os.environ.items():
-        if _SECRET_NAME.search(name) and len(secret) >= 8:
-            text = text.replace(secret, f"<{name}>")
-    return text
-
-
-_SECRET_NAME = re.compile(r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS)$", re.IGNORECASE)
-
-
 @dataclass(frozen=True)
 class _Fit:
     """The fit whose epochs are being told, and where it begins on the axis of all fits of the chain."""
@@ -452,6 +431,8 @@ class _Lines:
 
 def _encoded(value: Any) -> Any:
     """The value as strict JSON holds it; a number of numpy or torch becomes a plain one."""
+    if type(value) is float and math.isfinite(value):
+        return value
     if value is None or isinstance(value, (str, bool, list, tuple, dict)):
         return value
     if isinstance(value, Integral):

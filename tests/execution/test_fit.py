@@ -1,6 +1,8 @@
 """Fits that are interrupted at any epoch's end and go on to the same bits."""
 
 import math
+import os
+import shutil
 
 import pytest
 import torch
@@ -8,7 +10,7 @@ from transformers import OPTConfig, OPTForCausalLM
 
 from modelcollapse.data.batches import EpochSampler
 from modelcollapse.data.blocks import BlocksDataModule
-from modelcollapse.execution.fit import FitFailed, finished_epochs, fit_resumably, newest_checkpoint
+from modelcollapse.execution.fit import FitFailed, Progress, finished_epochs, fit_resumably, newest_checkpoint
 from modelcollapse.execution.trainer import Execution
 from modelcollapse.models.language_model.module import FittingModule
 from modelcollapse.seeding import Stream
@@ -56,7 +58,21 @@ def training(**changed):
     return TrainingSettings(**{**values, **changed})
 
 
-def fit(progress, keep_best, on_epoch=lambda line: None, seed=0, settings=None, rows_per_epoch=ROWS):
+def refuse(path, fault):
+    raise AssertionError(f"{path} {fault}")
+
+
+def fit(
+    progress,
+    keep_best,
+    on_epoch=lambda line: None,
+    seed=0,
+    settings=None,
+    rows_per_epoch=ROWS,
+    owner="fit",
+    discard=refuse,
+    on_nan="stop",
+):
     """The fitted network and the lines of its epochs; the module is made anew, as after a kill."""
     progress.mkdir(exist_ok=True)
     settings = settings or training()
@@ -75,8 +91,9 @@ def fit(progress, keep_best, on_epoch=lambda line: None, seed=0, settings=None, 
         stream=Stream(seed, 0, "test.dropout"),
         execution=Execution(TrainerSettings("cpu", "32-true", 1, 4, False), None, lambda generation, line: None),
         label="test",
-        progress=progress,
+        progress=Progress(progress, owner, discard),
         on_epoch=on_epoch,
+        on_nan=on_nan,
     )
     return {name: tensor.clone() for name, tensor in module.network.state_dict().items()}, lines
 
@@ -190,18 +207,130 @@ def test_the_best_weights_are_those_of_the_epoch_with_the_lowest_validation_loss
 
 
 def test_only_the_newest_checkpoint_is_kept(tmp_path):
-    fit(tmp_path / "progress", keep_best=True)
+    _, lines = fit(tmp_path / "progress", keep_best=True)
+    perplexities = [line["validation/perplexity"] for line in lines]
     assert sorted(path.name for path in (tmp_path / "progress").iterdir()) == [
-        "best.safetensors",
+        f"best-{perplexities.index(min(perplexities)):05d}.safetensors",
         f"epoch-{EPOCHS:05d}",
     ]
 
 
+# ---- damaged progress -----------------------------------------------------------------------------------------
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def swap(path, other):
+    """Another fit's file or folder, whole, in the place of this one's."""
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.copytree(other, path) if other.is_dir() else shutil.copy(other, path)
+
+
+DAMAGES = {
+    "flipped": lambda path, other: flip(path),
+    "truncated": lambda path, other: os.truncate(path, path.stat().st_size // 2),
+    "emptied": lambda path, other: os.truncate(path, 0),
+    "removed": lambda path, other: path.unlink(),
+    "swapped": swap,
+}
+FILES = {
+    "tensors": "epoch-*/tensors.safetensors",
+    "structure": "epoch-*/structure.json",
+    "best": "best-*.safetensors",
+}
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_progress_is_told_and_not_gone_on_from(tmp_path, whole, file, damage):
+    keep_best, weights, lines = whole
+    if file == "best" and not keep_best:
+        pytest.skip("no best weights are kept")
+    for name, seed in (("progress", 0), ("other", 1)):
+        with pytest.raises(Interruption):
+            fit(tmp_path / name, keep_best, interrupted_after(1), seed=seed, owner=f"fit {seed}")
+    (path,), (other,) = ((tmp_path / name).glob(FILES[file]) for name in ("progress", "other"))
+    DAMAGES[damage](path, other)
+    told = []
+    again, again_lines = fit(
+        tmp_path / "progress", keep_best, owner="fit 0", discard=lambda path, fault: told.append(path.name)
+    )
+    assert told == [path.name if file == "best" else path.parent.name]
+    assert_same_bits(again, weights)
+    assert again_lines == lines
+
+
+@pytest.mark.parametrize("damage", ["whole checkpoint swapped", "a file in its place"])
+def test_a_checkpoint_of_another_fit_is_not_gone_on_from(tmp_path, whole, damage):
+    keep_best, weights, _ = whole
+    for name, seed in (("progress", 0), ("other", 1)):
+        with pytest.raises(Interruption):
+            fit(tmp_path / name, keep_best, interrupted_after(1), seed=seed, owner=f"fit {seed}")
+    path, other = (newest_checkpoint(tmp_path / name) for name in ("progress", "other"))
+    swap(path, other if damage == "whole checkpoint swapped" else other / "structure.json")
+    told = []
+    again, _ = fit(tmp_path / "progress", keep_best, owner="fit 0", discard=lambda *what: told.append(what))
+    assert len(told) == 1
+    assert_same_bits(again, weights)
+
+
+def test_where_damage_is_to_stop_the_fit_nothing_is_fitted(tmp_path):
+    with pytest.raises(Interruption):
+        fit(tmp_path / "progress", True, interrupted_after(1))
+    flip(newest_checkpoint(tmp_path / "progress") / "tensors.safetensors")
+    before = sorted((tmp_path / "progress").rglob("*"))
+    with pytest.raises(AssertionError, match="epoch-00002 was altered"):
+        fit(tmp_path / "progress", True)
+    assert sorted((tmp_path / "progress").rglob("*")) == before
+
+
+# ---- losses that are no numbers -------------------------------------------------------------------------------
+
+
 def test_a_loss_that_is_no_number_stops_the_fit_and_says_where(tmp_path):
     settings = training(learning_rate=1e30, final_learning_rate=0.0, gradient_clip=None, warmup_steps=0)
-    with pytest.raises(FitFailed, match=rf"in epoch 0, by step {STEPS};.*learning_rate"):
+    with pytest.raises(FitFailed, match=r"test: .* in epoch 0, at step 2;.*learning_rate.*on_nan=continue"):
         fit(tmp_path / "progress", keep_best=True, settings=settings)
     assert newest_checkpoint(tmp_path / "progress") is None
+
+
+def test_with_no_sound_epoch_there_is_nothing_to_go_on_with(tmp_path):
+    settings = training(learning_rate=1e30, final_learning_rate=0.0, gradient_clip=None, warmup_steps=0)
+    with pytest.raises(FitFailed, match="before any epoch was finished: there are no weights"):
+        fit(tmp_path / "progress", keep_best=True, settings=settings, on_nan="continue")
+
+
+@pytest.mark.parametrize("interrupted", [False, True], ids=["in one go", "interrupted"])
+def test_a_fit_that_breaks_can_end_with_the_weights_before(tmp_path, whole, monkeypatch, interrupted):
+    keep_best, _, lines = whole
+    with pytest.raises(Interruption):
+        fit(tmp_path / "stopped", False, interrupted_after(1))
+    from modelcollapse.execution.checkpoint import SafeCheckpointIO
+
+    state = SafeCheckpointIO().load_checkpoint(newest_checkpoint(tmp_path / "stopped"))["state_dict"]
+    step = FittingModule.training_step
+
+    def broken_step(self, batch):
+        loss = step(self, batch)
+        return loss * math.nan if self.trainer.global_step == 2 * STEPS + 1 else loss
+
+    monkeypatch.setattr(FittingModule, "training_step", broken_step)
+    told = []
+    if interrupted:
+        with pytest.raises(Interruption):
+            fit(tmp_path / "progress", keep_best, interrupted_after(1), on_nan="continue")
+    weights, broken = fit(tmp_path / "progress", keep_best, told.append, on_nan="continue")
+    assert broken[:2] == lines[:2]
+    assert [line["epoch"] for line in told] == [0, 1, 2]
+    assert len(broken) == 3
+    assert not math.isfinite(broken[2]["validation/perplexity"])
+    assert all(tensor.isfinite().all() for tensor in weights.values())
+    if not keep_best:
+        assert_same_bits(weights, {name: state[f"network.{name}"] for name in weights})
 
 
 def test_a_training_loss_of_nan_is_not_averaged_away(tmp_path, monkeypatch):
@@ -214,7 +343,7 @@ def test_a_training_loss_of_nan_is_not_averaged_away(tmp_path, monkeypatch):
         return loss
 
     monkeypatch.setattr(FittingModule, "training_step", broken_step)
-    with pytest.raises(FitFailed, match=rf"train/loss became NaN or infinite in epoch 1, by step {2 * STEPS}"):
+    with pytest.raises(FitFailed, match=rf"train/loss became NaN or infinite in epoch 1, by step {2 * STEPS};"):
         fit(tmp_path / "progress", keep_best=False)
 
 

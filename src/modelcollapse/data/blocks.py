@@ -53,9 +53,9 @@ def read_blocks(folder: Path, name: str) -> torch.Tensor:
 
 
 def block_count(folder: Path, name: str) -> int:
-    """Number of rows of an array, without reading it."""
+    """Number of rows of an array, without reading it; none where there is no such array."""
     with safe_open(folder / FILE, framework="pt") as file:
-        count: int = file.get_slice(name).get_shape()[0]
+        count: int = file.get_slice(name).get_shape()[0] if name in file.keys() else 0  # noqa: SIM118
         return count
 
 
@@ -94,4 +94,4 @@ class BlocksDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[torch.Tensor]:
         """The real validation split in order."""
-        return in_order(self._validation.long(), self._scoring_batch_size)
+        return in_order(self._validation, self._scoring_batch_size)

@@ -113,6 +113,8 @@ def _part(data: ImagesDataSettings, part: str) -> LabelledImages:
         raise BadImages(f"{source}: holds images of {sizes} pixels, {images.dtype}; they must be 28 x 28 grey bytes")
     if len(images) != len(labels):
         raise BadImages(f"{source}: {len(images)} images, but {len(labels)} labels")
+    if not len(images):
+        raise BadImages(f"{source}: holds no images")
     return LabelledImages(torch.from_numpy(images.copy()), torch.from_numpy(labels.astype(np.int64)))
 
 
@@ -137,7 +139,7 @@ def _load_part(data: ImagesDataSettings, part: str) -> Any:
             return datasets.load_from_disk(str(folder))[part]
         source = str(folder) if folder.is_dir() else data.path
         return datasets.load_dataset(source, revision=data.revision, split=part)
-    except (OSError, ValueError, KeyError, datasets.exceptions.DatasetsError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadImages(
             f"data.path={data.path}: the split {part!r} could not be loaded ({reason}); without a network, name a"
@@ -171,9 +173,10 @@ def read_labels(folder: Path, split: str) -> torch.Tensor:
 
 
 def image_count(folder: Path, split: str) -> int:
-    """Number of images of a split, without reading them."""
+    """Number of images of a split, without reading them; none where there is no such split."""
     with safe_open(folder / FILE, framework="pt") as file:
-        count: int = file.get_slice(f"{split}_images").get_shape()[0]
+        name = f"{split}_images"
+        count: int = file.get_slice(name).get_shape()[0] if name in file.keys() else 0  # noqa: SIM118
         return count
 
 

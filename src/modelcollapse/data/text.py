@@ -67,6 +67,12 @@ def split_file(data: "TextFilesDataSettings | HubDataSettings", split: str) -> P
     return raw if raw.is_file() else None
 
 
+def split_name(data: "TextFilesDataSettings | HubDataSettings", split: str) -> str:
+    """Where a split comes from, for people."""
+    file = split_file(data, split)
+    return str(file) if file is not None else f"data.path={data.path}" if data.kind == "hub" else split
+
+
 def source_recipe(data: "TextFilesDataSettings | HubDataSettings") -> dict[str, Any]:
     """What the text is, by content for local files and by id and commit for the hub."""
     files = {split: split_file(data, split) for split in SPLITS}
@@ -118,7 +124,7 @@ def _load_split(data: "HubDataSettings", split: str) -> Any:
             revision=data.revision,
             split=split,
         )
-    except (OSError, ValueError, KeyError, datasets.exceptions.DatasetsError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadText(
             f"data.path={data.path}: the split {split!r} could not be loaded ({reason}); without a network, name a"

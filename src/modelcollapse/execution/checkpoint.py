@@ -1,5 +1,6 @@
 """Checkpoints as safetensors and JSON: nothing in them can execute when they are loaded."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -8,7 +9,8 @@ from typing import Any
 
 import torch
 from pytorch_lightning.plugins.io import CheckpointIO
-from safetensors.torch import load_file, save_file
+
+from modelcollapse.execution.sealing import Unsealed, load_sealed, sync, write_sealed
 
 STRUCTURE, TENSORS = "structure.json", "tensors.safetensors"
 
@@ -16,7 +18,8 @@ STRUCTURE, TENSORS = "structure.json", "tensors.safetensors"
 class SafeCheckpointIO(CheckpointIO):
     """Writes a Lightning checkpoint as a folder of one safetensors and one JSON file.
 
-    The folder is staged beside its place and renamed, so a checkpoint is whole or absent.
+    The folder is staged beside its place and renamed, so a checkpoint is whole or absent. The tensors are sealed, and
+    belong to the text of their JSON file: neither can be altered or exchanged unnoticed.
     """
 
     def save_checkpoint(
@@ -28,22 +31,25 @@ class SafeCheckpointIO(CheckpointIO):
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir(parents=True)
         tensors: dict[str, torch.Tensor] = {}
-        structure = _plain(checkpoint, tensors)
-        save_file(tensors, staged / TENSORS)
-        (staged / STRUCTURE).write_text(json.dumps(structure))
-        for name in (TENSORS, STRUCTURE):
-            _sync(staged / name)
+        structure = json.dumps(_plain(checkpoint, tensors))
+        (staged / STRUCTURE).write_text(structure)
+        sync(staged / STRUCTURE)
+        write_sealed(tensors, staged / TENSORS, _digest(structure))
         shutil.rmtree(target, ignore_errors=True)
         staged.rename(target)
-        _sync(target.parent)
+        sync(target.parent)
 
     def load_checkpoint(
         self, path: str | os.PathLike[str], map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """The checkpoint in the folder ``path``, its tensors on the CPU."""
+        """The checkpoint in the folder ``path``, its tensors on the CPU. Raises Unsealed if it was altered."""
         folder = Path(path)
-        tensors = load_file(folder / TENSORS)
-        restored: dict[str, Any] = _restored(json.loads((folder / STRUCTURE).read_text()), tensors)
+        try:
+            structure = (folder / STRUCTURE).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise Unsealed(f"holds no {STRUCTURE} that can be read ({error})") from error
+        tensors = load_sealed(folder / TENSORS, _digest(structure))
+        restored: dict[str, Any] = _restored(json.loads(structure), tensors)
         return restored
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
@@ -51,12 +57,8 @@ class SafeCheckpointIO(CheckpointIO):
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _plain(value: Any, tensors: dict[str, torch.Tensor]) -> Any:

@@ -5,6 +5,7 @@ import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from modelcollapse.execution.checkpoint import SafeCheckpointIO
 from modelcollapse.settings.chain import TrainerSettings
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+CPU_SCORING_BYTES, GPU_SCORING_BYTES = 2**29, 2**32
+"""What scoring may hold at once, beside the weights."""
 
 EpochListener = Callable[[int, Mapping[str, float]], None]
 
@@ -48,16 +51,29 @@ class Execution:
             use_distributed_sampler=False,
         )
 
+    def scoring_batch_size(self, bytes_per_row: int) -> int:
+        """Rows that are scored at once: as the settings say, or as many as a bounded memory holds."""
+        if self.settings.scoring_batch_size is not None:
+            return self.settings.scoring_batch_size
+        on_cpu = self.trainer(()).strategy.root_device.type == "cpu"
+        return max(1, (CPU_SCORING_BYTES if on_cpu else GPU_SCORING_BYTES) // bytes_per_row)
+
     def facts(self, **more: Any) -> dict[str, Any]:
         """How this process executes: bits are promised for equal facts only."""
-        trainer = self.trainer(())
+        device, world_size = self._place
         return {
-            "device": str(trainer.strategy.root_device.type),
-            "device_name": _device_name(trainer.strategy.root_device),
+            "device": str(device.type),
+            "device_name": _device_name(device),
             "threads": torch.get_num_threads(),
-            "world_size": trainer.world_size,
+            "world_size": world_size,
             **more,
         }
+
+    @cached_property
+    def _place(self) -> tuple[torch.device, int]:
+        """Device and world size: a trainer knows them, and to make one takes as long as ten cheap generations."""
+        trainer = self.trainer(())
+        return trainer.strategy.root_device, trainer.world_size
 
 
 def _device_name(device: torch.device) -> str:

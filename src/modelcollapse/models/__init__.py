@@ -8,6 +8,7 @@ from modelcollapse.models.family import AnyFamily
 
 if TYPE_CHECKING:
     from modelcollapse.execution.trainer import Execution
+    from modelcollapse.models.presentation import Presentation
     from modelcollapse.settings.chain import ChainSettings
 
 FAMILIES = {
@@ -18,6 +19,22 @@ FAMILIES = {
     "vae": "modelcollapse.models.vae.family:VaeFamily",
 }
 """Family -> module and class; imported only when chosen, since each brings heavy libraries of its own."""
+
+PRESENTATIONS = {
+    "language_model": "modelcollapse.models.language_model.presentation:PRESENTATION",
+    "gaussian": "modelcollapse.models.segmented.presentations:GAUSSIAN",
+    "gaussian_mixture": "modelcollapse.models.segmented.presentations:GAUSSIAN_MIXTURE",
+    "discrete": "modelcollapse.models.segmented.presentations:DISCRETE",
+    "vae": "modelcollapse.models.vae.presentation:PRESENTATION",
+}
+"""Family -> module and name of what a report shows of it; importing them brings no heavy library."""
+
+
+def presentation_of(family: str) -> "Presentation":
+    """What a report shows of the chains of a family; raises KeyError for a family unknown here."""
+    module, name = PRESENTATIONS[family].split(":")
+    presentation: Presentation = getattr(import_module(module), name)
+    return presentation
 
 
 def family_for(settings: "ChainSettings", execution: "Execution") -> AnyFamily:

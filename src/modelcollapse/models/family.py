@@ -81,6 +81,18 @@ class Family(Presented, Protocol):
         """The real data: training, validation and test split."""
         ...
 
+    def inputs(self) -> Mapping[str, Piece]:
+        """What the chain takes in rather than learns, role -> piece; the real data as ``real``."""
+        ...
+
+    def rows(self, real: Path) -> tuple[int, int | None]:
+        """How many rows the finished real data hold to train on, and set aside; None for as many as are wanted."""
+        ...
+
+    def input_problems(self, folders: Mapping[str, Path]) -> Iterable[str]:
+        """What of the settings does not go with the finished inputs, by role; a message a problem."""
+        ...
+
     def fresh(self, generation: int, share: float) -> Piece:
         """Real rows never seen before for this generation, in units of the real training split."""
         ...

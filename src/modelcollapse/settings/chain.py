@@ -1,12 +1,23 @@
 """Settings of a whole chain, read from the composed configuration and checked across groups."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Literal
 
-from modelcollapse.regimes import RegimeSettings
+from modelcollapse.regimes import DrawError, RegimeSettings
 from modelcollapse.settings import discrete, gaussian, gaussian_mixture, language_model, vae
-from modelcollapse.settings.reading import Range, SettingsError, nearest, read
+from modelcollapse.settings.memory import memory_problems
+from modelcollapse.settings.reading import (
+    UNKNOWN,
+    Range,
+    SettingsError,
+    Unresolved,
+    UseOfUnknownError,
+    nearest,
+    read_what_can_be,
+)
+from modelcollapse.settings.rows import row_problems
 from modelcollapse.tracking import TrackingSettings
 
 
@@ -20,10 +31,13 @@ class TrainerSettings:
     """Arithmetic of fitting, scoring and writing; in every key."""
     threads: Annotated[int, Range(low=1)] | None
     """CPU threads; null leaves them to torch. Bits are promised for an equal number only."""
-    scoring_batch_size: Annotated[int, Range(low=1)]
-    """Blocks scored at once."""
+    scoring_batch_size: Annotated[int, Range(low=1)] | None
+    """Blocks or images scored at once; null takes as many as half a gigabyte holds, on a GPU four. Not in any key."""
     progress: bool
     """Whether progress bars are drawn on a terminal."""
+    on_nan: Literal["stop", "continue"] = "stop"
+    """What happens when a generation's loss becomes NaN or infinite: the chain stops, or goes on with the weights of an
+    epoch before, and the record says so."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +66,7 @@ class ChainSettings:
     """Name of the experiment; runs of one name form a group."""
     seed: Annotated[int, Range(low=0)]
     """Seed of the chain; chains of different seeds are independent."""
-    generations: Annotated[int, Range(low=0)]
+    generations: Annotated[int, Range(low=0, high=100_000)]
     """Generations after the one trained on real data."""
     plan: bool
     """Print what would be computed, and compute nothing."""
@@ -85,9 +99,13 @@ class NoDecodingSettings:
 NO_DECODING = {"none": NoDecodingSettings}
 
 
+Check = Callable[[Any, Any, Any, Any], list[str]]
+"""What is wrong between model, data, decoding and regime, each allowed by itself: one message a problem."""
+
+
 @dataclass(frozen=True)
 class FamilySettings:
-    """The settings classes of one model family, and the check across them."""
+    """The settings classes of one model family, and the checks across them."""
 
     model: type
     data: Mapping[str, type]
@@ -96,10 +114,13 @@ class FamilySettings:
     """Settings class of each ``decoding.kind`` that the family writes by."""
     goes_with: str
     """Groups to choose beside the model, told to who chose others."""
-    impossible_combinations: Callable[[Any, Any, Any, RegimeSettings], list[str]]
-    """Problems between model, data, decoding and regime."""
+    checks: tuple[Check, ...]
+    """Each looks at few settings: one that needs a setting that is wrong in itself is left out."""
+    accelerators: tuple[str, ...] = ("auto", "cpu", "gpu", "mps")
+    """Where the family can be computed."""
 
 
+FLOAT64_ON_CPU = ("auto", "cpu")
 FAMILIES = {
     "language_model": FamilySettings(
         model=language_model.LanguageModelSettings,
@@ -110,35 +131,38 @@ FAMILIES = {
         },
         decoding={"beam": language_model.DecodingSettings, "sample": language_model.DecodingSettings},
         goes_with="data=language decoding=beam",
-        impossible_combinations=language_model.impossible_combinations,
+        checks=language_model.CHECKS,
     ),
     "gaussian": FamilySettings(
         model=gaussian.GaussianSettings,
         data={"gaussian_samples": gaussian.GaussianSamplesSettings},
         decoding=NO_DECODING,
         goes_with="data=gaussian_samples decoding=none",
-        impossible_combinations=gaussian.impossible_combinations,
+        checks=gaussian.CHECKS,
+        accelerators=FLOAT64_ON_CPU,
     ),
     "gaussian_mixture": FamilySettings(
         model=gaussian_mixture.GaussianMixtureSettings,
         data={"gaussian_samples": gaussian.GaussianSamplesSettings},
         decoding=NO_DECODING,
         goes_with="data=gaussian_samples decoding=none",
-        impossible_combinations=gaussian_mixture.impossible_combinations,
+        checks=gaussian_mixture.CHECKS,
+        accelerators=FLOAT64_ON_CPU,
     ),
     "discrete": FamilySettings(
         model=discrete.DiscreteSettings,
         data={"categorical_samples": discrete.CategoricalSamplesSettings},
         decoding=NO_DECODING,
         goes_with="data=categorical_samples decoding=none",
-        impossible_combinations=discrete.impossible_combinations,
+        checks=discrete.CHECKS,
+        accelerators=FLOAT64_ON_CPU,
     ),
     "vae": FamilySettings(
         model=vae.VaeSettings,
         data={"digits": vae.DigitsDataSettings, "images": vae.ImagesDataSettings},
         decoding=NO_DECODING,
         goes_with="data=mnist (or data=digits) decoding=none",
-        impossible_combinations=vae.impossible_combinations,
+        checks=vae.CHECKS,
     ),
 }
 
@@ -146,50 +170,92 @@ FAMILIES = {
 def read_chain_settings(values: Mapping[str, Any]) -> ChainSettings:
     """The settings of a chain from the composed configuration.
 
-    Raises SettingsError with every problem found: first those of single settings, then those between settings.
+    Raises SettingsError with every problem found: those of single settings, and those between settings that are not
+    wrong in themselves.
     """
-    refuse_foreign_groups(values)
-    family = _chosen(FAMILIES, values.get("model"), "model.family", "family")
-    data = _chosen(family.data, values.get("data"), "data.kind", "kind")
-    decoding = _chosen(family.decoding, values.get("decoding"), "decoding.kind", "kind")
-    classes = {"model": family.model, "data": data, "decoding": decoding}
-    settings = read(ChainSettings, values, classes=classes)
-    problems = settings.regime.problems()
-    if not problems:
-        problems = family.impossible_combinations(settings.model, settings.data, settings.decoding, settings.regime)
+    problems: list[str] = []
+    family = _chosen(FAMILIES, values, "model", "family", problems)
+    classes = {"model": family.model if family else None}
+    foreign = []
+    for group in ("data", "decoding"):
+        classes[group] = _chosen(_kinds(group), values, group, "kind", problems)
+        if family and classes[group] and _word(values, group, "kind") not in getattr(family, group):
+            foreign.append(group)
+            problems.append(
+                f"{group}.kind: {_word(values, group, 'kind')!r} does not go with model.family="
+                f"{_word(values, 'model', 'family')}; choose {family.goes_with}"
+            )
+    settings, found = read_what_can_be(ChainSettings, _without_consequences(values, bool(problems)), classes=classes)
+    problems += found
+    if family:
+        problems += _problems_between(settings, family, foreign)
     if problems:
         raise SettingsError(problems)
     return settings
 
 
-def refuse_foreign_groups(values: Mapping[str, Any]) -> None:
-    """Check that data and decoding were chosen for the model's family; interpolations may still be unresolved.
+def _kinds(group: str) -> dict[str, type]:
+    """The kinds of data, or of decoding, of all families."""
+    return {kind: cls for family in FAMILIES.values() for kind, cls in getattr(family, group).items()}
 
-    Raises SettingsError that says what to choose instead.
-    """
-    family = _chosen(FAMILIES, values.get("model"), "model.family", "family")
+
+def _chosen(known: Mapping[str, Any], values: Mapping[str, Any], group: str, field: str, problems: list[str]) -> Any:
+    """What the word in a group stands for, or None and a problem."""
+    word = _word(values, group, field)
+    if isinstance(word, str) and word in known:
+        return known[word]
+    allowed = ", ".join(known)
+    problems.append(f"{group}.{field}: {word!r} is not allowed{nearest(str(word), known)}; it must be one of {allowed}")
+    return None
+
+
+def _word(values: Mapping[str, Any], group: str, field: str) -> Any:
+    settings = values.get(group)
+    return settings.get(field) if isinstance(settings, Mapping) else None
+
+
+def _without_consequences(values: Any, is_group_wrong: bool) -> Any:
+    """The values without references that lead nowhere only because what they refer to is missing or a wrong group."""
+    if isinstance(values, Mapping):
+        return {
+            name: UNKNOWN if isinstance(value, Unresolved) and (value.is_consequence or is_group_wrong) else value
+            for name, value in ((name, _without_consequences(value, is_group_wrong)) for name, value in values.items())
+        }
+    return values
+
+
+def _problems_between(settings: ChainSettings, family: FamilySettings, foreign: Sequence[str]) -> list[str]:
+    """What is wrong between settings, as far as they are known."""
+    regime_problems = _known(settings.regime.problems)
+    regime: Any = UNKNOWN if regime_problems else settings.regime
+    data, decoding = (UNKNOWN if group in foreign else getattr(settings, group) for group in ("data", "decoding"))
+    checks = [partial(check, settings.model, data, decoding, regime) for check in family.checks]
+    checks += [
+        partial(_accelerator_problems, settings, family),
+        partial(row_problems, regime, settings.generations, data),
+        partial(memory_problems, settings.model, data, regime, settings.generations),
+    ]
+    return [*regime_problems, *(problem for check in checks for problem in _known(check))]
+
+
+def _known(check: Callable[[], list[str]]) -> list[str]:
+    """What a check finds; nothing where it depends on a setting that is wrong in itself, or on rows there are not."""
+    try:
+        return check()
+    except (UseOfUnknownError, DrawError):
+        return []
+
+
+def _accelerator_problems(settings: ChainSettings, family: FamilySettings) -> list[str]:
+    trainer = settings.trainer
     problems = []
-    for group, own in (("data", family.data), ("decoding", family.decoding)):
-        kind = _word(values.get(group), "kind")
-        known = {word for other in FAMILIES.values() for word in getattr(other, group)}
-        if kind in known and kind not in own:
-            problems.append(
-                f"{group}.kind: {kind!r} does not go with model.family={values['model']['family']};"
-                f" choose {family.goes_with}"
-            )
-    if problems:
-        raise SettingsError(problems)
-
-
-def _chosen(known: Mapping[str, Any], group: Any, setting: str, field: str) -> Any:
-    word = group.get(field) if isinstance(group, Mapping) else None
-    if not isinstance(word, str) or word not in known:
-        allowed = ", ".join(known)
-        raise SettingsError(
-            [f"{setting}: {word!r} is not allowed{nearest(str(word), known)}; it must be one of {allowed}"]
+    if trainer.accelerator not in family.accelerators:
+        problems.append(
+            f"trainer.accelerator: {trainer.accelerator!r} is of no use to model.family={settings.model.family}, which"
+            f" computes in float64 on the CPU; it must be {' or '.join(family.accelerators)}"
         )
-    return known[word]
-
-
-def _word(group: Any, field: str) -> Any:
-    return group.get(field) if isinstance(group, Mapping) else None
+    if trainer.accelerator == "cpu" and trainer.precision == "16-mixed":
+        problems.append(
+            "trainer.precision: '16-mixed' needs a GPU; with trainer.accelerator=cpu it must be 32-true or bf16-mixed"
+        )
+    return problems

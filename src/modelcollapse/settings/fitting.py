@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from modelcollapse.regimes import RegimeSettings
 from modelcollapse.settings.reading import Range
 
 Count = Annotated[int, Range(low=1)]
@@ -28,3 +29,13 @@ class EpochSettings:
     """Largest norm of the gradient; null leaves it as it is."""
     checkpoint: Literal["best_val", "last"]
     """Weights that are kept: those of the epoch best on the real validation split, or the last."""
+
+
+def reserve_problems(reserve: float, regime: RegimeSettings) -> list[str]:
+    """Why a finite data set has nothing for the regime that was never seen before, if so."""
+    if reserve > 0 or regime.real_source != "fresh" or regime.real == 0:
+        return []
+    return [
+        f"data.reserve: {reserve:g} leaves no real data that was never seen before; regime={regime.name} needs a share"
+        " above 0"
+    ]

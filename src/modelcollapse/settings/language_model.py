@@ -4,7 +4,15 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from modelcollapse.regimes import RegimeSettings, synthetic_rows
-from modelcollapse.settings.fitting import Count, EpochSettings, NonNegative, OptionalCount, Positive, Reserve
+from modelcollapse.settings.fitting import (
+    Count,
+    EpochSettings,
+    NonNegative,
+    OptionalCount,
+    Positive,
+    Reserve,
+    reserve_problems,
+)
 from modelcollapse.settings.reading import Range
 
 
@@ -131,6 +139,15 @@ class LanguageDataSettings:
     seed: OptionalCount
     """Seed of the real data, common to all chains."""
 
+    @property
+    def real_rows(self) -> int:
+        """Blocks of the training split."""
+        return self.train_blocks
+
+    @property
+    def reserved_rows(self) -> None:
+        """The language never ends."""
+
 
 @dataclass(frozen=True)
 class TokenBlocksSettings:
@@ -148,6 +165,14 @@ class TokenBlocksSettings:
     """Blocks of each of the validation and test splits; null takes all."""
     reserve: Reserve
     """Share of the training blocks set aside for regimes that need fresh real data."""
+
+    @property
+    def real_rows(self) -> None:
+        """Known once the text has been read."""
+
+    @property
+    def reserved_rows(self) -> None:
+        """Known once the text has been read."""
 
 
 @dataclass(frozen=True)
@@ -217,42 +242,22 @@ class DecodingSettings:
     """Samples among the most probable tokens that together hold this probability."""
     batch_size: Count
     """Prompts continued at once; not in any key."""
-    engine: Literal["auto", "transformers"]
-    """Code that decodes."""
+    memory_gb: Positive
+    """Gigabytes for what the prompts of a batch need while they are continued; a batch that needs more is continued in
+    parts. Weights come on top. Native engine only; not in any key."""
+    engine: Literal["auto", "native", "transformers"]
+    """Code that decodes: the project's own or transformers'; auto takes the project's where it knows the model."""
+    precision: Literal["32-true", "bf16-true"]
+    """Arithmetic of writing; in the keys of what is written."""
     shown_prompts: OptionalCount
     """Blocks of the real test split whose continuations are shown for every generation."""
     shown_texts: tuple[str, ...]
     """Texts of your own whose continuations are shown too."""
 
 
-def impossible_combinations(
+def _start_problems(
     model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings, regime: RegimeSettings
 ) -> list[str]:
-    """What is wrong between settings that are each allowed, one message a problem."""
-    return [
-        *_weights_problems(model),
-        *_tokenizer_problems(model, data),
-        *_decoding_problems(model, data, decoding),
-        *_regime_problems(data, decoding, regime),
-    ]
-
-
-def _regime_problems(data: TextDataSettings, decoding: DecodingSettings, regime: RegimeSettings) -> list[str]:
-    problems = []
-    if decoding.kind == "beam" and synthetic_rows(regime, 1) > 1:
-        problems.append(
-            f"decoding.kind: 'beam' would write the same block again where regime={regime.name} asks for more blocks"
-            " than there are prompts; it must be sample (decoding=sample)"
-        )
-    if regime.real_source == "fresh" and regime.real > 0 and data.kind != "language" and data.reserve == 0:
-        problems.append(
-            f"data.reserve: {data.reserve:g} leaves no real data that was never seen before; regime={regime.name} needs"
-            " a share above 0"
-        )
-    return problems
-
-
-def _weights_problems(model: LanguageModelSettings) -> list[str]:
     problems = []
     if model.pretrained and model.base:
         problems.append("model.pretrained, model.base: both are set; set one of them to null")
@@ -261,46 +266,89 @@ def _weights_problems(model: LanguageModelSettings) -> list[str]:
             "model.init: 'pretrained' needs model.pretrained=PATH_OR_ID or model.base.text=FILE; without either it must"
             " be one of generation0, previous, fresh"
         )
-    if model.architecture is None and not model.pretrained:
-        problems.append("model.architecture: is null, and no model.pretrained says what the network looks like")
-    if model.pretrained and model.architecture is not None:
-        problems.append("model.architecture: must be null with model.pretrained, which brings its own")
     if model.pretrained and model.init == "fresh":
         problems.append("model.init: 'fresh' ignores model.pretrained; set model.pretrained=null and an architecture")
-    if model.architecture and model.architecture.hidden_size % model.architecture.heads:
-        shape = model.architecture
-        problems.append(
-            f"model.architecture.hidden_size: {shape.hidden_size} is not a multiple of"
-            f" model.architecture.heads={shape.heads}"
-        )
-    for place, training in _trainings(model):
-        if training.final_learning_rate > training.learning_rate:
-            problems.append(
-                f"{place}.final_learning_rate: {training.final_learning_rate:g} must be at most"
-                f" {place}.learning_rate={training.learning_rate:g}"
-            )
     return problems
 
 
-def _trainings(model: LanguageModelSettings) -> list[tuple[str, TrainingSettings]]:
-    base = [("model.base.training", model.base.training)] if model.base else []
-    return [("model.training", model.training), *base]
+def _architecture_problems(
+    model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings, regime: RegimeSettings
+) -> list[str]:
+    if model.architecture is None and not model.pretrained:
+        return ["model.architecture: is null, and no model.pretrained says what the network looks like"]
+    if model.pretrained and model.architecture is not None:
+        return ["model.architecture: must be null with model.pretrained, which brings its own"]
+    return []
 
 
-def _tokenizer_problems(model: LanguageModelSettings, data: TextDataSettings) -> list[str]:
+def _head_problems(
+    model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings, regime: RegimeSettings
+) -> list[str]:
+    shape = model.architecture
+    if shape is None or shape.hidden_size % shape.heads == 0:
+        return []
+    return [
+        f"model.architecture.hidden_size: {shape.hidden_size} is not a multiple of"
+        f" model.architecture.heads={shape.heads}"
+    ]
+
+
+def _position_problems(
+    model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings, regime: RegimeSettings
+) -> list[str]:
+    if model.architecture is None:
+        return []
+    length = (decoding.prompt_tokens or data.block_length) + decoding.new_tokens
+    if length <= model.architecture.positions:
+        return []
+    return [
+        f"model.architecture.positions: {model.architecture.positions} is too short for prompt and continuation"
+        f" together, {length} tokens"
+    ]
+
+
+def _rate_problems(
+    model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings, regime: RegimeSettings
+) -> list[str]:
+    return _falling_rate_problems("model.training", model.training)
+
+
+def _base_rate_problems(
+    model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings, regime: RegimeSettings
+) -> list[str]:
+    return _falling_rate_problems("model.base.training", model.base.training) if model.base else []
+
+
+def _falling_rate_problems(place: str, training: TrainingSettings) -> list[str]:
+    if training.final_learning_rate <= training.learning_rate:
+        return []
+    return [
+        f"{place}.final_learning_rate: {training.final_learning_rate:g} must be at most"
+        f" {place}.learning_rate={training.learning_rate:g}"
+    ]
+
+
+def _words_problems(
+    model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings, regime: RegimeSettings
+) -> list[str]:
+    kind = model.tokenizer.kind
+    if (kind == "words") == (data.kind == "language"):
+        return []
+    return [
+        f"model.tokenizer.kind: {kind!r} does not go with data.kind={data.kind}: the built-in language is written"
+        " in words, and nothing else is (data=language goes with model=opt_tiny)"
+    ]
+
+
+def _tokenizer_problems(
+    model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings, regime: RegimeSettings
+) -> list[str]:
     kind = model.tokenizer.kind
     problems = []
-    if (kind == "words") != (data.kind == "language"):
-        problems.append(
-            f"model.tokenizer.kind: {kind!r} does not go with data.kind={data.kind}: the built-in language is written"
-            " in words, and nothing else is (data=language goes with model=opt_tiny)"
-        )
     if kind == "byte_pairs" and not model.base:
         problems.append(
             "model.tokenizer.kind: 'byte_pairs' is trained on the base's text; it needs model.base.text=FILE"
         )
-    if kind == "byte_pairs" and model.tokenizer.vocabulary_size is None:
-        problems.append("model.tokenizer.vocabulary_size: is null; byte pairs need a number of tokens, at least 257")
     if kind == "words" and model.base:
         problems.append("model.base: a base is pretrained on text; it does not go with model.tokenizer.kind=words")
     if kind == "pretrained" and not (model.tokenizer.path or model.pretrained):
@@ -308,21 +356,63 @@ def _tokenizer_problems(model: LanguageModelSettings, data: TextDataSettings) ->
     return problems
 
 
-def _decoding_problems(model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings) -> list[str]:
-    problems = []
-    if decoding.new_tokens != data.block_length:
-        problems.append(
-            f"decoding.new_tokens: {decoding.new_tokens} must equal data.block_length={data.block_length}, since the"
-            " next generation trains on what is written"
-        )
-    if decoding.prompt_tokens is not None and decoding.prompt_tokens > data.block_length:
-        problems.append(
-            f"decoding.prompt_tokens: {decoding.prompt_tokens} must be at most data.block_length={data.block_length}"
-        )
-    length = (decoding.prompt_tokens or data.block_length) + decoding.new_tokens
-    if model.architecture and length > model.architecture.positions:
-        problems.append(
-            f"model.architecture.positions: {model.architecture.positions} is too short for prompt and continuation"
-            f" together, {length} tokens"
-        )
-    return problems
+def _vocabulary_problems(
+    model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings, regime: RegimeSettings
+) -> list[str]:
+    if model.tokenizer.kind != "byte_pairs" or model.tokenizer.vocabulary_size is not None:
+        return []
+    return ["model.tokenizer.vocabulary_size: is null; byte pairs need a number of tokens, at least 257"]
+
+
+def _new_token_problems(
+    model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings, regime: RegimeSettings
+) -> list[str]:
+    if decoding.new_tokens == data.block_length:
+        return []
+    return [
+        f"decoding.new_tokens: {decoding.new_tokens} must equal data.block_length={data.block_length}, since the"
+        " next generation trains on what is written"
+    ]
+
+
+def _prompt_problems(
+    model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings, regime: RegimeSettings
+) -> list[str]:
+    if decoding.prompt_tokens is None or decoding.prompt_tokens <= data.block_length:
+        return []
+    return [f"decoding.prompt_tokens: {decoding.prompt_tokens} must be at most data.block_length={data.block_length}"]
+
+
+def _beam_problems(
+    model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings, regime: RegimeSettings
+) -> list[str]:
+    if decoding.kind != "beam" or synthetic_rows(regime, 1) <= 1:
+        return []
+    return [
+        f"decoding.kind: 'beam' would write the same block again where regime={regime.name} asks for more blocks"
+        " than there are prompts; it must be sample (decoding=sample)"
+    ]
+
+
+def _reserve_problems(
+    model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings, regime: RegimeSettings
+) -> list[str]:
+    return [] if data.kind == "language" else reserve_problems(data.reserve, regime)
+
+
+CHECKS = (
+    _start_problems,
+    _architecture_problems,
+    _head_problems,
+    _rate_problems,
+    _base_rate_problems,
+    _words_problems,
+    _tokenizer_problems,
+    _vocabulary_problems,
+    _new_token_problems,
+    _prompt_problems,
+    _position_problems,
+    _beam_problems,
+    _reserve_problems,
+)
+"""What is wrong between settings that are each allowed; each looks at few of them."""

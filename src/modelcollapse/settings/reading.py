@@ -53,17 +53,64 @@ class Range:
         return " and ".join(part for part in (lower, upper) if part) or "any finite number"
 
 
-def read(cls: type[T], values: Any, path: str = "", classes: Mapping[str, type] | None = None) -> T:
+MISSING = "???"
+"""How a configuration says that a value must be given."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Unresolved:
+    """A value that refers to something that is not there."""
+
+    text: str
+    """The reference, as it is written."""
+    reason: str
+    """Why it leads nowhere."""
+    is_consequence: bool = False
+    """Whether it refers to a value that must be given, and is not."""
+
+
+class UseOfUnknownError(Exception):
+    """Something depends on a setting whose value is not known."""
+
+
+class Unknown:
+    """Stands for a setting whose value is not allowed: every use of it raises UseOfUnknownError.
+
+    So settings that are wrong in one place can still be checked in all others.
+    """
+
+    def _refuse(self, *arguments: Any) -> Any:
+        raise UseOfUnknownError
+
+    __getattr__ = __eq__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __len__ = __iter__ = __getitem__ = _refuse
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __mod__ = __float__ = _refuse
+    __str__ = __repr__ = __format__ = __hash__ = __contains__ = __int__ = __index__ = _refuse
+
+
+UNKNOWN = Unknown()
+
+
+def read(cls: type[T], values: Any, path: str = "", classes: Mapping[str, type | None] | None = None) -> T:
     """The settings object that the mapping describes.
 
     ``classes`` gives the class of each field that is annotated ``Any``.
     Raises SettingsError that lists every unknown, missing, mistyped or out-of-range setting.
     """
-    problems: list[str] = []
-    settings = _read_dataclass(cls, values, path, problems, classes or {})
+    settings, problems = read_what_can_be(cls, values, path, classes)
     if problems:
         raise SettingsError(problems)
     return settings
+
+
+def read_what_can_be(
+    cls: type[T], values: Any, path: str = "", classes: Mapping[str, type | None] | None = None
+) -> tuple[T, list[str]]:
+    """The settings object with UNKNOWN in the place of every value that is wrong, and all that is wrong.
+
+    ``classes`` gives the class of each field that is annotated ``Any``; a field whose class is None stays UNKNOWN.
+    """
+    problems: list[str] = []
+    return _read_dataclass(cls, values, path, problems, classes or {}), problems
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -73,13 +120,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def _read_dataclass(
-    cls: Any, values: Any, path: str, problems: list[str], classes: Mapping[str, type] | None = None
+    cls: Any, values: Any, path: str, problems: list[str], classes: Mapping[str, type | None] | None = None
 ) -> Any:
     if not isinstance(values, Mapping):
         problems.append(f"{path or 'the configuration'}: {values!r} is not a group of settings")
-        return None
+        return UNKNOWN
     hints = {**typing.get_type_hints(cls, include_extras=True), **(classes or {})}
-    known_problems = len(problems)
     fields = {field.name: field for field in dataclasses.fields(cls)}
     for name in values:
         if name not in fields:
@@ -91,7 +137,8 @@ def _read_dataclass(
             found[name] = _read_value(hints[name], values[name], _join(path, name), problems)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             problems.append(f"{_join(path, name)}: is missing; it must be {describe(hints[name])}")
-    return cls(**found) if len(problems) == known_problems else None
+            found[name] = UNKNOWN
+    return cls(**found)
 
 
 def _join(path: str, name: Any) -> str:
@@ -99,6 +146,14 @@ def _join(path: str, name: Any) -> str:
 
 
 def _read_value(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
+    if hint is None or value is UNKNOWN:
+        return UNKNOWN
+    if isinstance(value, str) and value == MISSING:
+        problems.append(f"{path}: must be given ({path}=...)")
+        return UNKNOWN
+    if isinstance(value, Unresolved):
+        problems.append(f"{path}: {value.text} leads nowhere ({value.reason}); it must be {describe(hint)}")
+        return UNKNOWN
     if dataclasses.is_dataclass(hint):
         return _read_dataclass(hint, value, path, problems)
     arguments = typing.get_args(hint)
@@ -109,12 +164,18 @@ def _read_value(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
         if dataclasses.is_dataclass(inner):
             return _read_dataclass(inner, value, path, problems)
     if typing.get_origin(hint) is tuple and isinstance(value, list | tuple):
-        return tuple(_read_value(arguments[0], item, f"{path}[{i}]", problems) for i, item in enumerate(value))
+        return _read_items(arguments[0], value, path, problems)
     accepted, converted = _convert(hint, value)
     if not accepted:
         suggestion = nearest(value, _words(hint)) if isinstance(value, str) else ""
         problems.append(f"{path}: {value!r} is not allowed{suggestion}; it must be {describe(hint)}")
+        return UNKNOWN
     return converted
+
+
+def _read_items(hint: Any, values: Iterable[Any], path: str, problems: list[str]) -> Any:
+    items = tuple(_read_value(hint, item, f"{path}[{index}]", problems) for index, item in enumerate(values))
+    return UNKNOWN if any(item is UNKNOWN for item in items) else items
 
 
 def _convert(hint: Any, value: Any) -> tuple[bool, Any]:
@@ -148,7 +209,7 @@ def _words(hint: Any) -> tuple[str, ...]:
 
 
 def describe(hint: Any) -> str:
-    """What a setting with this annotation may be, in words."""
+    """What a setting with this annotation may be, in words; None stands for a class that is not known."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         inner = next(argument for argument in arguments if argument is not type(None))
@@ -159,6 +220,6 @@ def describe(hint: Any) -> str:
         return "one of " + ", ".join(str(word) for word in arguments)
     if origin is tuple:
         return f"a list, each {describe(arguments[0])}"
-    if dataclasses.is_dataclass(hint):
+    if hint is None or dataclasses.is_dataclass(hint):
         return "a group of settings"
     return {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}[hint]

@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from modelcollapse.regimes import RegimeSettings
-from modelcollapse.settings.fitting import Count, EpochSettings, NonNegative, Positive, Reserve
+from modelcollapse.regimes import RegimeSettings, rows_of
+from modelcollapse.settings.fitting import Count, EpochSettings, NonNegative, Positive, Reserve, reserve_problems
 from modelcollapse.settings.reading import Range
+
+DIGITS = 1797
+"""How many digits scikit-learn has."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,20 @@ class DigitsDataSettings:
     reserve: Reserve
     """Share of the training images set aside for regimes that need fresh real data."""
 
+    @property
+    def real_rows(self) -> int:
+        """Images that are trained on."""
+        return self._training_rows - self.reserved_rows
+
+    @property
+    def reserved_rows(self) -> int:
+        """Images that are set aside."""
+        return rows_of(self.reserve, self._training_rows)
+
+    @property
+    def _training_rows(self) -> int:
+        return DIGITS - self.validation_rows - self.test_rows if self.train_rows is None else self.train_rows
+
 
 @dataclass(frozen=True)
 class ImagesDataSettings:
@@ -121,23 +138,70 @@ class ImagesDataSettings:
     reserve: Reserve
     """Share of the training images set aside for regimes that need fresh real data."""
 
+    @property
+    def real_rows(self) -> int | None:
+        """Images that are trained on, where the settings say so."""
+        return None if self.train_rows is None else self.train_rows - rows_of(self.reserve, self.train_rows)
+
+    @property
+    def reserved_rows(self) -> int | None:
+        """Images that are set aside, where the settings say so."""
+        return None if self.train_rows is None else rows_of(self.reserve, self.train_rows)
+
 
 ImageDataSettings = DigitsDataSettings | ImagesDataSettings
 
 
-def impossible_combinations(
+def _stream_problems(model: VaeSettings, data: ImageDataSettings, decoding: Any, regime: RegimeSettings) -> list[str]:
+    if model.synthesis != "stream" or (regime.pool == "none" and regime.older == 0):
+        return []
+    return [
+        f"model.synthesis: 'stream' stores no synthetic images, and regime={regime.name} takes from the sets of"
+        " several generations; it must be fixed (model.synthesis=fixed)"
+    ]
+
+
+def _reserve_problems(model: VaeSettings, data: ImageDataSettings, decoding: Any, regime: RegimeSettings) -> list[str]:
+    return reserve_problems(data.reserve, regime)
+
+
+def _digits_problems(model: VaeSettings, data: ImageDataSettings, decoding: Any, regime: RegimeSettings) -> list[str]:
+    if data.kind != "digits":
+        return []
+    asked = (data.train_rows or 1) + data.validation_rows + data.test_rows
+    if asked <= DIGITS:
+        return []
+    rows = "null" if data.train_rows is None else data.train_rows
+    return [
+        f"data.train_rows, data.validation_rows, data.test_rows: {rows}, {data.validation_rows}, {data.test_rows} must"
+        f" be at most the {DIGITS} digits together, one or more for training among them"
+    ]
+
+
+def _training_row_problems(
     model: VaeSettings, data: ImageDataSettings, decoding: Any, regime: RegimeSettings
 ) -> list[str]:
-    """What is wrong between settings that are each allowed, one message a problem."""
-    problems = []
-    if model.synthesis == "stream" and (regime.pool != "none" or regime.older > 0):
-        problems.append(
-            f"model.synthesis: 'stream' stores no synthetic images, and regime={regime.name} takes from the sets of"
-            " several generations; it must be fixed (model.synthesis=fixed)"
-        )
-    if regime.real_source == "fresh" and regime.real > 0 and data.reserve == 0:
-        problems.append(
-            f"data.reserve: {data.reserve:g} leaves no real data that was never seen before; regime={regime.name} needs"
-            " a share above 0"
-        )
-    return problems
+    if data.real_rows is None or data.real_rows > 0 or data.train_rows is None:
+        return []
+    return [f"data.reserve: {data.reserve:g} leaves none of data.train_rows={data.train_rows} to train on"]
+
+
+def _neighbour_problems(
+    model: VaeSettings, data: ImageDataSettings, decoding: Any, regime: RegimeSettings
+) -> list[str]:
+    samples = min(model.evaluation.samples, data.test_rows or model.evaluation.samples)
+    return neighbour_problems(model.evaluation.neighbours, samples)
+
+
+def neighbour_problems(neighbours: int, compared: int) -> list[str]:
+    """Why no image has that many neighbours among those that are compared, if so."""
+    if neighbours < compared:
+        return []
+    return [
+        f"model.evaluation.neighbours: {neighbours} must be less than the {compared} images that are compared:"
+        " model.evaluation.samples, and at most the test images"
+    ]
+
+
+CHECKS = (_stream_problems, _reserve_problems, _digits_problems, _training_row_problems, _neighbour_problems)
+"""What is wrong between settings that are each allowed; each looks at few of them."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from modelcollapse.shortage import is_full_disk
 
 
 class IrregularFileError(ValueError):
@@ -36,11 +39,18 @@ def naming(path: Path) -> Iterator[None]:
 
 @contextmanager
 def naming_full_disk(path: Path) -> Iterator[None]:
-    """Name ``path`` where an OSError raised inside says that the disk is full, and names no file."""
+    """Name ``path`` where an error raised inside says that the disk is full, and names no file.
+
+    Some libraries raise errors of their own for that: they become an OSError here.
+    """
     try:
         yield
-    except OSError as error:
-        if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    except Exception as error:
+        if not is_full_disk(error):
+            raise
+        if not isinstance(error, OSError):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        if error.filename is None:
             error.filename = str(path)
         raise
 
@@ -92,12 +102,30 @@ def sync_below(folder: Path) -> None:
         sync(path)
 
 
+def give_usual_modes(folder: Path, example: str) -> None:
+    """Let all files in ``folder`` be read and written by whom the file ``example`` in it may.
+
+    Some libraries make files that nobody but their owner may read, whatever the umask says; a store may be shared.
+    """
+    mode = stat.S_IMODE((folder / example).stat().st_mode)
+    for path in plain_files(folder).values():
+        path.chmod(mode)
+
+
 def make_folder(folder: Path) -> None:
     """Make ``folder`` where it is missing, its parents too, and wait until the disk has their names."""
     if not folder.is_dir():
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
         sync(folder.parent)
+
+
+def delete(path: Path) -> None:
+    """Remove a file or a folder with all that is in it, if it is there; a link goes, not what it points to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def newest_change(folder: Path) -> float:

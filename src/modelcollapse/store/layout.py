@@ -7,6 +7,7 @@ Under the root::
     progress/<key>/              what a killed maker left to go on from
     locks/<key>.lock             who makes or reads it
     damaged/<kind>/<key>.<n>/    moved aside because it was not what had been published
+    runs/<chain>-<hash>.json     a run folder, and the keys of all pieces of its chain
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelcollapse.store.manifest import MANIFEST_NAME
-from modelcollapse.store.pieces import KEY_PATTERN, RESERVED_FOLDERS, Piece
+from modelcollapse.store.pieces import KEY_PATTERN, RESERVED_FOLDERS, Name, Named
 
 
 @dataclass(frozen=True)
@@ -27,35 +28,67 @@ class Layout:
 
     root: Path
 
-    def folder(self, piece: Piece) -> Path:
+    def folder(self, piece: Named) -> Path:
         """Where the finished piece is, or will be."""
         return self.root / piece.kind / piece.key
 
-    def temporary(self, piece: Piece) -> Path:
+    def temporary(self, piece: Named) -> Path:
         """Where this process makes the piece."""
         return self.root / piece.kind / f".{piece.key}.{os.uname().nodename}-{os.getpid()}"
 
-    def temporaries(self, piece: Piece) -> Iterator[Path]:
+    def temporaries(self, piece: Named) -> Iterator[Path]:
         """Where any process has made the piece and left something."""
         return (self.root / piece.kind).glob(f".{piece.key}.*")
 
-    def progress(self, piece: Piece) -> Path:
+    def progress(self, piece: Named) -> Path:
         """What outlives a killed maker of the piece."""
         return self.root / "progress" / piece.key
 
-    def lock(self, piece: Piece) -> Path:
+    def lock(self, piece: Named) -> Path:
         """The piece's lock file."""
-        return self.root / "locks" / f"{piece.key}.lock"
+        return self.lock_of(piece.key)
 
-    def aside(self, piece: Piece) -> Path:
+    def lock_of(self, key: str) -> Path:
+        """The lock file of the piece of that key, whatever its kind."""
+        return self.root / "locks" / f"{key}.lock"
+
+    def aside(self, piece: Named) -> Path:
         """A free place to move the damaged piece to."""
         folder = self.root / "damaged" / piece.kind
         numbered = (folder / f"{piece.key}.{number}" for number in itertools.count(1))
         return next(path for path in numbered if not os.path.lexists(path))
 
+    @property
+    def runs(self) -> Path:
+        """Where runs note what they refer to."""
+        return self.root / "runs"
+
+    @property
+    def runs_lock(self) -> Path:
+        """Held shared while a run is noted, and alone while what no run refers to is removed."""
+        return self.root / "locks" / "runs.lock"
+
     def published(self) -> Iterator[Path]:
         """The folders of all finished pieces, sorted by kind and key."""
-        for manifest_path in sorted(self.root.glob(f"*/*/{MANIFEST_NAME}")):
-            folder = manifest_path.parent
-            if folder.parent.name not in RESERVED_FOLDERS and KEY_PATTERN.fullmatch(folder.name):
-                yield folder
+        return (path for path in self.places() if os.path.lexists(path / MANIFEST_NAME))
+
+    def places(self) -> Iterator[Path]:
+        """Whatever lies where a finished piece lies, damaged or not, sorted by kind and key."""
+        for path in sorted(self.root.glob("*/*")):
+            if path.parent.name not in RESERVED_FOLDERS and KEY_PATTERN.fullmatch(path.name):
+                yield path
+
+    def leftovers(self) -> Iterator[tuple[Name, Path]]:
+        """What makers that ended too early, and removals cut short, have left: temporary folders, sorted."""
+        for path in sorted(self.root.glob("*/.*")):
+            key = path.name.split(".")[1]
+            if path.parent.name not in RESERVED_FOLDERS and KEY_PATTERN.fullmatch(key):
+                yield Name(path.parent.name, key), path
+
+    def unfinished(self) -> Iterator[Path]:
+        """The progress folders, each named by its key, sorted."""
+        return (path for path in sorted(self.root.glob("progress/*")) if KEY_PATTERN.fullmatch(path.name))
+
+    def set_aside(self) -> Iterator[Path]:
+        """The damaged pieces that were moved aside, sorted."""
+        return iter(sorted(self.root.glob("damaged/*/*")))

@@ -81,7 +81,7 @@ class _LockFile:
         try:
             holder = json.loads(os.pread(self.descriptor, 4096, 0))
             return f"process {holder['process']} on {holder['host']} is {holder['activity']}"
-        except ValueError:
+        except (ValueError, KeyError, TypeError):
             return "another process reads it"
 
     def _lock(self, operation: int) -> bool:
@@ -165,6 +165,23 @@ def exclusive_if_free(path: Path, activity: str) -> Iterator[bool]:
         finally:
             if taken:
                 _release(lock_file, lock_file.release_exclusive)
+
+
+@contextmanager
+def shared_if_free(path: Path) -> Iterator[bool]:
+    """Hold the lock beside other readers if nobody holds it alone now; gives whether it does.
+
+    Raises:
+        OSError: the lock file cannot be opened, or the file system has no locks.
+    """
+    with _opened(path) as lock_file:
+        with _register_guard:
+            taken = lock_file.try_shared()
+        try:
+            yield taken
+        finally:
+            if taken:
+                _release(lock_file, lock_file.release_shared)
 
 
 def _wait(

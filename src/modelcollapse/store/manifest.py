@@ -6,6 +6,7 @@ import functools
 import json
 import platform
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -134,27 +135,45 @@ def verify(folder: Path) -> Manifest:
         Damaged: a file or the manifest is missing, added, altered or foreign; the message names it.
         OSError: something cannot be read.
     """
-    manifest = Manifest.read(folder)
+    for damage in damages(folder):
+        raise damage
+    return Manifest.read(folder)
+
+
+def damages(folder: Path) -> Iterator[Damaged]:
+    """Everything that makes a published folder another than its manifest says; every file is read.
+
+    Without a manifest nothing else can be judged: then that is the one finding.
+
+    Raises:
+        OSError: something cannot be read.
+    """
     try:
+        manifest = Manifest.read(folder)
         found = plain_files(folder)
     except IrregularFileError as error:
-        raise Damaged(folder, error.name, "is neither a file nor a folder") from error
-    del found[MANIFEST_NAME]
-    for name in found.keys() - manifest.files.keys():
-        raise Damaged(folder, name, "is not in the manifest")
+        yield Damaged(folder, error.name, "is neither a file nor a folder")
+        return
+    except Damaged as damage:
+        yield damage
+        return
+    found.pop(MANIFEST_NAME, None)
+    for name in sorted(found.keys() - manifest.files.keys()):
+        yield Damaged(folder, name, "is not in the manifest")
     for name, record in manifest.files.items():
-        _verify_file(folder, name, record, found.get(name))
-    return manifest
+        if fault := _fault(record, found.get(name)):
+            yield Damaged(folder, name, fault)
 
 
-def _verify_file(folder: Path, name: str, record: FileRecord, path: Path | None) -> None:
+def _fault(record: FileRecord, path: Path | None) -> str | None:
     if path is None:
-        raise Damaged(folder, name, "is missing")
+        return "is missing"
     size = path.stat().st_size
     if size != record.bytes:
-        raise Damaged(folder, name, f"has {size} bytes, {record.bytes} were published")
+        return f"has {size} bytes, {record.bytes} were published"
     if sha256_of_file(path) != record.sha256:
-        raise Damaged(folder, name, "was altered: it does not match its checksum")
+        return "was altered: it does not match its checksum"
+    return None
 
 
 def _read_fields(folder: Path) -> dict[str, Any]:

@@ -10,15 +10,42 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
-RESERVED_FOLDERS = frozenset({"locks", "progress", "damaged"})
+from modelcollapse.store.files import delete
+
+RESERVED_FOLDERS = frozenset({"locks", "progress", "damaged", "runs"})
 KEY_PATTERN = re.compile(r"[0-9a-f]{32}")
 _KIND_PATTERN = re.compile(r"[a-z][a-z0-9_-]*")
+
+
+class Named(Protocol):
+    """Whatever names a piece: the piece itself, its manifest, its place in the store."""
+
+    @property
+    def kind(self) -> str:
+        """Subfolder of the store."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """Name within the subfolder."""
+        ...
+
+
+@dataclass(frozen=True)
+class Name:
+    """The name of a piece of which nothing else is known."""
+
+    kind: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.key[:12]}"
 
 
 @dataclass
@@ -36,6 +63,9 @@ class Workshop:
     """Role to finished, verified folder, protected from removal while the piece is made."""
     execution: dict[str, Any] = field(default_factory=dict)
     """How it was executed (device, threads, batch sizes), JSON values: for the manifest, not the key."""
+    discard: Callable[[Path, str], None] = lambda path, fault: delete(path)
+    """Told of a file or folder in ``progress`` that is not what was written there, and in what way: takes it away, or
+    raises :class:`Damaged` where the store is to stop then."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -85,6 +115,18 @@ class Piece:
 
     def __repr__(self) -> str:
         return f"<Piece {self}>"
+
+
+def with_ancestors(pieces: Iterable[Piece]) -> set[Piece]:
+    """The pieces and all that they are made from, however far back."""
+    found: set[Piece] = set()
+    waiting = list(pieces)
+    while waiting:
+        piece = waiting.pop()
+        if piece not in found:
+            found.add(piece)
+            waiting += piece.parents.values()
+    return found
 
 
 def recipe_key(kind: str, recipe: Mapping[str, Any], parents: Mapping[str, str]) -> str:

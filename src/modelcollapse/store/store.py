@@ -8,6 +8,7 @@ from a piece to its ancestors; whoever moves a damaged piece aside holds nothing
 from __future__ import annotations
 
 import errno
+import math
 import os
 import shutil
 import sys
@@ -18,10 +19,20 @@ from pathlib import Path
 from typing import Literal
 
 from modelcollapse.store import locks
-from modelcollapse.store.files import make_folder, naming, naming_full_disk, newest_change, sync, sync_below
+from modelcollapse.store.files import (
+    delete,
+    give_usual_modes,
+    make_folder,
+    naming,
+    naming_full_disk,
+    newest_change,
+    sync,
+    sync_below,
+)
 from modelcollapse.store.layout import Layout
 from modelcollapse.store.manifest import MANIFEST_NAME, Damaged, Manifest, verify
-from modelcollapse.store.pieces import Piece, Workshop
+from modelcollapse.store.pieces import Named, Piece, Workshop
+from modelcollapse.store.runs import note_run
 
 
 def announce_on_stderr(message: str) -> None:
@@ -56,11 +67,16 @@ class Store:
         """The store's folder."""
         return self._layout.root
 
-    def folder(self, piece: Piece) -> Path:
+    @property
+    def layout(self) -> Layout:
+        """Where everything lies."""
+        return self._layout
+
+    def folder(self, piece: Named) -> Path:
         """Where the piece is, or will be."""
         return self._layout.folder(piece)
 
-    def has(self, piece: Piece) -> bool:
+    def has(self, piece: Named) -> bool:
         """Whether the piece is published; nothing is verified."""
         return self._identity(piece) is not None
 
@@ -115,7 +131,7 @@ class Store:
                     yield folder
                     return
 
-    def remove(self, piece: Piece) -> bool:
+    def remove(self, piece: Named) -> bool:
         """Take the piece's content away to save disk; gives whether it is gone.
 
         It stays, and the answer is False, while anybody reads or makes it. The progress of a piece that was
@@ -159,6 +175,20 @@ class Store:
             raise LookupError(f"{len(folders)} pieces have keys that begin with {key_prefix!r}:{listed}")
         return folders[0], Manifest.read(folders[0])
 
+    def note_run(self, chain: str, folder: Path, pieces: Iterable[Piece]) -> None:
+        """Note that the run in ``folder`` refers to these pieces, and to what they are made from.
+
+        In a store that cannot be written to, of which a run only reads, nothing is noted.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        try:
+            note_run(self._layout, chain, folder, pieces, lambda holder: self._announce(f"waiting: {holder}"))
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+
     def pieces(self) -> Iterator[Manifest]:
         """Read the manifests of all published pieces, sorted by kind and key; damaged ones are announced."""
         for folder in self._layout.published():
@@ -189,6 +219,7 @@ class Store:
             manifest = Manifest.describe(workshop, seconds)
             sync_below(workshop.folder)
             manifest.write(workshop.folder)
+            give_usual_modes(workshop.folder, MANIFEST_NAME)
             sync(workshop.folder)
             self._publish(workshop)
         except BaseException:
@@ -210,6 +241,7 @@ class Store:
             folder=temporary,
             progress=progress,
             parents={role: self.folder(parent) for role, parent in piece.parents.items()},
+            discard=lambda path, fault: self._discard(piece, Damaged(path.parent, path.name, fault)),
         )
 
     def _publish(self, workshop: Workshop) -> None:
@@ -265,20 +297,26 @@ class Store:
             self._announce(f"damaged: {damage}; {piece} was moved to {aside} and is made again where needed")
             return False
 
+    def _discard(self, piece: Piece, damage: Damaged) -> None:
+        """Take damaged progress away; the piece's lock is held alone."""
+        self._stop_if_asked(damage)
+        self._announce(f"damaged: {damage}; {piece} goes on without it")
+        delete(damage.folder / damage.name)
+
     def _stop_if_asked(self, damage: Damaged) -> None:
         if self._on_damage == "stop":
-            raise damage.advising("To have it moved aside and made again: store.on_damage=recompute") from None
+            raise damage.advising("To have it made again: store.on_damage=recompute") from None
 
-    def _sweep(self, piece: Piece) -> None:
+    def _sweep(self, piece: Named) -> None:
         """Clear away what is left of making the piece, by killed processes too; its lock is held alone."""
         self._sweep_temporaries(piece)
         if self.has(piece):
             with suppress(FileNotFoundError):
                 shutil.rmtree(self._layout.progress(piece))
 
-    def _sweep_temporaries(self, piece: Piece) -> None:
+    def _sweep_temporaries(self, piece: Named) -> None:
         for stale in self._layout.temporaries(piece):
-            shutil.rmtree(stale)
+            delete(stale)
 
     def _finish_publication(self, piece: Piece) -> None:
         """Sweep after a maker that was killed between publishing and dropping its progress."""
@@ -287,7 +325,7 @@ class Store:
                 if free:
                     self._sweep(piece)
 
-    def _identity(self, piece: Piece) -> tuple[int, int] | None:
+    def _identity(self, piece: Named) -> tuple[int, int] | None:
         """What tells one publication of a piece from the next; None where it is not published."""
         try:
             status = (self.folder(piece) / MANIFEST_NAME).stat()
@@ -340,7 +378,8 @@ def _seconds_in_progress(seconds_path: Path, progress: Path) -> float:
     """
     try:
         before = float(seconds_path.read_text())
-        return before + max(0.0, newest_change(progress) - seconds_path.stat().st_mtime)
+        seconds = before + max(0.0, newest_change(progress) - seconds_path.stat().st_mtime)
     except (FileNotFoundError, ValueError):
         # Never begun, or cut short by a power failure: a lost timing is no reason to stop.
         return 0.0
+    return seconds if math.isfinite(seconds) and seconds >= 0 else 0.0

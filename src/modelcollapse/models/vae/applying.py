@@ -9,12 +9,12 @@ from modelcollapse.data.images import as_grey
 from modelcollapse.execution.progress import BatchProgress, stage_bar
 from modelcollapse.execution.trainer import Execution
 from modelcollapse.models.vae.module import ApplyingModule
-from modelcollapse.models.vae.network import Decoder
+from modelcollapse.models.vae.network import IMAGE_BYTES, Decoder
 
 
 def apply(network: torch.nn.Module, rows: torch.Tensor, execution: Execution, label: str) -> Sequence[torch.Tensor]:
     """The outputs of the network for all rows, each a tensor with as many rows, float32 on the CPU."""
-    loader = in_order(rows, execution.settings.scoring_batch_size)
+    loader = in_order(rows, execution.scoring_batch_size(IMAGE_BYTES))
     with stage_bar(label, len(loader), execution.console) as bar:
         batches = execution.trainer([BatchProgress(bar)]).predict(ApplyingModule(network), loader)
     assert batches is not None

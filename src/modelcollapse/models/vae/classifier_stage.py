@@ -7,13 +7,13 @@ from safetensors.torch import load_model
 
 from modelcollapse.data.batches import EpochSampler
 from modelcollapse.data.images import LabelledDataModule, LabelledImages, as_intensities, read_images, read_labels
-from modelcollapse.execution.fit import fit_resumably
+from modelcollapse.execution.fit import Progress, fit_resumably
 from modelcollapse.models.stages import within
 from modelcollapse.models.vae.applying import apply
 from modelcollapse.models.vae.bench import Bench
 from modelcollapse.models.vae.files import NETWORK_FILE
 from modelcollapse.models.vae.module import ClassifierModule
-from modelcollapse.models.vae.network import Classifier
+from modelcollapse.models.vae.network import IMAGE_BYTES, Classifier
 from modelcollapse.models.vae.publishing import publish_fit, read_metrics, write_metrics
 from modelcollapse.seeding import Stream
 from modelcollapse.store import Workshop
@@ -30,7 +30,7 @@ def make_classifier(bench: Bench, workshop: Workshop, *, stream: Stream) -> None
         module = ClassifierModule(Classifier(classes), classes, settings)
     rows = len(splits["train"].images)
     sampler = EpochSampler(rows, rows, settings.batch_size, within(stream, "order"))
-    batch_size = bench.execution.settings.scoring_batch_size
+    batch_size = bench.execution.scoring_batch_size(IMAGE_BYTES)
     lines = fit_resumably(
         module,
         LabelledDataModule(splits["train"], splits["validation"], sampler, batch_size),
@@ -40,7 +40,7 @@ def make_classifier(bench: Bench, workshop: Workshop, *, stream: Stream) -> None
         stream=within(stream, "noise"),
         execution=bench.execution,
         label=workshop.piece.label,
-        progress=workshop.progress,
+        progress=Progress.of(workshop),
         on_epoch=_ignore,
     )
     features, _ = apply(module.network, as_intensities(splits["train"].images), bench.execution, "classifier · scale")

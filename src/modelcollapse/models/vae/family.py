@@ -10,10 +10,11 @@ from modelcollapse.models.family import ChainReport, ChainTitle, GenerationResul
 from modelcollapse.models.stages import source_role, stage, training_recipe
 from modelcollapse.models.vae import recipes
 from modelcollapse.models.vae.bench import Bench
+from modelcollapse.models.vae.presentation import PRESENTATION
 from modelcollapse.regimes import Draw, Source, composition_recipe, reserve_stream
 from modelcollapse.seeding import Stream
 from modelcollapse.settings.chain import ChainSettings
-from modelcollapse.settings.vae import ImageDataSettings, VaeSettings
+from modelcollapse.settings.vae import ImageDataSettings, VaeSettings, neighbour_problems
 from modelcollapse.store import Piece, Workshop
 
 if TYPE_CHECKING:
@@ -24,13 +25,7 @@ class VaeFamily:
     """Variational autoencoders on grey images; see Family for the contract."""
 
     name = "vae"
-    headline: Sequence[tuple[str, str]] = (
-        ("test/elbo", "ELBO (real test, nats)"),
-        ("synthetic/latent_spread", "latent spread"),
-        ("synthetic/class_entropy", "class entropy (nats)"),
-        ("synthetic/kid", "KID"),
-        ("synthetic/recall", "recall"),
-    )
+    headline: Sequence[tuple[str, str]] = PRESENTATION.headline
     prompts: Literal["real", "previous"] = "real"
 
     def __init__(self, settings: ChainSettings, execution: "Execution") -> None:
@@ -51,6 +46,23 @@ class VaeFamily:
     def real(self) -> Piece:
         """Labelled images: train, validation, test, and the reserve where one is set aside."""
         return self._real
+
+    def inputs(self) -> Mapping[str, Piece]:
+        """The real data."""
+        return {"real": self._real}
+
+    def rows(self, real: Path) -> tuple[int, int | None]:
+        """Images of the training split and of the reserve."""
+        from modelcollapse.data.images import image_count
+
+        return image_count(real, "train"), image_count(real, "reserve")
+
+    def input_problems(self, folders: Mapping[str, Path]) -> Iterable[str]:
+        """Fewer test images than neighbours."""
+        from modelcollapse.data.images import image_count
+
+        compared = min(self._model.evaluation.samples, image_count(folders["real"], "test"))
+        return neighbour_problems(self._model.evaluation.neighbours, compared)
 
     def fresh(self, generation: int, share: float) -> Piece:
         """The next rows of the reserve."""

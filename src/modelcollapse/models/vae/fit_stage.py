@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from modelcollapse.data.batches import EpochSampler
 from modelcollapse.data.images import DrawingSampler, ImagesDataModule, image_count, read_images
-from modelcollapse.execution.fit import fit_resumably
+from modelcollapse.execution.fit import Progress, fit_resumably
 from modelcollapse.models.stages import epochs_of, within
 from modelcollapse.models.vae.bench import Bench
 from modelcollapse.models.vae.composition import composed_images, streamed_decoder
 from modelcollapse.models.vae.files import NETWORK_FILE
 from modelcollapse.models.vae.module import FittingModule
-from modelcollapse.models.vae.network import VariationalAutoencoder, load_network, new_network
+from modelcollapse.models.vae.network import IMAGE_BYTES, VariationalAutoencoder, load_network, new_network
 from modelcollapse.models.vae.publishing import publish_fit
 from modelcollapse.regimes import Draw
 from modelcollapse.seeding import Stream
@@ -26,7 +26,7 @@ def make_generation(
     rows_per_epoch = image_count(real, "train") if settings.epoch_size == "real" else training.rows
     order = EpochSampler(training.rows, rows_per_epoch, settings.batch_size, within(stream, "order"))
     sampler = DrawingSampler(order, training.held, bench.model.architecture.latents, within(stream, "latents"))
-    batch_size = bench.execution.settings.scoring_batch_size
+    batch_size = bench.execution.scoring_batch_size(IMAGE_BYTES)
     data = ImagesDataModule(training, read_images(real, "validation"), sampler, batch_size)
     parent = streamed_decoder(bench, draws, workshop.parents)
     module = FittingModule(_initial_network(bench, workshop, stream), settings, bench.model.beta, parent)
@@ -39,8 +39,9 @@ def make_generation(
         stream=within(stream, "noise"),
         execution=bench.execution,
         label=workshop.piece.label,
-        progress=workshop.progress,
+        progress=Progress.of(workshop),
         on_epoch=lambda line: bench.execution.on_epoch(generation, line),
+        on_nan=bench.execution.settings.on_nan,
     )
     publish_fit(bench, workshop, module.network, lines, settings.batch_size)
 

@@ -12,6 +12,8 @@ from modelcollapse.settings.vae import VaeArchitectureSettings
 
 SMALL_SIDE = 7
 """Side of the feature maps after two convolutions of stride 2, in pixels."""
+IMAGE_BYTES = 2**18
+"""What an image takes while a network is applied to it, about."""
 CLASSIFIER_CHANNELS = 32
 CLASSIFIER_FEATURES = 128
 

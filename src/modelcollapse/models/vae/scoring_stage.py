@@ -17,7 +17,7 @@ from modelcollapse.models.vae.bench import Bench
 from modelcollapse.models.vae.classifier_stage import load_classifier
 from modelcollapse.models.vae.files import DECODER_FILE, NETWORK_FILE, TRAINING_FILE
 from modelcollapse.models.vae.module import ScoringModule
-from modelcollapse.models.vae.network import load_decoder, load_network
+from modelcollapse.models.vae.network import IMAGE_BYTES, load_decoder, load_network
 from modelcollapse.models.vae.publishing import read_metrics, write_measured, write_metrics
 from modelcollapse.seeding import Stream
 from modelcollapse.store import Workshop
@@ -27,7 +27,7 @@ REAL_SPLITS = ("validation", "test")
 
 def make_scores(bench: Bench, workshop: Workshop, *, stream: Stream) -> None:
     """The evidence lower bound of the real validation and test splits, in nats per image, and its two parts."""
-    architecture, batch_size = bench.model.architecture, bench.execution.settings.scoring_batch_size
+    architecture, batch_size = bench.model.architecture, bench.execution.scoring_batch_size(IMAGE_BYTES)
     splits = [read_images(workshop.parents["real"], split) for split in REAL_SPLITS]
     loaders = [in_order(images, batch_size) for images in splits]
     module = ScoringModule(load_network(architecture, workshop.parents["model"] / NETWORK_FILE), len(loaders))
@@ -71,7 +71,7 @@ def make_measures(bench: Bench, workshop: Workshop, *, stream: Stream) -> None:
     measured = {"sample_latents": sample_latents, "real_latents": real_latents}
     measured |= {"samples": samples[:shown].half(), "real": real[:shown].half()}
     write_measured(workshop.folder, measured)
-    workshop.execution.update(bench.execution.facts(batch_size=bench.execution.settings.scoring_batch_size))
+    workshop.execution.update(bench.execution.facts(batch_size=bench.execution.scoring_batch_size(IMAGE_BYTES)))
 
 
 def _samples(bench: Bench, workshop: Workshop, stream: Stream) -> torch.Tensor:

@@ -8,7 +8,7 @@ from modelcollapse.data.images import image_count, write_images
 from modelcollapse.models.vae.applying import draw
 from modelcollapse.models.vae.bench import Bench
 from modelcollapse.models.vae.files import DECODER_FILE, NETWORK_FILE, STREAM_FILE
-from modelcollapse.models.vae.network import load_network, save_network
+from modelcollapse.models.vae.network import IMAGE_BYTES, load_network, save_network
 from modelcollapse.regimes import rows_of
 from modelcollapse.seeding import Stream
 from modelcollapse.store import Workshop
@@ -24,5 +24,5 @@ def make_synthetic_set(bench: Bench, workshop: Workshop, *, rows: float, stream:
         return
     latents = torch.randn(count, bench.model.architecture.latents, generator=stream.torch())
     write_images(workshop.folder, "train", draw(decoder, latents, bench.execution, workshop.piece.label))
-    batch_size = bench.execution.settings.scoring_batch_size
+    batch_size = bench.execution.scoring_batch_size(IMAGE_BYTES)
     workshop.execution.update(bench.execution.facts(batch_size=batch_size))

@@ -1,0 +1,39 @@
+"""What only the data can tell, looked at before anything is fitted.
+
+Everything that is taken in rather than learnt is made first: tokenizer, real data, published weights, and the fresh
+real data of every generation. So an empty file, a reserve that is too small or a tokenizer that does not fit stops a
+chain in its first seconds, not after days.
+"""
+
+from collections.abc import Iterable
+
+from modelcollapse.models.family import AnyFamily, SegmentedFamily
+from modelcollapse.settings.chain import ChainSettings
+from modelcollapse.settings.reading import SettingsError
+from modelcollapse.settings.rows import rows_that_cannot_be_had
+from modelcollapse.store import Piece, Store
+
+TAKEN_IN = ("tokenizer", "data", "pretrained")
+"""Kinds of pieces for which nothing is learnt."""
+
+
+def prepare(settings: ChainSettings, family: AnyFamily, store: Store, goals: Iterable[Piece]) -> list[Piece]:
+    """Make what the missing ones of the goals take in, and check that it goes together; returns what was made.
+
+    Raises:
+        UserError: the data cannot be used.
+        SettingsError: they can, but not with these settings.
+    """
+    missing = store.missing(goals)
+    if not missing or isinstance(family, SegmentedFamily):
+        return []
+    inputs = family.inputs()
+    folders = {role: store.obtain(piece) for role, piece in inputs.items()}
+    problems = list(family.input_problems(folders))
+    problems += rows_that_cannot_be_had(settings.regime, settings.generations, *family.rows(folders["real"]))
+    if problems:
+        raise SettingsError(problems)
+    taken_in = [piece for piece in missing if piece.kind in TAKEN_IN]
+    for piece in taken_in:
+        store.obtain(piece)
+    return taken_in

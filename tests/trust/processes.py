@@ -1,0 +1,122 @@
+"""Real processes of the program, forked from a server that has imported everything once, to be killed at any moment."""
+
+import multiprocessing
+import os
+import sys
+import time
+from pathlib import Path
+
+IMPORTED_ONCE = [
+    "torch",
+    "pytorch_lightning",
+    "transformers.models.opt.modeling_opt",
+    "modelcollapse.command",
+    "modelcollapse.console",
+    "modelcollapse.record",
+    "modelcollapse.reporting",
+    "modelcollapse.models.language_model.data_stages",
+    "modelcollapse.models.language_model.fit_stage",
+    "modelcollapse.models.language_model.input_checks",
+    "modelcollapse.models.language_model.results",
+    "modelcollapse.models.language_model.scoring_stage",
+    "modelcollapse.models.language_model.writing_stage",
+    "modelcollapse.models.segmented.gaussian",
+    "modelcollapse.models.segmented.mixture",
+    "modelcollapse.models.vae.data_stages",
+    "modelcollapse.models.vae.family",
+    "modelcollapse.models.vae.fit_stage",
+    "modelcollapse.models.vae.classifier_stage",
+    "modelcollapse.models.vae.scoring_stage",
+    "modelcollapse.models.vae.writing_stage",
+    "modelcollapse.models.vae.results",
+]
+PATIENCE = 900
+
+
+def fork_server():
+    """A context whose processes start with everything imported, and hold no lock."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(IMPORTED_ONCE)
+    return context
+
+
+def type_words(words, cwd, log, made):
+    """What a forked process does: the command, its output in ``log``, the keys of what it made in ``made``."""
+    from modelcollapse.command import train
+    from modelcollapse.store import Store
+
+    os.chdir(cwd)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    publish = Store._publish
+
+    def noted_publish(self, workshop):
+        publish(self, workshop)
+        note(made, workshop.piece.key)
+
+    Store._publish = noted_publish
+    sys.argv = ["train.py", *words]
+    train()
+
+
+def note(path, line):
+    """Append a line whole, whoever else does so."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(descriptor, f"{line}\n".encode())
+    os.close(descriptor)
+
+
+class Program:
+    """Commands on one store, each in a process and a run folder of its own."""
+
+    def __init__(self, context, folder):
+        self._context, self.folder = context, folder
+        self.store = folder / "store"
+        self.made = folder / "made"
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def start(self, words, name):
+        """A process that runs the words; ``name`` is of its run folder."""
+        typed = [*words, f"paths.store={self.store}", f"hydra.run.dir={self.folder / name}"]
+        arguments = (typed, self.folder, self.folder / f"{name}.log", self.made)
+        process = self._context.Process(target=type_words, args=arguments)
+        process.start()
+        return process
+
+    def log(self, name):
+        """What the commands of that run folder have said."""
+        return (self.folder / f"{name}.log").read_text()
+
+    def keys_made(self):
+        """The keys of the pieces that were published, in order, as often as they were."""
+        return self.made.read_text().split() if self.made.exists() else []
+
+    def litter(self):
+        """What a store at rest must not hold."""
+        return [*self.store.glob("*/.*"), *self.store.glob("progress/*")]
+
+
+def ended_within(process, seconds):
+    """Whether the process ends by itself within so many seconds."""
+    process.join(seconds)
+    return process.exitcode is not None
+
+
+def wait_for(condition, what):
+    """Until the condition holds."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.01)
+
+
+def soak_size(name, usual):
+    """A number that the environment may change: SOAK_KILLS=20 for a shorter look."""
+    return int(os.environ.get(name, usual))
+
+
+def memory_and_files():
+    """Bytes of memory in use, and open files, of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE"), len(list(Path("/proc/self/fd").iterdir()))

@@ -1,0 +1,321 @@
+"""Wrong configurations: one message that names the setting, the value and what is allowed; nothing is left behind.
+
+Hundreds are generated from the settings classes themselves: for every setting of every family, values of a wrong type,
+out of range, or no word that is known. A sample of them runs every time, all of them with ``-m soak``.
+"""
+
+import dataclasses
+import os
+import resource
+import subprocess
+import sys
+import types
+import typing
+from typing import NamedTuple
+
+import pytest
+
+from conftest import run_command
+from modelcollapse.settings.chain import FAMILIES, ChainSettings
+from modelcollapse.settings.reading import Range, describe
+
+TEXT = ("data.train=a.txt", "data.validation=b.txt", "data.test=c.txt")
+WITH = {
+    "language_model": ("experiment=quickstart",),
+    "language model on text": ("model=opt_small", "model.base.text=base.txt", "data=text_files", *TEXT),
+    "pretrained language model": ("model=opt_125m", "data=wikitext2", "decoding=beam"),
+    "vae": ("model=vae", "data=digits", "decoding=none"),
+    "vae on images": ("model=vae", "data=mnist", "decoding=none"),
+    "gaussian": ("model=gaussian", "data=gaussian_samples", "decoding=none"),
+    "gaussian_mixture": ("model=gaussian_mixture", "data=gaussian_samples", "decoding=none"),
+    "discrete": ("model=discrete", "data=categorical_samples", "decoding=none"),
+}
+"""Words of chains that between them have every setting."""
+CHOSEN = {
+    "language_model": ("language_model", "language", "sample"),
+    "language model on text": ("language_model", "text_files", "sample"),
+    "pretrained language model": ("language_model", "hub", "beam"),
+    "vae": ("vae", "digits", "none"),
+    "vae on images": ("vae", "images", "none"),
+    "gaussian": ("gaussian", "gaussian_samples", "none"),
+    "gaussian_mixture": ("gaussian_mixture", "gaussian_samples", "none"),
+    "discrete": ("discrete", "categorical_samples", "none"),
+}
+NAMES_OF_CLASSES = ("family", "kind")
+"""Settings that say which class their group is read by."""
+
+
+class Case(NamedTuple):
+    """A wrong configuration."""
+
+    words: tuple[str, ...]
+    setting: str
+    shown: str
+    """The value as the message shows it."""
+    allowed: str
+
+
+def inner(hint):
+    """The annotation without ``| None``, and whether None is allowed."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return next(part for part in typing.get_args(hint) if part is not type(None)), True
+    return hint, False
+
+
+def leaves(cls, path=""):
+    """Full name -> annotation of every single setting in a class."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    for field in dataclasses.fields(cls):
+        name = f"{path}.{field.name}" if path else field.name
+        hint, _ = inner(hints[field.name])
+        if dataclasses.is_dataclass(hint):
+            yield from leaves(hint, name)
+        elif hints[field.name] is not typing.Any:
+            yield name, hints[field.name]
+
+
+def wrong_values(hint):
+    """Values that the annotation does not allow: (as typed, as shown)."""
+    kind, optional = inner(hint)
+    if not optional:
+        yield "null", "None"
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        yield from _outside(arguments[0], arguments[1])
+        kind = arguments[0]
+    if origin is typing.Literal:
+        yield from (("nonsense", "'nonsense'"), ("3", "3"), ("[a]", "['a']"))
+    elif kind is int:
+        yield from (("many", "'many'"), ("1.5", "1.5"), ("true", "True"), ("[1]", "[1]"), ("nan", "nan"))
+    elif kind is float:
+        yield from (("much", "'much'"), ("true", "True"), ("nan", "nan"), ("inf", "inf"), ("[1.0]", "[1.0]"))
+    elif kind is bool:
+        yield from (("3", "3"), ("maybe", "'maybe'"))
+    elif origin is tuple:
+        yield from (("word", "'word'"), ("3", "3"))
+    else:
+        yield from (("3", "3"), ("[a]", "['a']"), ("''", "''"))
+
+
+def _outside(kind, allowed: Range):
+    step = 1 if kind is int else 0.5
+    if allowed.low is not None:
+        yield str(kind(allowed.low) - step), str(kind(allowed.low) - step)
+    if allowed.above is not None:
+        yield str(kind(allowed.above)), str(kind(allowed.above))
+    if allowed.high is not None:
+        yield str(kind(allowed.high) + step), str(kind(allowed.high) + step)
+
+
+def classes_of(chain):
+    """Group -> settings class, as the chain's words choose them."""
+    family, data, decoding = CHOSEN[chain]
+    own = FAMILIES[family]
+    return {"model": own.model, "data": own.data[data], "decoding": own.decoding[decoding]}
+
+
+def generated():
+    """Every wrong value of every setting, each setting of a class once."""
+    seen = set()
+    for name, hint in leaves(ChainSettings):
+        yield from _cases((), name, hint)
+    for chain, words in WITH.items():
+        for group, cls in classes_of(chain).items():
+            for name, hint in leaves(cls, group):
+                if (cls, name) not in seen and not name.endswith(NAMES_OF_CLASSES) and _is_there(chain, name):
+                    yield from _cases(words, name, hint)
+            seen |= {(cls, name) for name, _ in leaves(cls, group) if _is_there(chain, name)}
+
+
+def _is_there(chain, name):
+    """Whether the group that holds the setting is not null in the chain."""
+    return not (
+        (name.startswith("model.base") and chain != "language model on text")
+        or (name.startswith("model.architecture") and chain == "pretrained language model")
+    )
+
+
+def _cases(words, name, hint):
+    for typed, shown in wrong_values(hint):
+        yield Case((*words, f"{name}={typed}"), name, shown, describe(hint))
+
+
+SINGLE = list(generated())
+
+
+IMPOSSIBLE = {
+    "images for a text model": (("data=digits",), ["data.kind: 'digits'", "choose data=language"]),
+    "text for an image model": ((*WITH["vae"], "data=language"), ["data.kind: 'language'", "choose data=mnist"]),
+    "samples for a text model": (("data=gaussian_samples",), ["data.kind: 'gaussian_samples'", "choose data=language"]),
+    "decoding for a gaussian": ((*WITH["gaussian"], "decoding=beam"), ["decoding.kind: 'beam'", "decoding=none"]),
+    "an unknown family": (("model.family=gpt",), ["model.family: 'gpt'", "one of language_model, gaussian"]),
+    "unknown kinds and more": (
+        ("data.kind=langage", "decoding.kind=beem", "seed=x", "trainer.precision=8"),
+        [
+            "data.kind: 'langage' is not allowed (did you mean language?)",
+            "decoding.kind: 'beem'",
+            "seed: 'x'",
+            "trainer.precision: 8",
+        ],
+    ),
+    "a foreign group and more": (
+        ("data=digits", "model.training.epochs=0", "data.validation_rows=0"),
+        ["data.kind: 'digits'", "model.training.epochs: 0", "data.validation_rows: 0"],
+    ),
+    "a block longer than the positions": (
+        ("data.block_length=200",),
+        ["model.architecture.positions: 128 is too short", "208 tokens"],
+    ),
+    "a wrong setting beside a wrong combination": (
+        ("model.training.epochs=0", "decoding.new_tokens=31", "model.architecture.hidden_size=18"),
+        ["model.training.epochs: 0", "decoding.new_tokens: 31", "model.architecture.hidden_size: 18"],
+    ),
+    "a preserve share above 1": (("regime=preserve", "regime.real=1.5"), ["regime.real=1.5", "at most 1"]),
+    "shares above 1 together": (
+        ("regime=mixture", "regime.latest=null", "regime.real=0.9"),
+        ["regime.latest=null", "regime.real=0.9", "at most 1 together"],
+    ),
+    "nothing to train on": (("regime.latest=0",), ["regime.latest=0", "one must be above 0"]),
+    "a share of no row": (
+        ("regime=preserve", "regime.real=0.0001"),
+        ["regime.real: 0.0001 of 2000 real rows", "at least 0.00025"],
+    ),
+    "more fresh images than set aside": (
+        (*WITH["vae"], "regime=fresh", "data.reserve=0.01", "generations=9"),
+        ["data.reserve: sets aside 13 rows", "needs 1152", "9 generations"],
+    ),
+    "no fresh text set aside": ((*WITH["language model on text"], "regime=fresh"), ["data.reserve: 0", "above 0"]),
+    "more digits than there are": (
+        (*WITH["vae"], "data.train_rows=1700"),
+        ["data.train_rows, data.validation_rows, data.test_rows: 1700, 200, 300", "1797 digits"],
+    ),
+    "fewer rows than dimensions": (
+        (*WITH["gaussian"], "data.rows=2", "data.mean=[0,0]", "data.covariance=[[1,0],[0,1]]"),
+        ["data.rows: 2", "at least 3"],
+    ),
+    "no covariance": (
+        (*WITH["gaussian"], "data.covariance=[[-1]]"),
+        ["data.covariance: [[-1.0]]", "positive definite"],
+    ),
+    "covariance of another dimension": (
+        (*WITH["gaussian"], "data.mean=[0,0]"),
+        ["data.covariance: [[1.0]]", "2 rows of 2 numbers"],
+    ),
+    "more components than rows": (
+        (*WITH["gaussian_mixture"], "data.rows=5", "model.components=6"),
+        ["model.components: 6", "at most data.rows=5"],
+    ),
+    "statistics under a regime that draws": (
+        (*WITH["gaussian"], "regime=preserve"),
+        ["model.synthesis: 'statistics'", "must be samples"],
+    ),
+    "a GPU for a Gaussian": (
+        (*WITH["gaussian"], "trainer.accelerator=gpu"),
+        ["trainer.accelerator: 'gpu'", "auto or cpu"],
+    ),
+    "half precision on a CPU": (
+        ("trainer.accelerator=cpu", "trainer.precision=16-mixed"),
+        ["trainer.precision: '16-mixed'", "32-true or bf16-mixed"],
+    ),
+    "streamed images of many generations": (
+        (*WITH["vae"], "regime=accumulate"),
+        ["model.synthesis: 'stream'", "must be fixed"],
+    ),
+    "more neighbours than samples": (
+        (*WITH["vae"], "model.evaluation.neighbours=300"),
+        ["model.evaluation.neighbours: 300", "less than the 300 images"],
+    ),
+    "what must be given": (("data=text_files", "model=opt_small"), ["data.train: must be given", "model.base.text:"]),
+    "what must be given and what is wrong": (
+        ("data=text_files", "model=opt_small", "seed=-1"),
+        ["data.train: must be given", "seed: -1"],
+    ),
+    "an environment variable that is not set": (
+        ("name=${oc.env:SURELY_NOT_SET}",),
+        ["name: ${oc.env:SURELY_NOT_SET} leads nowhere", "it must be text"],
+    ),
+    "a reference to nothing": (("seed=${nothing}",), ["seed: ${nothing} leads nowhere", "a whole number"]),
+    "a group that is no group": (("model.training=3",), ["model.training: 3 is not a group of settings"]),
+    "a setting taken away": (("~seed",), ["seed: is missing", "a whole number"]),
+    "a group taken away": (("~trainer",), ["trainer: is missing", "a group of settings"]),
+    "no model": (("~model",), ["model.family: None", "one of language_model"]),
+    "a misspelt setting": (("model.training.epocs=3",), ["model.training.epocs: no such setting", "epochs"]),
+    "a setting beside all others": (("+model.training.speed=3",), ["model.training.speed: no such setting", "epochs"]),
+    "a misspelt group": (("regim=replace",), ["regim: no such setting", "regime"]),
+    "a misspelt option": (("regime=replase",), ["regime=replase", "did you mean replace?", "golden_ratio"]),
+    "a group that is a number": (("trainer=3",), ["trainer=3"]),
+    "a group that is null": (("trainer=null",), ["trainer=null"]),
+    "two options at once": (("regime=replace,preserve",), ["regime=replace,preserve", "--multirun"]),
+    "no value": (("seed",), ["'seed'", "EQUAL"]),
+    "no name": (("=3",), ["=3"]),
+    "half a value": (("model.training.epochs={",), ["{"]),
+    "a wrong list": (("decoding.shown_texts=[1]",), ["decoding.shown_texts[0]: 1", "text"]),
+    "no folder of settings": (("--config-dir=nowhere",), ["nowhere"]),
+    "no such settings": (("--config-name=nothing",), ["nothing"]),
+}
+
+
+def run(words, folder):
+    return run_command(words, folder, folder)
+
+
+def check_case(case, folder):
+    answer = run(case.words, folder)
+    assert answer.code == 2, (case, answer)
+    beginning = f"{case.setting}: {case.shown} is not allowed"
+    lines = [line.strip() for line in answer.err.splitlines()]
+    (line,) = [line for line in lines if line.startswith(f"{case.setting}: ")] or [None]
+    if case.setting.count("[") or line is None:
+        pytest.fail(f"{case}: {answer.err}")
+    assert line.startswith(beginning) or case.shown in line, (case, line)
+    assert case.allowed in line, (case, line)
+    assert "Traceback" not in answer.out + answer.err
+    assert list(folder.iterdir()) == [], case
+
+
+def test_there_are_hundreds():
+    assert len(SINGLE) + len(IMPOSSIBLE) >= 300
+    assert len({case.words for case in SINGLE}) == len(SINGLE)
+
+
+@pytest.mark.parametrize("case", SINGLE[::29], ids=lambda case: case.words[-1])
+def test_a_wrong_value_is_told(tmp_path, case):
+    check_case(case, tmp_path)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("case", SINGLE, ids=lambda case: " ".join(case.words))
+def test_every_wrong_value_is_told(tmp_path, case):
+    check_case(case, tmp_path)
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_what_cannot_be_is_told(tmp_path, name):
+    words, expected = IMPOSSIBLE[name]
+    answer = run(words, tmp_path)
+    assert answer.code not in (0, None)
+    for text in expected:
+        assert text in answer.err, answer.err
+    assert "Traceback" not in answer.out + answer.err
+    assert list(tmp_path.iterdir()) == []
+
+
+SECONDS = 2.0
+PROGRAM = [name for number, name in enumerate(IMPOSSIBLE) if number % 5 == 0]
+
+
+@pytest.mark.parametrize("name", PROGRAM)
+def test_the_program_tells_it_at_once(repository, tmp_path, name):
+    """Processor seconds: those that people wait on a machine that does nothing else."""
+    words, expected = IMPOSSIBLE[name]
+    typed = [sys.executable, str(repository / "train.py"), *words]
+    environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    answer = subprocess.run(typed, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert answer.returncode not in (0, None)
+    for text in expected:
+        assert text in answer.stderr
+    assert "Traceback" not in answer.stdout + answer.stderr
+    assert list(tmp_path.iterdir()) == []
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < SECONDS
