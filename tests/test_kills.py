@@ -205,11 +205,11 @@ MOMENTS = {
     "fit, while it validates": (FIT, "forward", "progress/{key}/files/epoch-00002", 5),
     "fit, before it is published": (FIT, "rename", "{kind}/.{key}.*/manifest.json", 1),
     "writing, within the first shard": (WRITING, "forward", "progress/{key}", 3),
-    "writing, between shards": (WRITING, "forward", "progress/{key}/files/shard-000000-000020.safetensors", 1),
+    "writing, between shards": (WRITING, "forward", "progress/{key}/files/shard-000000-*", 1),
     "writing, before a shard has its name": (
         WRITING,
         "rename",
-        "progress/{key}/files/.shard-000020-000040.safetensors",
+        "progress/{key}/files/.shard-000020-*",
         1,
     ),
     "writing, before it is published": (WRITING, "rename", "{kind}/.{key}.*/manifest.json", 1),

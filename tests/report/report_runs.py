@@ -1,6 +1,7 @@
 """Sweeps of run folders as the record writes them, without training anything."""
 
 import numpy as np
+import pytest
 
 from modelcollapse.record import ChainIdentity, Record
 
@@ -71,3 +72,21 @@ def write_grid(folder, *, seeds=(0, 1, 2), regimes=("replace", "preserve"), pena
         effect = {"replace": 2.0, "preserve": 0.5, "accumulate": 0.1}[regime]
         write_run(folder / str(number), regime=regime, seed=seed, penalty=penalty, effect=effect, **more)
     return folder
+
+
+@pytest.fixture
+def grid():
+    """Write a sweep folder."""
+    return write_grid
+
+
+@pytest.fixture
+def one_run():
+    """Write a run folder."""
+    return write_run
+
+
+@pytest.fixture
+def grid_config():
+    """The configuration of such a run."""
+    return config_of

@@ -8,6 +8,8 @@ import pytest
 
 from modelcollapse.report import write_sweep_report
 
+pytest_plugins = ("report_runs",)
+
 CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
 pytestmark = [
     pytest.mark.browser,

@@ -14,6 +14,8 @@ from modelcollapse.report.examples import continuations
 from modelcollapse.report.histograms import rebinned
 from modelcollapse.report.page import TEMPLATES, vega_script
 
+pytest_plugins = ("report_runs",)
+
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):

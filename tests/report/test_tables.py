@@ -19,6 +19,8 @@ from modelcollapse.report.tables import (
     summary_table,
 )
 
+pytest_plugins = ("report_runs",)
+
 
 def grouped(*folders):
     groups = groups_of(read_chains(folders))
