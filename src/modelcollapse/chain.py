@@ -154,7 +154,7 @@ def _make_missing(store: Store, goal: Piece) -> list[Piece]:
     missing = store.missing([goal])
     for piece in missing:
         store.obtain(piece)
-    return missing
+    return [piece for piece in missing if store.has_made(piece)]
 
 
 def _record(

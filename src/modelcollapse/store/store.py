@@ -61,6 +61,7 @@ class Store:
         self._on_damage = on_damage
         self._announce = announce
         self._verified: dict[str, tuple[int, int]] = {}
+        self._made: set[Piece] = set()
 
     @property
     def root(self) -> Path:
@@ -116,6 +117,10 @@ class Store:
                 if not self._produce(absent):
                     break
         return self.folder(piece)
+
+    def has_made(self, piece: Piece) -> bool:
+        """Whether this object made the piece, and no other process while it waited."""
+        return piece in self._made
 
     @contextmanager
     def reading(self, piece: Piece) -> Iterator[Path]:
@@ -228,6 +233,7 @@ class Store:
             shutil.rmtree(workshop.folder, ignore_errors=True)
             raise
         self._remember(piece, self._identity(piece))
+        self._made.add(piece)
         self._sweep(piece)
 
     def _open_workshop(self, piece: Piece) -> Workshop:
