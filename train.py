@@ -1,4 +1,4 @@
-"""Runs one chain of generations: ``python train.py experiment=paper_opt_replace seed=3``."""
+"""Runs one chain of generations: ``python train.py experiment=paper_opt seed=3``."""
 
 from modelcollapse.command import train
 

@@ -122,7 +122,7 @@ def _train_command(place: Path, run: Path, precision: str, arguments: argparse.N
     return [
         sys.executable,
         str(ROOT / "train.py"),
-        "experiment=paper_opt_replace",
+        "experiment=paper_opt",
         "generations=0",
         f"model.pretrained={place / 'weights'}",
         "data=text_files",

@@ -203,7 +203,8 @@ def whole_run(settings: ChainSettings, block: int, folder: Path, seconds: Counte
     """The chain as ``train.py`` runs it; generation 0, a segment of its own, is not in any block."""
     family = TimedFamily(settings, seconds)
     identity = ChainIdentity("benchmark", "benchmark", family.name, family.title, "replace", 0)
-    with TimedRecord(folder / "run", identity, {}, views(settings.tracking)) as record:
+    config = {"generations": settings.generations}
+    with TimedRecord(folder / "run", identity, config, views(settings.tracking)) as record:
         record.seconds = seconds
         works = run_chain(settings, family, Store(folder / "store"), record)
         next(works)

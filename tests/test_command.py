@@ -39,8 +39,8 @@ MISTAKES = {
         ["there is no such regime", "did you mean replace?", "accumulate_subsample", "golden_ratio"],
     ),
     "a misspelt experiment": (
-        ("experiment=paper_opt_replase",),
-        ["there is no such experiment", "did you mean paper_opt_replace?", "quickstart"],
+        ("experiment=paper_optt",),
+        ["there is no such experiment", "did you mean paper_opt?", "quickstart"],
     ),
     "a wrong value": (
         ("trainer.accelerator=gppu", "seed=x"),
@@ -113,7 +113,7 @@ def test_nothing_heavy_is_imported_before_the_settings_are_read(repository, tmp_
 
 def test_the_groups_are_named_in_help(repository, tmp_path):
     answer = run_script(repository, tmp_path, "--help")
-    for group in ("regime", "decoding", "experiment", "golden_ratio", "paper_opt_preserve"):
+    for group in ("regime", "decoding", "experiment", "golden_ratio", "paper_opt"):
         assert group in answer.stdout
 
 

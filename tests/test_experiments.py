@@ -5,6 +5,18 @@ import pytest
 from modelcollapse.command import configuration_folder
 
 EXPERIMENTS = sorted(path.stem for path in (configuration_folder() / "experiment").glob("*.yaml"))
+OWN_OF_REGIMES = sorted(path.stem for path in (configuration_folder() / "experiment" / "with").glob("*.yaml"))
+REGIMES = sorted(path.stem for path in (configuration_folder() / "regime").glob("*.yaml"))
+SHIPPED = [
+    *((experiment, ()) for experiment in EXPERIMENTS),
+    *(
+        (name, (f"regime={regime}",))
+        for name in EXPERIMENTS
+        for regime in REGIMES
+        if f"{name}_{regime}" in OWN_OF_REGIMES
+    ),
+]
+"""Every experiment, and beside it the regimes that it has settings for."""
 
 TEXT = ("generations=2", "data.block_length=8", "data.train_blocks=40", "data.evaluation_blocks=20", "decoding.beams=2")
 PAPER_OPT = (*TEXT, "model.pretrained={pretrained}", "data.path={wikitext}")
@@ -17,9 +29,6 @@ SMALL = (
 REDUCED = {
     "quickstart": (*SMALL, "generations=2", "data.block_length=8", "data.train_blocks=60", "model.training.epochs=1"),
     "paper_opt": PAPER_OPT,
-    "paper_opt_replace": PAPER_OPT,
-    "paper_opt_preserve": PAPER_OPT,
-    "paper_opt_penalty": PAPER_OPT,
     "small_opt": (
         *TEXT,
         *SMALL,
@@ -29,6 +38,7 @@ REDUCED = {
         "model.tokenizer.vocabulary_size=300",
     ),
     "paper_gaussian": ("generations=3", "data.rows=20", "model.replicates=4"),
+    "paper_gaussian_one_shot": ("data.rows=20", "model.replicates=4"),
     "paper_vae": (
         "data=digits",
         "generations=2",
@@ -52,23 +62,27 @@ def wikitext(tmp_path, texts):
     return folder
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_the_experiment_runs_at_a_reduced_size(train, pretrained, texts, wikitext, experiment):
+def test_every_file_of_an_experiment_is_shipped_for_one_of_its_regimes():
+    assert len(SHIPPED) == len(EXPERIMENTS) + len(OWN_OF_REGIMES)
+
+
+@pytest.mark.parametrize(("experiment", "own"), SHIPPED, ids=lambda one: one if isinstance(one, str) else " ".join(one))
+def test_the_experiment_runs_at_a_reduced_size(train, pretrained, texts, wikitext, experiment, own):
     places = {"pretrained": pretrained, "texts": texts, "wikitext": wikitext}
     words = [word.format(**places) for word in REDUCED[experiment]]
     finished = train(
-        f"experiment={experiment}", "tracking=none", "trainer.threads=1", "trainer.accelerator=cpu", *words
+        f"experiment={experiment}", *own, "tracking=none", "trainer.threads=1", "trainer.accelerator=cpu", *words
     )
     assert finished.code == 0, finished.err
     lines = finished.lines()
     assert [line["generation"] for line in lines] == list(range(len(lines)))
-    assert len(lines) >= 3
+    assert len(lines) >= (1 if experiment == "paper_gaussian_one_shot" else 3)
 
 
 def test_the_papers_regimes_share_generation_0(chain, pretrained, wikitext):
     words = [word.format(pretrained=pretrained, wikitext=wikitext) for word in PAPER_OPT]
     keys = {
-        chain(f"experiment={name}", "tracking=none", *words, execute=False).generations()[0].pieces["model"].key
-        for name in ("paper_opt_replace", "paper_opt_preserve", "paper_opt_penalty")
+        chain("experiment=paper_opt", own, "tracking=none", *words, execute=False).generations()[0].pieces["model"].key
+        for own in ("regime=replace", "regime=preserve", "decoding.repetition_penalty=2.0")
     }
     assert len(keys) == 1

@@ -386,6 +386,18 @@ def test_configuration_files_hold_the_defaults(kind):
     assert composed == {**asdict(TrackingSettings(kind=kind)), "tags": []}
 
 
+def test_of_a_long_chain_some_generations_are_shown_and_all_are_recorded(train):
+    words = ("experiment=paper_gaussian", "generations=600", "data.rows=100", "model.replicates=2")
+    finished = train(*words, "tracking.mode=offline")
+    assert finished.code == 0, finished.err
+    shown = [row["generation"] for row in history(inspect(finished.folder)) if "generation" in row]
+    assert shown == sorted(set(shown))
+    assert shown[:40] == list(range(40))
+    assert shown[-1] == 600
+    assert 200 < len(shown) <= 500
+    assert [line["generation"] for line in finished.lines()] == list(range(601))
+
+
 if __name__ == "__main__":
     import logging
 

@@ -5,7 +5,7 @@ computed again. It knows no model family.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from itertools import count, islice
@@ -115,18 +115,24 @@ def goals(generation: Generation, settings: ChainSettings, family: AnyFamily) ->
 def run_chain(settings: ChainSettings, family: AnyFamily, store: Store, record: "Record") -> Iterator[Work]:
     """Work through the chain, recording each generation as it is finished."""
     previous: Generation | None = None
+    known: Mapping[Piece, Path] = {}
     generations = chain_generations(settings, family)
     promised = (piece for generation in generations for piece in generation.pieces.values())
     store.note_run(record.identity.id, record.folder, promised)
     wanted = (goal for each in generations for goal in goals(each, settings, family))
     taken_in = prepare(settings, family, store, wanted)
     for generation in generations:
-        computed = [made for goal in goals(generation, settings, family) for made in _make_missing(store, goal)]
-        computed, taken_in = [*taken_in, *computed], []
-        folders = {role: store.obtain(piece) for role, piece in generation.pieces.items() if store.has(piece)}
+        # A segment is asked for once, with its first generation.
+        new = (goal for goal in goals(generation, settings, family) if goal not in known)
+        computed, taken_in = [*taken_in, *(made for goal in new for made in _make_missing(store, goal))], []
+        folders = {
+            role: known.get(piece) or store.obtain(piece)
+            for role, piece in generation.pieces.items()
+            if piece in known or store.has(piece)
+        }
         result = _unbroken(family.result(generation.number, folders), generation, settings)
-        known = () if previous is None else tuple(previous.pieces.values())
         _record(record, generation, result, store, folders, computed, known)
+        known = {generation.pieces[role]: folder for role, folder in folders.items()}
         if previous is not None:
             _reclaim(previous, settings, family, store)
         seconds = sum(store.manifest(piece).seconds for piece in computed if store.has(piece))
@@ -164,14 +170,13 @@ def _record(
     store: Store,
     folders: Mapping[str, Path],
     computed: Sequence[Piece],
-    known: Sequence[Piece],
+    known: Collection[Piece],
 ) -> None:
     for line in result.epochs:
         record.epoch(generation.number, line)
     for role in folders:
         piece = generation.pieces[role]
         if piece in known:
-            # A segment is timed once, with its first generation.
             continue
         manifest = store.manifest(piece)
         record.timing(

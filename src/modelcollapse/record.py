@@ -412,7 +412,10 @@ class _Lines:
         self._synced, self._is_behind = -SYNC_SECONDS, False
 
     def write(self, line: Mapping[str, Any]) -> None:
-        text = json.dumps({name: _encoded(value) for name, value in line.items()}, allow_nan=False)
+        try:
+            text = json.dumps(line, allow_nan=False)
+        except (TypeError, ValueError):
+            text = json.dumps({name: _encoded(value) for name, value in line.items()}, allow_nan=False)
         self._file.write(text.encode() + b"\n")
         self._file.flush()
         self._is_behind = self._durable
@@ -431,8 +434,6 @@ class _Lines:
 
 def _encoded(value: Any) -> Any:
     """The value as strict JSON holds it; a number of numpy or torch becomes a plain one."""
-    if type(value) is float and math.isfinite(value):
-        return value
     if value is None or isinstance(value, (str, bool, list, tuple, dict)):
         return value
     if isinstance(value, Integral):

@@ -22,6 +22,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from modelcollapse.thinning import shown_generations
+
 if TYPE_CHECKING:
     import wandb
 
@@ -44,6 +46,8 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif")
 RECORD_SUFFIXES = (".yaml", ".json", ".jsonl", ".parquet", ".md")
 AGENT_VARIABLE = "WANDB_SWEEP_ID"
 """Environment variable of what an agent of a W&B sweep starts."""
+MOST_ROWS = 500
+"""Generations shown of a longer chain: W&B's charts draw no more points, and a row takes as long as a cheap fit."""
 INIT_TIMEOUT_SECONDS = 20.0
 FINISH_TIMEOUT_SECONDS = 600.0
 
@@ -112,7 +116,9 @@ class WandbView:
     ``generation``, every metric under its own name, ``distributions/<name>`` as histograms and ``samples``,
     one table of all generations so far; figures as images; a ``model`` and a ``synthetic`` artifact for
     each piece, with its manifest and the keys of its parents; at the end a ``record`` artifact with the
-    run's files. System statistics and console output are not captured: the record does not hold them.
+    run's files. Of a chain longer than :data:`MOST_ROWS` generations only so many are shown, evenly on a logarithmic
+    scale, the first and the last among them. System statistics and console output are not captured: the record does
+    not hold them.
 
     Args:
         settings: What to show and where.
@@ -123,6 +129,7 @@ class WandbView:
         self._run: wandb.Run | None = None
         self._folder = Path()
         self._identity: ChainIdentity | None = None
+        self._rows: set[int] | None = None
         self._shown_generation = -1.0
         self._shown_step = -1.0
         self._axes: set[str] = set()
@@ -134,6 +141,7 @@ class WandbView:
         """Start the W&B run, and say in one line where it is seen."""
         with self._sheltered():
             self._folder, self._identity = folder.resolve(), identity
+            self._rows = shown_generations(int(config["generations"]), MOST_ROWS) if "generations" in config else None
             self._run = started_run(
                 self._settings,
                 self._folder,
@@ -175,7 +183,7 @@ class WandbView:
         """Show one finished generation in one row, and its pieces as artifacts."""
         with self._sheltered():
             self._samples += [{"generation": generation, **sample} for sample in samples]
-            if self._run is None or generation <= self._shown_generation:
+            if self._run is None or generation <= self._shown_generation or self._is_left_out(generation):
                 return
             row = {"generation": generation, **metrics, **_drawn(histograms)}
             if samples:
@@ -184,6 +192,9 @@ class WandbView:
             for role in ARTIFACT_ROLES:
                 if role in pieces and role in folders:
                     self._show_piece(generation, role, pieces[role], folders[role])
+
+    def _is_left_out(self, generation: int) -> bool:
+        return self._rows is not None and generation not in self._rows
 
     def figure(self, path: Path) -> None:
         """Show an image; other formats, such as PDF, stay in the run folder."""

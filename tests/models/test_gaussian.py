@@ -238,3 +238,14 @@ def test_a_chain_without_a_closed_form_is_reported_too(train):
     finished = train(*CHAIN, "model.replicates=20", "regime=augment", *plane)
     assert finished.code == 0, finished.err
     assert (finished.folder / "figures" / "risk_and_variance.png").is_file()
+
+
+def test_a_sweep_over_numbers_of_rows_shows_the_error_of_one_estimate(train, tmp_path):
+    from modelcollapse.report import write_sweep_report
+
+    for seed in (0, 1):
+        for rows in (10, 100):
+            words = (f"data.rows={rows}", f"seed={seed}", "model.replicates=50", "tracking=none")
+            assert train("experiment=paper_gaussian_one_shot", *words).code == 0
+    figures = write_sweep_report([tmp_path], tmp_path / "report").figures
+    assert {path.name for path in figures} == {"one_shot_errors.png", "one_shot_errors.pdf"}

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -81,6 +81,7 @@ def test_the_bootstrap_of_equal_values_is_a_point_and_repeats_itself():
 
 
 @given(arrays(float, st.tuples(st.integers(1, 3), st.integers(2, BOOTSTRAP_FROM + 3)), elements=NUMBERS))
+@example(np.full((1, 15), 2.07437753e-122))
 def test_the_mean_lies_within_its_interval_and_shifting_shifts_all(values):
     described, shifted = describe(values), describe(values + 1000)
     scale = 1e-9 * (np.abs(values).max() + 1000)

@@ -93,9 +93,12 @@ def test_the_files_list_exactly_the_settings_that_there_are(compose_values, word
 @pytest.mark.parametrize(
     ("words", "wanted"),
     [
-        (("experiment=paper_opt_replace",), {"regime": "replace", "epochs": 5, "penalty": 1.0}),
-        (("experiment=paper_opt_preserve",), {"regime": "preserve", "epochs": 10, "penalty": 1.0}),
-        (("experiment=paper_opt_penalty",), {"regime": "replace", "epochs": 5, "penalty": 2.0}),
+        (("experiment=paper_opt",), {"regime": "replace", "epochs": 5, "penalty": 1.0}),
+        (("experiment=paper_opt", "regime=preserve"), {"regime": "preserve", "epochs": 10, "penalty": 1.0}),
+        (
+            ("experiment=paper_opt", "decoding.repetition_penalty=2.0"),
+            {"regime": "replace", "epochs": 5, "penalty": 2.0},
+        ),
     ],
 )
 def test_the_papers_experiments_hold_the_papers_values(compose_values, words, wanted):

@@ -87,18 +87,18 @@ def risk_and_variance(table: pd.DataFrame, text: FigureText) -> Figure:
 @style.paper()
 def one_shot_errors(table: pd.DataFrame, text: FigureText) -> Figure:
     """|sigma - sigma_hat| and |mu - mu_hat| of one fit to M samples of the true Gaussian, against M: generation 0 of
-    chains that differ in M.
+    chains that differ in M, and may differ in their seeds.
 
-    Points are root mean squares over the replicates, bars hold 90 % of them, the line is theory. Raises ValueError
-    where there are fewer than two M.
+    Points are root mean squares over the replicates of a chain, bars hold 90 % of them, the line is theory. Raises
+    ValueError where there are fewer than two M.
     """
-    first = [(rows, chain[chain["generation"] == 0]) for rows, chain in _chains(table)]
-    if len(first) < 2:
+    first = table[table["generation"] == 0].sort_values("rows")
+    if first["rows"].nunique() < 2:
         raise ValueError("errors against the number of rows take chains of at least two numbers of rows")
     figure = Figure(figsize=(style.DOUBLE_COLUMN, 3.0), layout="constrained")
     deviations, means = figure.subplots(1, 2)
     for axes, band_of in ((deviations, _deviation_errors), (means, _mean_errors)):
-        _draw_against_rows(axes, {rows: band_of(chain) for rows, chain in first})
+        _draw_against_rows(axes, first["rows"].to_numpy(), band_of(first))
     deviations.set_ylabel(r"$|\sigma - \hat{\sigma}|$")
     means.set_ylabel(r"$|\mu - \hat{\mu}|$")
     caption = "Points: root mean square over the replicates; bars: 5th to 95th percentile; grey: exactly expected."
@@ -106,14 +106,10 @@ def one_shot_errors(table: pd.DataFrame, text: FigureText) -> Figure:
     return figure
 
 
-def _draw_against_rows(axes: Axes, bands: dict[int, _Band]) -> None:
-    sizes = list(bands)
-    line, low, high, theory = (
-        np.concatenate([getattr(band, part) for band in bands.values()]) for part in ("line", "low", "high", "theory")
-    )
-    axes.plot(sizes, theory, zorder=1, **style.THEORY)
-    axes.vlines(sizes, low, high, color=style.BLUE, alpha=0.35, linewidth=3)
-    axes.plot(sizes, line, "o", color=style.BLUE, markersize=4)
+def _draw_against_rows(axes: Axes, sizes: np.ndarray, band: _Band) -> None:
+    axes.plot(sizes, band.theory, zorder=1, **style.THEORY)
+    axes.vlines(sizes, band.low, band.high, color=style.BLUE, alpha=0.35, linewidth=3)
+    axes.plot(sizes, band.line, "o", color=style.BLUE, markersize=4)
     axes.set(xscale="log", yscale="log", xlabel="M, samples of the fit")
 
 

@@ -51,6 +51,20 @@ class PooledFigure:
 
 
 @dataclass(frozen=True)
+class JointFigure:
+    """A figure of groups that differ in one setting, drawn from their tables one after the other."""
+
+    name: str
+    """File name without suffix."""
+    table: str
+    """Name of the parquet table in the run folders; it has a column that holds the setting."""
+    draw: str
+    """``module:function``; takes the table and a FigureText, returns a Figure."""
+    over: str
+    """The setting, such as ``data.rows``; drawn only where nothing else tells the groups apart."""
+
+
+@dataclass(frozen=True)
 class Distribution:
     """A distribution of ``histograms.jsonl``, to look at generation by generation."""
 
@@ -74,6 +88,8 @@ class Presentation:
     """The curves of the paper."""
     pooled: Sequence[PooledFigure] = ()
     """Figures of single groups."""
+    joint: Sequence[JointFigure] = ()
+    """Figures of groups that differ in one setting."""
     distributions: Sequence[Distribution] = ()
     """Distributions with a slider over the generations."""
     pictures: Sequence[tuple[str, str]] = ()

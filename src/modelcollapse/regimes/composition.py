@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from modelcollapse.regimes.settings import RegimeSettings
@@ -168,6 +169,7 @@ def _latest_rows(regime: RegimeSettings, generation: int) -> Fraction:
     return share * generation if regime.growth == "linear" else share
 
 
+@lru_cache(maxsize=4096)
 def synthetic_rows(regime: RegimeSettings, generation: int) -> float:
     """Rows that model `generation` writes, in units of n; `rows_of` makes a count of it.
 

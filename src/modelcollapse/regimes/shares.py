@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from functools import cache
 
 
 def rows_of(share: float, n: int) -> int:
@@ -9,6 +10,7 @@ def rows_of(share: float, n: int) -> int:
     return whole(exact(share) * n)
 
 
+@cache
 def exact(share: float) -> Fraction:
     """The decimal that a share is written as, so that 1 - 0.9 is 0.1 and 0.1 + 0.2 is 0.3."""
     return Fraction(repr(float(share)))

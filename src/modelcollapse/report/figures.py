@@ -16,8 +16,9 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from modelcollapse.figures import curves, style
 from modelcollapse.figures.style import FigureText
-from modelcollapse.models.presentation import CurveFigure, Panel, PooledFigure, Presentation
+from modelcollapse.models.presentation import CurveFigure, JointFigure, Panel, PooledFigure, Presentation
 from modelcollapse.report.appearance import Appearance
+from modelcollapse.report.chains import ReportChain
 from modelcollapse.report.groups import Group, listed_seeds
 from modelcollapse.report.tables import REPLICATES
 
@@ -45,7 +46,9 @@ def drawn_figures(
     """
     for family, presentation in presentations.items():
         own = [group for group in groups if group.family == family]
-        for figure in presentation.figures:
+        of_family = shown[shown["group"].isin([group.label for group in own])]
+        # One generation makes no curve.
+        for figure in presentation.figures if of_family["generation"].nunique() > 1 else ():
             panels = [panel for panel in figure.panels if (shown["metric"] == panel.metric).any()]
             if panels:
                 name = figure.name if len(presentations) == 1 else f"{family}_{figure.name}"
@@ -54,6 +57,9 @@ def drawn_figures(
             for pooled in presentation.pooled:
                 if (drawn := pooled_figure(group, pooled)) is not None:
                     yield pooled.name if len(groups) == 1 else f"{pooled.name}_{file_name(group.label)}", drawn
+        for joint in presentation.joint:
+            if (drawn := joint_figure(own, joint, shown)) is not None:
+                yield joint.name, drawn
 
 
 @style.paper()
@@ -207,20 +213,43 @@ def _caption(rows: pd.DataFrame, panels: Sequence[Panel], has_theory: bool) -> s
 
 def pooled_figure(group: Group, pooled: PooledFigure) -> Figure | None:
     """A figure of one group from a table of its chains, all seeds together; None where no chain has written it."""
-    paths = {chain.seed: chain.folder / f"{pooled.table}.parquet" for chain in group.chains}
-    tables = {seed: pd.read_parquet(path) for seed, path in paths.items() if path.is_file()}
+    tables = _tables([group], pooled.table)
     if not tables:
         return None
-    module, function = pooled.draw.split(":")
-    table = pd.concat(tables.values(), ignore_index=True)
+    table = pd.concat(tables, ignore_index=True)
     rows = int((table["generation"] == table["generation"].max()).sum())
     regime = group.label if group.regime in group.label else f"{group.regime}, {group.label}"
     text = FigureText(
         model=str(group.columns["model"]),
         regime=regime,
-        seeds=listed_seeds(tables),
+        seeds=listed_seeds(chain.seed for chain in _with_table([group], pooled.table)),
         n=f"{rows:,} {pooled.counted} a generation, all seeds together",
     )
+    return _drawn(pooled.draw, table, text)
+
+
+def joint_figure(groups: Sequence[Group], joint: JointFigure, shown: pd.DataFrame) -> Figure | None:
+    """A figure of groups that differ in one setting, from a table of all their chains; None where they differ in
+    another, and where fewer than two have written it.
+    """
+    written = [group for group in groups if _tables([group], joint.table)]
+    if len(written) < 2 or any(set(group.coordinates) != {joint.over} for group in groups):
+        return None
+    rows = shown[shown["group"].isin([group.label for group in written]) & (shown["over"] == REPLICATES)]
+    return _drawn(joint.draw, pd.concat(_tables(written, joint.table), ignore_index=True), _text(written, rows))
+
+
+def _with_table(groups: Sequence[Group], name: str) -> list[ReportChain]:
+    chains = [chain for group in groups for chain in group.chains]
+    return [chain for chain in chains if (chain.folder / f"{name}.parquet").is_file()]
+
+
+def _tables(groups: Sequence[Group], name: str) -> list[pd.DataFrame]:
+    return [pd.read_parquet(chain.folder / f"{name}.parquet") for chain in _with_table(groups, name)]
+
+
+def _drawn(place: str, table: pd.DataFrame, text: FigureText) -> Figure:
+    module, function = place.split(":")
     figure: Figure = getattr(import_module(module), function)(table, text)
     return figure
 

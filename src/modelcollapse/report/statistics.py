@@ -120,12 +120,16 @@ def _accelerated(deviations: np.ndarray, resampled: np.ndarray) -> np.ndarray:
     from scipy.special import ndtr, ndtri
 
     # A resample whose mean is that of the row counts half; rounding must not decide on which side it lies.
-    tie = 1e-9 * np.abs(deviations).max(axis=1, keepdims=True)
+    largest = np.abs(deviations).max(axis=1, keepdims=True)
+    tie = 1e-9 * largest
     below = (resampled < -tie).mean(axis=1) + (np.abs(resampled) <= tie).mean(axis=1) / 2
     least = 1 / (2 * RESAMPLES)
     bias = ndtri(np.clip(below, least, 1 - least))
-    squares = (deviations**2).sum(axis=1)
-    acceleration = (deviations**3).sum(axis=1) / (6 * np.where(squares > 0, squares, 1) ** 1.5)
+    # In units of the largest: powers of tiny deviations would be zero.
+    relative = deviations / np.where(largest > 0, largest, 1)
+    differs = largest[:, 0] > 0
+    squares = np.where(differs, (relative**2).sum(axis=1), 1)
+    acceleration = (relative**3).sum(axis=1) / (6 * squares**1.5)
     ends = []
     for level in ((1 - LEVEL) / 2, (1 + LEVEL) / 2):
         moved = bias + ndtri(level)
@@ -135,7 +139,7 @@ def _accelerated(deviations: np.ndarray, resampled: np.ndarray) -> np.ndarray:
         high = np.minimum(low + 1, RESAMPLES - 1)
         picked = [np.take_along_axis(resampled, where[:, None], axis=1)[:, 0] for where in (low, high)]
         ends.append(picked[0] + (place - low) * (picked[1] - picked[0]))
-    return np.where(squares > 0, np.stack(ends), 0.0)
+    return np.where(differs, np.stack(ends), 0.0)
 
 
 def _deviation(squares: np.ndarray, n: np.ndarray) -> np.ndarray:

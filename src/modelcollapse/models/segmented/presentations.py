@@ -1,6 +1,6 @@
 """How chains of the segmented families are shown beside each other. Their metrics summarise replicates."""
 
-from modelcollapse.models.presentation import CurveFigure, Distribution, Panel, Presentation
+from modelcollapse.models.presentation import CurveFigure, Distribution, JointFigure, Panel, Presentation
 
 GAUSSIAN = Presentation(
     headline=(
@@ -28,6 +28,7 @@ GAUSSIAN = Presentation(
             log_generations=True,
         ),
     ),
+    joint=(JointFigure("one_shot_errors", "gaussian", "modelcollapse.figures.gaussian:one_shot_errors", "data.rows"),),
     distributions=(
         Distribution("mean_error", "|mu - mu_hat| of a replicate"),
         Distribution("standard_deviation_error", "|sigma - sigma_hat| of a replicate"),
