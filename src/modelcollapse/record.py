@@ -450,7 +450,8 @@ def _metrics(metrics: Mapping[str, SupportsFloat], reserved: Sequence[str]) -> d
     """Metrics as floats in the order of their names: 3 and 3.0, 0.0 and -0.0 are equal and read the same."""
     if taken := sorted(metrics.keys() & set(reserved)):
         raise ValueError(f"metrics may not be named {taken}")
-    if words := sorted(name for name, value in metrics.items() if isinstance(value, str)):
+    if str in set(map(type, metrics.values())):
+        words = sorted(name for name, value in metrics.items() if isinstance(value, str))
         raise TypeError(f"metrics are numbers; {words} are text")
     return {name: float(metrics[name]) + 0.0 for name in sorted(metrics)}
 
