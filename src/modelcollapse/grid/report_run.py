@@ -9,12 +9,18 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelcollapse.tracking import IMAGE_SUFFIXES, TrackingSettings, add_files, already_shown, started_run
+from modelcollapse.thinning import shown_generations
+from modelcollapse.tracking import IMAGE_SUFFIXES, MOST_ROWS, TrackingSettings, add_files, already_shown, started_run
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from modelcollapse.report import ReportFiles
 
 logger = logging.getLogger(__name__)
+
+MOST_COMPARED = 20
+"""Generations of which W&B is given the paired differences, which are many."""
 
 
 def show_report(
@@ -23,7 +29,8 @@ def show_report(
     """Show the report on a sweep as the run ``report`` in the group of its chains.
 
     Shown are the means over seeds as curves ``<metric>/<group of chains>`` against ``generation``, the headline table,
-    the paired differences, the figures, and an artifact with the page and the tables. A failure of W&B is warned of.
+    the paired differences, the figures, and an artifact with the page and the tables, which are whole: of long chains
+    curves and differences are of some generations. A failure of W&B is warned of.
 
     Args:
         settings: What to show and where; nothing is shown where ``kind`` is ``none``.
@@ -62,7 +69,7 @@ def _show(settings: TrackingSettings, group: str, chains: Sequence[str], folder:
         for row in curves(report):
             if row["generation"] > shown:
                 run.log(row)
-        tables = {"headline": report.headline, "differences": report.differences}
+        tables = {"headline": report.headline, "differences": _thinned(report.differences, MOST_COMPARED)}
         images = [path for path in report.figures if path.suffix.lower() in IMAGE_SUFFIXES]
         run.log({f"tables/{title}": wandb.Table(dataframe=table) for title, table in tables.items()})
         run.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in images})
@@ -74,8 +81,9 @@ def _show(settings: TrackingSettings, group: str, chains: Sequence[str], folder:
 
 
 def curves(report: ReportFiles) -> list[dict[str, Any]]:
-    """A row a generation: ``generation``, then ``<metric>/<group of chains>`` with the mean over seeds."""
-    means = report.aggregated[report.aggregated["over"] == "seeds"]
+    """A row for each generation shown: ``generation``, then ``<metric>/<group of chains>`` with the mean over seeds."""
+    aggregated = _thinned(report.aggregated, MOST_ROWS)
+    means = aggregated[aggregated["over"] == "seeds"]
     named = means.assign(curve=means["metric"].astype(str) + "/" + means["group"].astype(str))
     wide = named.pivot(index="generation", columns="curve", values="mean").sort_index()
     rows = wide.to_dict("index")
@@ -83,3 +91,9 @@ def curves(report: ReportFiles) -> list[dict[str, Any]]:
         {"generation": generation, **{str(name): mean for name, mean in row.items() if mean == mean}}
         for generation, row in rows.items()
     ]
+
+
+def _thinned(table: pd.DataFrame, most: int) -> pd.DataFrame:
+    """The rows of at most so many generations."""
+    shown = shown_generations(int(table["generation"].max()), most) if len(table) else ()
+    return table[table["generation"].isin(shown)]
