@@ -1,5 +1,6 @@
 """How long a piece takes and how large it is, judged by the nearest pieces of its kind that a store holds."""
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -31,7 +32,6 @@ class _Made:
     """A finished piece to judge by."""
 
     features: Features
-    work: float
     seconds: float
     bytes: int
 
@@ -54,9 +54,9 @@ class Estimates:
         features = dict(_piece_features(piece))
         nearest = min(_distance(features, other.features) for other in made)
         judges = [other for other in made if _distance(features, other.features) == nearest]
-        pace = sum(other.seconds / other.work for other in judges) / len(judges)
+        seconds = sum(other.seconds * _times_the_work(features, other.features) for other in judges) / len(judges)
         size = max(other.bytes for other in judges) if piece.expected_bytes is None else piece.expected_bytes
-        return Expected(pace * _work(features), size)
+        return Expected(seconds, size)
 
     @cached_property
     def _made(self) -> Mapping[tuple[str, str], list[_Made]]:
@@ -65,7 +65,7 @@ class Estimates:
         for manifest in manifests.values():
             features = dict(_manifest_features(manifest, manifests))
             size = sum(file.bytes for file in manifest.files.values())
-            judge = _Made(features, _work(features), manifest.seconds, size)
+            judge = _Made(features, manifest.seconds, size)
             made.setdefault(_stage(manifest), []).append(judge)
         return made
 
@@ -109,16 +109,22 @@ def _distance(one: Features, other: Features) -> int:
     return len({*_compared(one)} ^ {*_compared(other)})
 
 
-def _work(features: Features) -> float:
-    """How much work the recipe tells of, in arbitrary units."""
-    work = float(max(1, sum(_share(draw) for draw in features.get("composition") or ())))
+def _times_the_work(one: Features, other: Features) -> float:
+    """How many times as much work the one recipe tells of, by what both tell."""
+    own, others = _amounts(one), _amounts(other)
+    return math.prod(own[name] / others[name] for name in own.keys() & others.keys())
+
+
+def _amounts(features: Features) -> dict[str, float]:
+    """What the time is proportional to."""
+    amounts = {"draws": float(max(1, sum(_share(draw) for draw in features.get("composition") or ())))}
     if generations := features.get("generations"):
-        work *= generations[1] - generations[0] + 1
-    own_and_data = {name: value for name, value in features.items() if not name.startswith(("model>", "initial>"))}
-    for name, value in own_and_data.items():
-        if _last(name) in WORK and isinstance(value, int | float) and value > 0:
-            work *= value
-    return work
+        amounts["generations"] = generations[1] - generations[0] + 1
+    for name, value in features.items():
+        is_of_own_data = not name.startswith(("model>", "initial>"))
+        if is_of_own_data and _last(name) in WORK and isinstance(value, int | float) and value > 0:
+            amounts[name] = value
+    return amounts
 
 
 def _last(name: str) -> str:
