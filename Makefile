@@ -1,5 +1,5 @@
 # make train   runs train.py in an environment of its own, made on first use; ARGS="experiment=... seed=3" is passed on
-# make test    style, types and tests in the same environment; ARGS="tests/test_store.py -k damaged" is passed on
+# make test    style, types and tests in the same environment; ARGS="tests/store -k damaged" is passed on
 # make lint    style and types only
 #
 # The environment is .venv, with the exact versions of constraints.txt. It is brought up to date whenever pyproject.toml

@@ -24,7 +24,7 @@ import torch
 from transformers import OPTConfig, OPTForCausalLM
 
 from modelcollapse.decoding import Engine, engine_for
-from modelcollapse.execution.trainer import keep_freed_memory
+from modelcollapse.execution.process import keep_freed_memory
 from modelcollapse.seeding import Stream
 from modelcollapse.settings.language_model import DecodingSettings
 
@@ -70,6 +70,7 @@ class Contest:
             top_k=0,
             top_p=1.0,
             batch_size=batch,
+            workers=1,
             memory_gb=4.0,
             engine=engine,  # type: ignore[arg-type]
             precision=self.precision,  # type: ignore[arg-type]

@@ -4,10 +4,12 @@ Every contestant trains random weights on random blocks of 64 tokens in a proces
 its own; processes take turns, one at a time, and a first step warms each up. Compared are medians of the processor time
 of a step and of the peak memory. A step costs the same throughout an epoch: WikiText-2 has 287 of them at batch 128.
 
-Beside the plain Trainer stands one with the project's allocator settings, which tells what they alone are worth, and
-beside the project's fit a loop without Lightning around the same module, which tells what Lightning costs.
+Beside the plain Trainer stands one with the project's allocator settings, which tells what they alone are worth.
+Lightning's share is what it adds to a loop of five lines around the same module, for a step of a tiny network, where it
+shows, over the project's step of the real one.
 
     python benchmarks/training.py --precision bf16-mixed
+    python benchmarks/training.py --contestants trainer project --steps 1 --repeats 1
     python benchmarks/training.py --quick
 
 Needs accelerate, which the Hugging Face Trainer asks for: pip install '.[benchmarks]'.
@@ -31,19 +33,22 @@ from transformers import OPTConfig, OPTForCausalLM, Trainer, TrainerCallback, Tr
 
 from modelcollapse.data.batches import EpochSampler
 from modelcollapse.data.blocks import BlocksDataModule
-from modelcollapse.execution.trainer import Execution, keep_freed_memory, prepare_process
+from modelcollapse.execution.process import keep_freed_memory
+from modelcollapse.execution.trainer import Execution, prepare_process
 from modelcollapse.models.language_model.module import FittingModule
 from modelcollapse.seeding import Stream
 from modelcollapse.settings.chain import TrainerSettings
 from modelcollapse.settings.language_model import TrainingSettings
 
-VOCABULARY, LENGTH = 50272, 64
-TRAINER, TUNED_TRAINER, FIT, LOOP = (
-    "Hugging Face Trainer",
-    "the same, allocator tuned",
-    "modelcollapse",
-    "without Lightning",
-)
+LENGTH = 64
+LABELS = {
+    "trainer": "Hugging Face Trainer",
+    "tuned": "the same, allocator tuned",
+    "project": "modelcollapse",
+}
+TINY = {"hidden_size": 32, "word_embed_proj_dim": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "ffn_dim": 64,
+        "vocab_size": 256}  # fmt: skip
+TINY_BATCH, TINY_STEPS = 8, 200
 PRECISIONS = ("32-true", "bf16-mixed")
 QUICK = {"batch_size": 4, "steps": 2, "repeats": 1, "precision": "32-true"}
 
@@ -57,9 +62,11 @@ def main() -> None:
     for precision in PRECISIONS if arguments.precision is None else [arguments.precision]:
         results: dict[str, list[dict[str, float]]] = {}
         for _ in range(arguments.repeats):
-            for name in CONTESTANTS:
+            for name in arguments.contestants:
                 results.setdefault(name, []).append(_in_a_process(arguments, name, precision))
         _print_table(arguments, precision, results)
+        if "project" in results:
+            _print_share_of_lightning(arguments, precision, results["project"])
 
 
 def _arguments() -> argparse.Namespace:
@@ -70,7 +77,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3, help="processes of each contestant")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--precision", choices=PRECISIONS, help="only this one")
+    parser.add_argument("--contestants", nargs="+", choices=[*LABELS], default=[*LABELS])
     parser.add_argument("--contestant", choices=[*CONTESTANTS], help=argparse.SUPPRESS)
+    parser.add_argument("--tiny", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.quick:
         parser.set_defaults(**QUICK)
@@ -78,21 +87,24 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
-def _in_a_process(arguments: argparse.Namespace, name: str, precision: str) -> dict[str, float]:
+def _in_a_process(arguments: argparse.Namespace, name: str, precision: str, tiny: bool = False) -> dict[str, float]:
     command = [sys.executable, __file__, "--contestant", name, "--precision", precision]
-    for option in ("batch_size", "steps", "threads"):
-        command += [f"--{option.replace('_', '-')}", str(getattr(arguments, option))]
+    command += [f"--threads={arguments.threads}"]
+    if tiny:
+        command += ["--tiny", f"--batch-size={TINY_BATCH}", f"--steps={TINY_STEPS}"]
+    else:
+        command += [f"--batch-size={arguments.batch_size}", f"--steps={arguments.steps}"]
     finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     result: dict[str, float] = json.loads(finished.stdout.splitlines()[-1])
     return result
 
 
 def measured(arguments: argparse.Namespace) -> dict[str, float]:
-    """Median processor time of a step in seconds, loss of the last, and peak memory of this process in GB."""
+    """Median processor time of a step in seconds, and peak memory of this process in GB."""
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    network = OPTForCausalLM(OPTConfig())
-    blocks = torch.randint(0, VOCABULARY, (arguments.batch_size * (arguments.steps + 1), LENGTH))
+    network = OPTForCausalLM(OPTConfig(**TINY) if arguments.tiny else OPTConfig())
+    blocks = torch.randint(0, network.config.vocab_size, (arguments.batch_size * (arguments.steps + 1), LENGTH))
     stops = [time.process_time()]
     CONTESTANTS[arguments.contestant](arguments, network, blocks, lambda: stops.append(time.process_time()))
     steps = [after - before for before, after in pairwise(stops[1:])]
@@ -193,10 +205,10 @@ def _parts(
 
 
 CONTESTANTS: dict[str, Callable[..., None]] = {
-    TRAINER: fit_by_trainer,
-    TUNED_TRAINER: fit_by_tuned_trainer,
-    FIT: fit_by_the_project,
-    LOOP: fit_by_a_loop,
+    "trainer": fit_by_trainer,
+    "tuned": fit_by_tuned_trainer,
+    "project": fit_by_the_project,
+    "loop": fit_by_a_loop,
 }
 
 
@@ -210,13 +222,18 @@ def _print_table(arguments: argparse.Namespace, precision: str, results: dict[st
         name: {part: statistics.median(run[part] for run in runs) for part in ("seconds", "peak")}
         for name, runs in results.items()
     }
-    reference = medians[TRAINER]
+    reference = medians[arguments.contestants[0]]
     for name, median in medians.items():
         seconds = [run["seconds"] for run in results[name]]
         spread = f"{min(seconds):.2f} - {max(seconds):.2f}"
         speed, share = reference["seconds"] / median["seconds"], median["peak"] / reference["peak"]
-        print(f"{name:28}{median['seconds']:20.2f}{spread:>16}{speed:8.2f}{median['peak']:10.2f}{share:8.0%}")
-    print(f"Lightning's own share: {1 - medians[LOOP]['seconds'] / medians[FIT]['seconds']:.1%}", flush=True)
+        print(f"{LABELS[name]:28}{median['seconds']:20.2f}{spread:>16}{speed:8.2f}{median['peak']:10.2f}{share:8.0%}")
+
+
+def _print_share_of_lightning(arguments: argparse.Namespace, precision: str, runs: list[dict[str, float]]) -> None:
+    tiny = {name: _in_a_process(arguments, name, precision, tiny=True)["seconds"] for name in ("project", "loop")}
+    added, step = tiny["project"] - tiny["loop"], statistics.median(run["seconds"] for run in runs)
+    print(f"Lightning adds {1000 * added:.1f} ms to a step, {added / step:.2%} of it", flush=True)
 
 
 if __name__ == "__main__":

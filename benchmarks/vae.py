@@ -23,6 +23,7 @@ from modelcollapse.data.images import (
     DrawingSampler,
     ImagesDataModule,
     LabelledImages,
+    NoisyImages,
     TrainingImages,
     as_intensities,
     real_splits,
@@ -141,7 +142,8 @@ def fitted_epoch(training: torch.Tensor, validation: torch.Tensor, execution: Ex
     weights = torch.ones(len(training))
     order = EpochSampler(len(training), len(training), TRAINING.batch_size, Stream(0, 0, "benchmark.order"))
     sampler = DrawingSampler(order, len(held), ARCHITECTURE.latents, Stream(0, 0, "benchmark.latents"))
-    data = ImagesDataModule(TrainingImages(held, weights), validation, sampler, TRAINING.batch_size)
+    noisy = NoisyImages.draw(validation, ARCHITECTURE.latents, Stream(0, 0, "benchmark.validation"))
+    data = ImagesDataModule(TrainingImages(held, weights), noisy, sampler, TRAINING.batch_size)
     parent = Decoder(ARCHITECTURE).requires_grad_(False) if streamed else None
     module = FittingModule(VariationalAutoencoder(ARCHITECTURE), TRAINING, 1.0, parent)
     with TemporaryDirectory() as progress:

@@ -14,7 +14,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelcollapse.record import ChainIdentity, Record, histogram, number, read_lines, without_secrets
+from modelcollapse.record import ChainIdentity, Record, histogram, number, read_lines
+from modelcollapse.secrets import without_secrets
 
 IDENTITY = ChainIdentity("chain-7f3a", "paper_opt", "language", "opt-125m", "replace", 3, ("mine",))
 FILES = ("generations", "training", "histograms", "samples", "timings", "provenance")

@@ -17,6 +17,10 @@ class UserError(Exception):
     """Something that the user can mend: the message says what is wrong and what to do; no traceback is shown."""
 
 
+class FitFailed(UserError):
+    """A fit whose loss stopped being a number."""
+
+
 class Interrupted(BaseException):
     """Ctrl-C or SIGTERM: not an error, and nothing that a library may swallow."""
 

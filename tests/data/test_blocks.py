@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelcollapse.data.batches import EpochSampler, in_order
+from modelcollapse.data.batches import EpochSampler, in_order, in_order_together
 from modelcollapse.data.blocks import (
     BlocksDataModule,
     block_count,
@@ -131,6 +131,8 @@ def test_batches_in_order_are_all_rows_once():
     batches = list(in_order(rows, 4))
     assert [len(batch) for batch in batches] == [4, 4, 3]
     assert torch.cat(batches).tolist() == rows.tolist()
+    halves = in_order_together((rows[:, :1], rows[:, 1:]), 4)
+    assert [torch.cat(half, 1).tolist() for half in halves] == [batch.tolist() for batch in batches]
 
 
 def test_a_training_batch_holds_tokens_and_weights_of_the_same_rows():

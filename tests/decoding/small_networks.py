@@ -23,6 +23,7 @@ def settings(**changed):
         "top_k": 0,
         "top_p": 1.0,
         "batch_size": 4,
+        "workers": 1,
         "memory_gb": 4.0,
         "engine": "native",
         "precision": "32-true",

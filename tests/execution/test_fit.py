@@ -10,7 +10,8 @@ from transformers import OPTConfig, OPTForCausalLM
 
 from modelcollapse.data.batches import EpochSampler
 from modelcollapse.data.blocks import BlocksDataModule
-from modelcollapse.execution.fit import FitFailed, Progress, finished_epochs, fit_resumably, newest_checkpoint
+from modelcollapse.errors import FitFailed
+from modelcollapse.execution.fit import Progress, finished_epochs, fit_resumably, newest_checkpoint
 from modelcollapse.execution.trainer import Execution
 from modelcollapse.models.language_model.module import FittingModule
 from modelcollapse.seeding import Stream

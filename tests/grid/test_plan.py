@@ -8,7 +8,7 @@ from rich.console import Console
 from modelcollapse.grid import plan_tree
 from modelcollapse.grid.durations import spoken
 from modelcollapse.grid.plan_tree import print_plan_tree
-from modelcollapse.grid.planning import plans_of
+from modelcollapse.grid.planning import FITS, plans_of
 from modelcollapse.grid.points import read_grid
 
 CHEAP = ("experiment=paper_gaussian", "tracking=none", "data.rows=20", "model.replicates=4", "model.segment_length=2")
@@ -62,6 +62,30 @@ def test_what_is_finished_is_told_and_what_is_not_is_timed_by_it(plan_of, printe
     assert plan.untimed == 0
     twice = plan_of(*CHEAP, "generations=4", "seed=1", "model.replicates=8")
     assert twice.seconds(twice.missing) == pytest.approx(2 * plan.seconds(plan.missing))
+
+
+def test_a_seed_or_a_regime_more_costs_just_that(plan_of, printed, chain, tmp_path):
+    # Generation 0, which regimes share, and two segments of two generations.
+    words = (*CHEAP, "generations=4", "model.synthesis=samples")
+
+    def compute(plan):
+        """Run the chains of a plan; how many fits that took."""
+        chains = [chain(*one.point.words, store=tmp_path / "store") for one in plan.chains]
+        return sum(piece.kind in FITS for one in chains for work in one.works for piece in work.computed)
+
+    first = plan_of(*words, "regime=replace,accumulate", "seed=0,1")
+    assert first.fits == compute(first) == 2 * (1 + 2 * 2)
+    assert plan_of(*words, "regime=replace,accumulate", "seed=0,1").fits == 0
+    for added, own, fits in (
+        (("regime=replace,accumulate", "seed=0,1,2"), "seed=2", 1 + 2 * 2),
+        (("regime=replace,accumulate,preserve", "seed=0,1,2"), "regime=preserve", 3 * 2),
+    ):
+        plan = plan_of(*words, *added)
+        users = {number for piece in plan.missing for number in plan.users[piece]}
+        assert {number for number in users if own not in plan.chains[number].point.varied} == set()
+        assert plan.fits == fits
+        assert f"{fits} fits to do, {plan.naive_fits} if every chain computed everything itself" in printed(plan)
+        assert compute(plan) == fits
 
 
 def test_a_long_chain_is_a_line(plan_of, printed):

@@ -10,6 +10,7 @@ import pytest
 
 from conftest import DETERMINISTIC
 from modelcollapse.grid.folder import SweepFolder
+from modelcollapse.grid.reporting import report_on
 from modelcollapse.record import read_lines
 
 CHEAP = (
@@ -159,6 +160,24 @@ def test_chains_end_when_sweep_py_is_killed(sweep):
     time.sleep(2)
     # What the launcher had handed out beforehand does not begin.
     assert running.states() == ["stopped", "stopped", "waiting", "waiting"]
+
+
+def test_the_report_on_a_sweep_that_was_killed_names_its_chains(sweep, capsys):
+    killed = sweep(*CHEAP, "seed=0,1,2", wait=False)
+    while 1 not in (running := killed.await_running(1)):
+        time.sleep(0.05)
+    killed.process.kill()
+    killed.process.wait()
+    await_gone(running.values())
+    report_on([f"report={killed.folder.path}"])
+    told = capsys.readouterr().out.splitlines()
+    assert told[told.index("unfinished:") + 1 :] == [
+        "  replace, seed 1 (1): killed in generation 0 of 3",
+        "  replace, seed 2 (2): has not begun",
+    ]
+    page = (killed.folder.path / "report" / "report.html").read_text()
+    assert "3 chains, 1 of them finished" in page
+    assert all(line.strip() in page for line in told[-2:])
 
 
 @pytest.mark.slow

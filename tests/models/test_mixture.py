@@ -10,7 +10,7 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-from modelcollapse.execution.fit import FitFailed
+from modelcollapse.errors import FitFailed
 from modelcollapse.metrics.gaussian_mixture import Mixtures
 from modelcollapse.models.segmented.clustering import k_means, k_means_plus_plus, seed_candidates
 from modelcollapse.models.segmented.expectation_maximisation import (

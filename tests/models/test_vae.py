@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from modelcollapse.data.images import as_intensities
+from modelcollapse.data.batches import in_order_together
+from modelcollapse.data.images import NoisyImages, as_intensities
 from modelcollapse.models.vae.module import FittingModule, ScoringModule
 from modelcollapse.models.vae.network import (
     Classifier,
@@ -141,15 +142,23 @@ def test_weight_decay_is_adams_l2_penalty():
 
 
 def test_scores_are_means_over_all_images_whatever_the_batches(network):
-    images = grey(7)
-    module = ScoringModule(network, 1)
-    torch.manual_seed(1)
-    for start in (0, 3, 6):
-        module.test_step(images[start : start + 3], 0)
-    torch.manual_seed(1)
-    parts = [network.losses(as_intensities(images[start : start + 3])) for start in (0, 3, 6)]
-    expected = [torch.cat([part[which] for part in parts]).double().mean() for which in (0, 1)]
-    assert module.losses_of(0).means() == pytest.approx([float(value) for value in expected], rel=1e-9)
+    images, noise = NoisyImages.draw(grey(7), SMALL.latents, Stream(0, 0, "noise"))
+    expected = [float(part.double().mean()) for part in network.losses(as_intensities(images), noise)]
+    for size in (1, 3, 7):
+        module = ScoringModule(network, 1)
+        for batch in in_order_together((images, noise), size):
+            module.test_step(batch, 0)
+        assert module.losses_of(0).means() == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_noise_of_an_image_decides_its_latents(network):
+    images, noise = NoisyImages.draw(grey(4), SMALL.latents, Stream(0, 0, "noise"))
+    intensities = as_intensities(images)
+    first, _ = network.losses(intensities, noise)
+    assert torch.equal(network.losses(intensities, noise)[0], first)
+    changed = noise.clone()
+    changed[2] += 1
+    assert (network.losses(intensities, changed)[0] != first).tolist() == [False, False, True, False]
 
 
 def test_networks_come_back_from_their_files(network, tmp_path):

@@ -320,9 +320,9 @@ def test_keys_stay_what_they_were(chain, tmp_path):
     found = {role: piece.key[:12] for role, piece in promised[1].pieces.items()}
     found["classifier"] = promised[1].pieces["measures"].parents["classifier"].key[:12]
     assert found == {
-        "model": "ecefe8f769a9",
-        "synthetic": "150f05ac5ebe",
-        "scores": "b07ad4061a47",
-        "measures": "8e1ca2597d25",
+        "model": "0c784f161cd4",
+        "synthetic": "04afeb81d736",
+        "scores": "5e153d6766c8",
+        "measures": "3659d44bf45f",
         "classifier": "98635e736071",
     }

@@ -150,8 +150,8 @@ def test_an_unfinished_sweep_is_reported_and_says_so(tmp_path, one_run):
     files = write_sweep_report([tmp_path], tmp_path / "report")
     assert files.headline["group"].tolist() == ["replace"]
     assert files.unfinished == (
-        "replace, seed 1 (1): interrupted, lacks generations 2-3",
-        "preserve, seed 0 (2): interrupted, lacks generations 0-3",
+        "replace, seed 1 (1): interrupted in generation 2 of 3",
+        "preserve, seed 0 (2): interrupted in generation 0 of 3",
         "preserve: no chain of seed 1, which other groups have",
     )
     text = Elements(files.html.read_text()).text

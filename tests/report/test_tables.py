@@ -11,6 +11,7 @@ from modelcollapse.report.chains import read_chains
 from modelcollapse.report.differences import paired_differences, pairs_of
 from modelcollapse.report.groups import Cube, differing_settings, groups_of, listed_seeds
 from modelcollapse.report.headline import headline_table, interval_text, ranges, unfinished
+from modelcollapse.report.states import states_of
 from modelcollapse.report.tables import (
     REPLICATES,
     SEEDS,
@@ -250,8 +251,8 @@ def test_what_is_missing_is_said_chain_by_chain(tmp_path, grid, one_run):
     one_run(tmp_path / "1", regime="preserve", seed=0, told=2)
     one_run(tmp_path / "9", regime="replace", seed=5)
     groups, _ = grouped(tmp_path)
-    assert unfinished(groups) == [
-        "preserve, seed 0 (1): interrupted, lacks generations 2-3",
+    assert unfinished(groups, states_of([tmp_path], groups)) == [
+        "preserve, seed 0 (1): interrupted in generation 2 of 3",
         "preserve: no chain of seed 5, which other groups have",
     ]
 

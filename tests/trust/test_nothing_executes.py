@@ -247,11 +247,11 @@ SECRETS = {
 
 @pytest.fixture
 def program(repository, tmp_path):
-    """Run train.py with secrets in its environment; the answer, after a check that none of them was written."""
+    """Run a script with secrets in its environment; the answer, after a check that none of them was written."""
 
-    def run(*words):
+    def run(*words, script="train.py"):
         environment = {**os.environ, **SECRETS, "HOME": str(tmp_path / "home")}
-        typed = [sys.executable, str(repository / "train.py"), *words]
+        typed = [sys.executable, str(repository / script), *words]
         answer = subprocess.run(typed, cwd=tmp_path, env=environment, capture_output=True, timeout=300)
         written = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
         for name, secret in SECRETS.items():
@@ -275,6 +275,17 @@ def test_no_secret_of_the_environment_is_written(program, tmp_path, ending):
     assert list(tmp_path.glob("outputs/*/*/wandb/*")), "W&B wrote nothing: nothing could be found"
 
 
+def test_no_secret_of_the_environment_is_written_by_a_sweep(program, tmp_path):
+    """The second chain fails: where its store should be there is a file."""
+    (tmp_path / "occupied").write_text("no folder")
+    stores = f"paths.store={tmp_path / 'store'},{tmp_path / 'occupied'}"
+    answer = program(*WITHOUT_TRACKING, "tracking.mode=offline", "seed=0", stores, script="sweep.py")
+    assert answer.returncode != 0
+    left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert {"grid.json", "process.json", "report.html", "chain.json"} <= left, left
+    assert list(tmp_path.rglob("*.wandb")), "W&B wrote nothing: nothing could be found"
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -289,6 +300,14 @@ def test_no_secret_of_the_environment_is_written(program, tmp_path, ending):
 )
 def test_a_secret_in_the_settings_is_refused_and_not_repeated(program, tmp_path, words):
     answer = program(*WITHOUT_TRACKING, *words)
+    assert answer.returncode == 2
+    assert b"Traceback" not in answer.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("words", [f"data.name=a,{SECRETS['WANDB_API_KEY']}", "seed=0,${oc.env:HF_TOKEN}"])
+def test_a_secret_in_one_chain_of_a_grid_refuses_the_grid(program, tmp_path, words):
+    answer = program(*WITHOUT_TRACKING, words, script="sweep.py")
     assert answer.returncode == 2
     assert b"Traceback" not in answer.stderr
     assert not list(tmp_path.iterdir())

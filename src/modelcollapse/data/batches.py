@@ -47,9 +47,28 @@ class EpochSampler(Sampler[list[int]]):
 
 def in_order(rows: torch.Tensor, batch_size: int) -> DataLoader[torch.Tensor]:
     """Batches of rows, first to last."""
-    starts = range(0, len(rows), batch_size)
-    batches: Sequence[range] = [range(start, min(start + batch_size, len(rows))) for start in starts]
-    return DataLoader(_Rows(rows), sampler=batches, batch_size=None, generator=torch.Generator())
+    return DataLoader(_Rows(rows), sampler=_ranges(len(rows), batch_size), batch_size=None, generator=torch.Generator())
+
+
+def in_order_together(columns: Sequence[torch.Tensor], batch_size: int) -> DataLoader[tuple[torch.Tensor, ...]]:
+    """Batches of the rows of several tensors of one length, side by side, first to last."""
+    batches = _ranges(len(columns[0]), batch_size)
+    return DataLoader(_Columns(columns), sampler=batches, batch_size=None, generator=torch.Generator())
+
+
+def _ranges(rows: int, size: int) -> Sequence[range]:
+    return [range(start, min(start + size, rows)) for start in range(0, rows, size)]
+
+
+class _Columns(Dataset[tuple[torch.Tensor, ...]]):
+    def __init__(self, columns: Sequence[torch.Tensor]) -> None:
+        self._columns = columns
+
+    def __len__(self) -> int:
+        return len(self._columns[0])
+
+    def __getitem__(self, rows: range) -> tuple[torch.Tensor, ...]:
+        return tuple(column[rows.start : rows.stop] for column in self._columns)
 
 
 class _Rows(Dataset[torch.Tensor]):

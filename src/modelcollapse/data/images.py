@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from modelcollapse.data.batches import EpochSampler, in_order
+from modelcollapse.data.batches import EpochSampler, in_order_together
 from modelcollapse.data.idx import PARTS, BadImages, idx_files, read_idx
 from modelcollapse.regimes import rows_of
 from modelcollapse.seeding import Stream
@@ -185,6 +185,24 @@ def _read(folder: Path, name: str) -> torch.Tensor:
         return file.get_tensor(name)
 
 
+# ---- images that are scored -----------------------------------------------------------------------------------
+
+
+class NoisyImages(NamedTuple):
+    """Images in grey levels [rows, 28, 28], and the noise [rows, latents] that their latents are drawn with.
+
+    The noise belongs to the image: a score is the same one in whatever batches, and on whatever device.
+    """
+
+    images: torch.Tensor
+    noise: torch.Tensor
+
+    @classmethod
+    def draw(cls, images: torch.Tensor, latents: int, stream: Stream) -> "NoisyImages":
+        """Images with standard normal noise from the stream."""
+        return cls(images, torch.randn(len(images), latents, generator=stream.torch()))
+
+
 # ---- training sets --------------------------------------------------------------------------------------------
 
 
@@ -263,7 +281,7 @@ class ImagesDataModule(LightningDataModule):
     def __init__(
         self,
         training: TrainingImages,
-        validation: torch.Tensor,
+        validation: NoisyImages,
         sampler: DrawingSampler,
         scoring_batch_size: int,
     ) -> None:
@@ -275,9 +293,9 @@ class ImagesDataModule(LightningDataModule):
         """Training batches in the epoch's own order."""
         return DataLoader(self._training, sampler=self._sampler, batch_size=None, generator=torch.Generator())
 
-    def val_dataloader(self) -> DataLoader[torch.Tensor]:
-        """The real validation split in order."""
-        return in_order(self._validation, self._scoring_batch_size)
+    def val_dataloader(self) -> DataLoader[tuple[torch.Tensor, ...]]:
+        """The real validation images in order, and their noise."""
+        return in_order_together(self._validation, self._scoring_batch_size)
 
 
 class LabelledDataModule(LightningDataModule):

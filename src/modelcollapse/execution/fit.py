@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 
-from modelcollapse.errors import UserError
+from modelcollapse.errors import FitFailed
 from modelcollapse.execution.checkpoint import SafeCheckpointIO
 from modelcollapse.execution.progress import BatchProgress, stage_bar
 from modelcollapse.execution.sealing import Unsealed, load_sealed, save_sealed
@@ -22,10 +22,6 @@ from modelcollapse.store.files import delete
 CHECKPOINT_NAME = re.compile(r"epoch-\d{5,}")
 NETWORK_PREFIX = "network."
 ADVICE = "a lower model.training.learning_rate or a model.training.gradient_clip may help"
-
-
-class FitFailed(UserError):
-    """A fit whose loss stopped being a number."""
 
 
 EpochListener = Callable[[dict[str, float]], None]

@@ -1,21 +1,26 @@
-"""Lightning trainers as the settings ask for them, and the facts of an execution."""
+"""Lightning trainers as the settings ask for them, and the facts of an execution.
 
-import ctypes
+Lightning is imported where the first trainer is made: a chain that is finished in the store needs none.
+"""
+
+from __future__ import annotations
+
 import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from pytorch_lightning import Callback, Trainer
 from rich.console import Console
 
-from modelcollapse.execution.checkpoint import SafeCheckpointIO
+from modelcollapse.execution.process import keep_freed_memory, quiet_transformers
 from modelcollapse.settings.chain import TrainerSettings
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+if TYPE_CHECKING:
+    from pytorch_lightning import Callback, Trainer
+
 CPU_SCORING_BYTES, GPU_SCORING_BYTES = 2**29, 2**32
 """What scoring may hold at once, beside the weights."""
 
@@ -35,6 +40,10 @@ class Execution:
         self, callbacks: Sequence[Callback], epochs: int | None = None, gradient_clip: float | None = None
     ) -> Trainer:
         """A silent one-device trainer that writes nothing of its own and leaves samplers alone."""
+        from pytorch_lightning import Trainer
+
+        from modelcollapse.execution.checkpoint import SafeCheckpointIO
+
         return Trainer(
             accelerator=self.settings.accelerator,
             devices=1,
@@ -80,17 +89,6 @@ def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
 
 
-def keep_freed_memory() -> None:
-    """Make glibc keep large freed buffers for the next step, instead of returning their pages and faulting in new ones.
-
-    Costs nothing but memory that the process had anyway; where the C library is another one, nothing happens.
-    """
-    library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):
-        library.mallopt(M_MMAP_MAX, 0)
-        library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-
-
 def prepare_process(settings: TrainerSettings) -> None:
     """Fix the thread count, tune the allocator and quiet the libraries: what matters of their messages we say."""
     keep_freed_memory()
@@ -99,7 +97,4 @@ def prepare_process(settings: TrainerSettings) -> None:
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric|torchmetrics)\b.*")
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    quiet_transformers()

@@ -28,7 +28,9 @@ def report_on(words: Sequence[str]) -> None:
         raise UserError(f"report: there is no folder {', '.join(absent)}")
     if not folders:
         raise UserError("report: names no folder; report=PATH or report=PATH,PATH")
-    report_sweeps(folders, Path(values.get(TARGET) or folders[0] / "report").expanduser())
+    files = report_sweeps(folders, Path(values.get(TARGET) or folders[0] / "report").expanduser())
+    if files.unfinished:
+        print("unfinished:", *files.unfinished, sep="\n  ", flush=True)
 
 
 def report_sweeps(folders: Sequence[Path], target: Path) -> "ReportFiles":

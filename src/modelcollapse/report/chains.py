@@ -16,12 +16,11 @@ from modelcollapse.record import (
     GENERATION_KEYS,
     GENERATIONS_FILE,
     IDENTITY_FILE,
-    SECRET_NAME,
     number,
     read_lines,
-    without_secrets,
 )
 from modelcollapse.results import run_folders
+from modelcollapse.secrets import SECRET_NAME, without_secrets
 
 CONFIG_FILE = "config.yaml"
 NO_SETTING_OF_A_CHAIN = (
@@ -93,13 +92,18 @@ class ReportChain:
         return without_secrets(read_lines(path)) if path.is_file() else []
 
 
+class NothingToReport(UserError):
+    """No chain has finished a generation."""
+
+
 def read_chains(folders: Sequence[Path]) -> list[ReportChain]:
     """The chains at or below the folders, those of a sweep in the order of its numbers.
 
     Of several runs of one chain in a sweep the one that came furthest is taken, and of those the last.
 
     Raises:
-        UserError: A folder is missing or holds no run, a record is damaged, or no generation is finished anywhere.
+        NothingToReport: A folder holds no run, or no generation is finished anywhere.
+        UserError: A folder is missing, or a record is damaged.
     """
     chains = [
         chain
@@ -107,7 +111,7 @@ def read_chains(folders: Sequence[Path]) -> list[ReportChain]:
         for chain in _of_sweep(Path(folder), name)
     ]
     if not any(chain.measured.generations.size for chain in chains):
-        raise UserError(
+        raise NothingToReport(
             f"{_listed(folders)}: there is nothing to report, none of {len(chains)} chains has finished a generation"
         )
     return chains
@@ -129,7 +133,7 @@ def _of_sweep(folder: Path, sweep: str) -> list[ReportChain]:
     runs = sorted(run_folders(folder), key=lambda run: _natural(run.relative_to(folder).as_posix()))
     if not runs:
         wanted = f"a folder with {IDENTITY_FILE} and {GENERATIONS_FILE}"
-        raise UserError(f"{folder}: there is nothing to report, no run lies there ({wanted})")
+        raise NothingToReport(f"{folder}: there is nothing to report, no run lies there ({wanted})")
     return _without_repetitions(_chain(run, folder, sweep) for run in runs)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
 from modelcollapse.models.presentation import Presentation
 from modelcollapse.report.differences import Pair
 from modelcollapse.report.groups import Group
+from modelcollapse.report.states import ChainState
 
 MOST_WITHOUT_HEADLINE = 4
 
@@ -45,10 +47,7 @@ def headline_table(groups: Sequence[Group], shown: pd.DataFrame, metrics: Mappin
     for group in groups:
         last = last_generation(group)
         own = shown[(shown["group"] == group.label) & (shown["generation"] == last)].set_index("metric")
-        cells = {
-            heading: interval_text(*own.loc[name, ["mean", "low", "high"]]) if name in own.index else "–"
-            for name, heading in metrics.items()
-        }
+        cells = _cells(own, "mean", metrics)
         rows.append({"group": group.label, "generation": last, "seeds": len(group.seeds), **cells})
     return pd.DataFrame(rows)
 
@@ -63,12 +62,24 @@ def differences_table(pairs: Sequence[Pair], differences: pd.DataFrame, metrics:
             continue
         last = int(own["generation"].max())
         own = own[own["generation"] == last].set_index("metric")
-        cells = {
-            heading: interval_text(*own.loc[name, ["mean_difference", "low", "high"]]) if name in own.index else "–"
-            for name, heading in metrics.items()
-        }
+        cells = _cells(own, "mean_difference", metrics)
         rows.append({"difference": pair.label, "generation": last, "seeds": int(own["n"].max()), **cells})
     return pd.DataFrame(rows)
+
+
+def _cells(own: pd.DataFrame, mean: str, metrics: Mapping[str, str]) -> dict[str, str]:
+    """Heading -> text of a row of statistics by metric; n is said where it is less than that of other cells."""
+    rows: dict[Any, dict[Any, Any]] = own.to_dict("index")
+    most: dict[Any, int] = {}
+    for row in rows.values():
+        most[row.get("over")] = max(row["n"], most.get(row.get("over"), 0))
+    cells = {}
+    for name, heading in metrics.items():
+        row = rows.get(name, {"n": 0, mean: math.nan, "low": math.nan, "high": math.nan})
+        text = interval_text(row[mean], row["low"], row["high"])
+        is_whole = row["n"] in (0, most.get(row.get("over")))
+        cells[heading] = text if is_whole else f"{text}, n = {row['n']}"
+    return cells
 
 
 def _rows_of(pair: Pair, differences: pd.DataFrame) -> pd.DataFrame:
@@ -90,17 +101,14 @@ def interval_text(mean: float, low: float, high: float) -> str:
     return f"{mean:.4g} [{low:.4g}, {high:.4g}]"
 
 
-def unfinished(groups: Sequence[Group]) -> list[str]:
-    """A sentence for every chain that lacks generations, and every group that lacks seeds which others have."""
-    sentences = []
-    everywhere = {(group.columns["sweep"], chain.seed) for group in groups for chain in group.chains}
+def unfinished(groups: Sequence[Group], states: Sequence[ChainState]) -> list[str]:
+    """A sentence for every chain that is not finished, and for seeds of other groups that nobody asked a group for."""
+    sentences = [state.sentence for state in states if not state.finished]
+    everywhere = {(chain.sweep, chain.seed) for group in groups for chain in group.chains}
     for group in groups:
-        for chain in group.chains:
-            if chain.missing:
-                sentences.append(
-                    f"{group.label}, seed {chain.seed} ({chain.run}): {chain.identity.get('status', 'unknown')}, lacks"
-                    f" generation{'s' if len(chain.missing) > 1 else ''} {ranges(chain.missing)}"
-                )
+        # What a grid was to hold is known; runs in a folder are compared among each other.
+        if any(state.cell for state in states if state.group == group.label):
+            continue
         own = {(group.columns["sweep"], chain.seed) for chain in group.chains}
         lacking = sorted(seed for sweep, seed in everywhere - own if sweep == group.columns["sweep"])
         if lacking:

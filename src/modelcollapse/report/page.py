@@ -19,6 +19,7 @@ from modelcollapse.report.appearance import Appearance
 from modelcollapse.report.groups import Group, value_text
 from modelcollapse.report.histogram_chart import histograms_chart
 from modelcollapse.report.histograms import HISTOGRAMS_FILE, pooled_histograms
+from modelcollapse.report.states import ChainState
 from modelcollapse.report.statistics import BOOTSTRAP_FROM, RESAMPLES
 from modelcollapse.report.tables import REPLICATES
 
@@ -46,6 +47,8 @@ class PageContent:
     """Metric -> what it is called, the most important first."""
     headline: pd.DataFrame
     differences: pd.DataFrame
+    states: Sequence[ChainState]
+    """All chains that were asked for."""
     unfinished: Sequence[str]
     files: Sequence[str]
     """Names of the files beside the page."""
@@ -65,11 +68,12 @@ def page(content: PageContent) -> str:
         lead=content.lead,
         sections=_sections(content, drawn),
         unfinished=content.unfinished,
-        headline=_cells(content.headline),
+        finished=f"{sum(state.finished for state in content.states)} of {len(content.states)}",
+        headline=_headline_cells(content),
         differences=_cells(content.differences) if len(content.differences) else None,
         spread=_spread(content),
         settings=_cells(_settings(content.all_groups)),
-        chains=provenance.chain_rows(content.all_groups),
+        chains=provenance.chain_rows(content.all_groups, content.states),
         versions=provenance.version_rows(content.all_groups),
         commands=provenance.command_lines(content.all_groups),
         replicates=(content.shown["over"] == REPLICATES).any(),
@@ -160,6 +164,20 @@ def _settings(groups: Sequence[Group]) -> pd.DataFrame:
         for group in groups
     ]
     return pd.DataFrame(rows)
+
+
+def _headline_cells(content: PageContent) -> dict[str, Any]:
+    """The headline, with generations and seeds as "2 of 3" where more were asked for."""
+    cells = _cells(content.headline)
+    for row, group in zip(cells["rows"], content.groups, strict=True):
+        own = [state for state in content.states if state.group == group.label]
+        last = max((state.wanted - 1 for state in own if state.wanted is not None), default=0)
+        row[1], row[2] = _of(row[1], last), _of(row[2], len(own))
+    return cells
+
+
+def _of(number: str, asked: int) -> str:
+    return number if int(number) >= asked else f"{number} of {asked}"
 
 
 def _cells(table: pd.DataFrame) -> dict[str, Any]:

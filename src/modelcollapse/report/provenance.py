@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from modelcollapse.report.chains import ReportChain
 from modelcollapse.report.groups import Group, value_text
+from modelcollapse.report.states import ChainState
 
 TIMINGS_FILE, PROVENANCE_FILE = "timings.jsonl", "provenance.jsonl"
 
@@ -18,8 +20,9 @@ class ChainProvenance:
     id: str
     run: str
     group: str
-    seed: int
-    status: str
+    seed: str
+    state: str
+    """How far it came and why no further."""
     generations: str
     """Finished, of how many."""
     computed: str
@@ -30,24 +33,23 @@ class ChainProvenance:
     """Role -> key of the last generation's pieces."""
 
 
-def chain_rows(groups: Sequence[Group]) -> list[ChainProvenance]:
-    """All chains, by group and seed."""
-    return [_chain(group, place) for group in groups for place in range(len(group.chains))]
+def chain_rows(groups: Sequence[Group], states: Sequence[ChainState]) -> list[ChainProvenance]:
+    """All chains that were asked for, by group and seed; those without a run at the end."""
+    runs = {chain.folder: chain for group in groups for chain in group.chains}
+    return [_chain(state, runs.get(state.folder)) for state in states]
 
 
-def _chain(group: Group, place: int) -> ChainProvenance:
-    chain = group.chains[place]
-    timings = chain.lines(TIMINGS_FILE)
-    provenance = chain.lines(PROVENANCE_FILE)
+def _chain(state: ChainState, run: ReportChain | None) -> ChainProvenance:
+    timings = run.lines(TIMINGS_FILE) if run else []
+    provenance = run.lines(PROVENANCE_FILE) if run else []
     last = provenance[-1] if provenance else {}
-    done = len(chain.measured.generations)
     return ChainProvenance(
-        id=str(chain.identity["id"]),
-        run=chain.run,
-        group=group.label,
-        seed=chain.seed,
-        status=str(chain.identity.get("status", "unknown")),
-        generations=f"{done:,}" if chain.wanted is None else f"{done:,} of {chain.wanted + 1:,}",
+        id=state.id,
+        run=state.run,
+        group=state.group,
+        seed=state.seed,
+        state=state.text,
+        generations=f"{state.done:,}" if state.wanted is None else f"{state.done:,} of {state.wanted:,}",
         computed=duration(_seconds(timings, computed=True)),
         taken=duration(_seconds(timings, computed=False)),
         keys={role: str(key) for role, key in last.items() if role != "generation"},

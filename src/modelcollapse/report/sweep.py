@@ -11,7 +11,7 @@ import pandas as pd
 from modelcollapse.models import PRESENTATIONS, presentation_of
 from modelcollapse.models.presentation import Presentation
 from modelcollapse.report.appearance import appearances
-from modelcollapse.report.chains import read_chains
+from modelcollapse.report.chains import NothingToReport, ReportChain, read_chains
 from modelcollapse.report.differences import paired_differences, pairs_of
 from modelcollapse.report.figures import drawn_figures
 from modelcollapse.report.files import write_figures, write_table, write_whole
@@ -24,6 +24,7 @@ from modelcollapse.report.headline import (
     unfinished,
 )
 from modelcollapse.report.page import PageContent, page
+from modelcollapse.report.states import ChainState, states_of
 from modelcollapse.report.tables import (
     shown_statistics,
     statistics_table,
@@ -49,7 +50,7 @@ class ReportFiles:
     differences: pd.DataFrame
     """The paired differences, a row a pair of groups, generation and metric."""
     unfinished: tuple[str, ...]
-    """A sentence for every chain that lacks generations, and every group that lacks seeds."""
+    """A sentence for every chain that was asked for and is not finished, and every group that lacks seeds."""
 
 
 def write_sweep_report(folders: Sequence[Path], target: Path) -> ReportFiles:
@@ -62,7 +63,7 @@ def write_sweep_report(folders: Sequence[Path], target: Path) -> ReportFiles:
     Raises:
         UserError: There is nothing to report, or a record is damaged.
     """
-    every_group = groups_of(read_chains(folders))
+    every_group = groups_of(_chains(folders))
     groups = [group for group in every_group if group.seeds]
     presentations = {group.family: _presentation(group.family) for group in groups}
     cubes = {group.label: Cube.of(group) for group in groups}
@@ -71,7 +72,8 @@ def write_sweep_report(folders: Sequence[Path], target: Path) -> ReportFiles:
     shown, expected = _from_first(shown_statistics(statistics), presentations), expectations(groups, presentations)
     metrics, looks = headline_metrics(shown, presentations), appearances(groups)
     headline = headline_table(groups, shown, metrics)
-    lacking = unfinished(every_group)
+    states = states_of(folders, every_group)
+    lacking = unfinished(every_group, states)
     target.mkdir(parents=True, exist_ok=True)
     tables = {"summary": summary_table(groups), "statistics": statistics, "paired_differences": differences}
     written = [path for name, table in tables.items() for path in write_table(table, target, name)]
@@ -79,7 +81,7 @@ def write_sweep_report(folders: Sequence[Path], target: Path) -> ReportFiles:
     figures = write_figures(drawn, target / "figures")
     content = PageContent(
         title=_title(folders, groups),
-        lead=_lead(every_group),
+        lead=_lead(every_group, states),
         groups=groups,
         all_groups=every_group,
         presentations=presentations,
@@ -89,11 +91,19 @@ def write_sweep_report(folders: Sequence[Path], target: Path) -> ReportFiles:
         names=metric_names(shown, presentations),
         headline=headline,
         differences=differences_table(pairs, differences, metrics),
+        states=states,
         unfinished=lacking,
         files=[*(path.name for path in written), "figures/"],
     )
     html = write_whole(target / "report.html", page(content).encode())
     return ReportFiles(html, tuple(written), tuple(figures), headline, statistics, differences, tuple(lacking))
+
+
+def _chains(folders: Sequence[Path]) -> list[ReportChain]:
+    try:
+        return read_chains(folders)
+    except NothingToReport as error:
+        raise NothingToReport("\n  ".join([str(error), *unfinished([], states_of(folders, []))])) from error
 
 
 def _presentation(family: str) -> Presentation:
@@ -114,10 +124,9 @@ def _title(folders: Sequence[Path], groups: Sequence[Group]) -> str:
     return " beside ".join(experiments) if len(experiments) < 4 else f"{len(experiments)} experiments"
 
 
-def _lead(groups: Sequence[Group]) -> str:
-    chains = [chain for group in groups for chain in group.chains]
+def _lead(groups: Sequence[Group], states: Sequence[ChainState]) -> str:
     models = ", ".join(dict.fromkeys(str(group.columns["model"]) for group in groups))
-    finished = sum(not chain.missing for chain in chains)
-    counted = f"{len(chains)} chains in {len(groups)} groups" if len(groups) > 1 else f"{len(chains)} chains"
-    whole = "all finished" if finished == len(chains) else f"{finished} of them finished"
-    return f"{models}: {counted}, {whole}."
+    count, finished = len(states), sum(state.finished for state in states)
+    chains = "1 chain" if count == 1 else f"{count} chains"
+    counted = f"{chains} in {len(groups)} groups" if len(groups) > 1 else chains
+    return f"{models}: {counted}, {'all' if finished == count else f'{finished} of them'} finished."

@@ -28,7 +28,7 @@ python train.py experiment=small_opt model.base.text=novels.txt.gz data.path=wik
 ```
 
 `python train.py --help` lists the groups and the settings as composed, `--cfg job` prints them, `plan=true` prints what
-would be computed. With `sweep.py`, commas make a [grid](sweeps.md): `python sweep.py seed=0,1,2 regime=replace,preserve`.
+would be computed. With sweep.py, commas make a [grid](sweeps.md): `python sweep.py seed=0,1,2 regime=replace,preserve`.
 `hydra.run.dir=FOLDER` names the run folder. A value that is not allowed is refused before any work starts, with what is
 allowed. `null` is typed for none. The values below are those of each option of a group, as composed.
 """

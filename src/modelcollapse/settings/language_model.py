@@ -242,9 +242,12 @@ class DecodingSettings:
     """Samples among the most probable tokens that together hold this probability."""
     batch_size: Count
     """Prompts continued at once; not in any key."""
+    workers: Count
+    """Processes that write at the same time, each a batch of its own; they share the threads, and ``memory_gb``: no
+    more start than it holds. On a CPU only; not in any key."""
     memory_gb: Positive
     """Gigabytes for what the prompts of a batch need while they are continued; a batch that needs more is continued in
-    parts. Weights come on top. Native engine only; not in any key."""
+    parts. All workers together keep to it. Weights come on top, for each worker. Native engine only; not in any key."""
     engine: Literal["auto", "native", "transformers"]
     """Code that decodes: the project's own or transformers'; auto takes the project's where it knows the model."""
     precision: Literal["32-true", "bf16-true"]

@@ -72,10 +72,18 @@ class NativeEngine:
 
     def prompts_at_once(self, length: int) -> int:
         """Prompts of ``length`` tokens that are continued together: a batch, or equal parts that fit in memory."""
-        slots = self._writer.slots_needed(length) * bytes_per_slot(self._network)
-        affordable = self._settings.memory_gb * GIGABYTE // (slots + self._writer.scratch_bytes(length))
+        affordable = self._settings.memory_gb * GIGABYTE // self._bytes_per_prompt(length)
         parts = math.ceil(self._settings.batch_size / max(1, affordable))
         return math.ceil(self._settings.batch_size / parts)
+
+    def engines_at_once(self, length: int) -> int:
+        """How many engines, each at work on prompts of ``length`` tokens, fit in memory; one always does."""
+        own = self.prompts_at_once(length) * self._bytes_per_prompt(length)
+        return max(1, int(self._settings.memory_gb * GIGABYTE // own))
+
+    def _bytes_per_prompt(self, length: int) -> int:
+        slots = self._writer.slots_needed(length) * bytes_per_slot(self._network)
+        return slots + self._writer.scratch_bytes(length)
 
     def _chance(self, prompts: int, group: int) -> Tensor:
         """Numbers between 0 and 1 [prompts, new tokens], float64; the same ones on every device."""

@@ -91,6 +91,12 @@ def scoring_bytes(network: OPTForCausalLM, length: int) -> int:
     return 4 * length * (6 * config.hidden_size + 2 * config.ffn_dim)
 
 
+def network_without_weights(source: Path) -> OPTForCausalLM:
+    """The network of a folder as far as its shape goes: its weights are on the device that holds none."""
+    with torch.device("meta"):
+        return OPTForCausalLM(OPTConfig.from_pretrained(source))
+
+
 def save_network(network: OPTForCausalLM, folder: Path) -> None:
     """Write the network as a Hugging Face folder with safetensors weights."""
     network.save_pretrained(folder, safe_serialization=True)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from modelcollapse.data.blocks import read_blocks, write_blocks
 from modelcollapse.data.tokenizers import load_tokenizer
-from modelcollapse.decoding import engine_for
-from modelcollapse.execution.progress import BatchProgress, stage_bar
+from modelcollapse.decoding import Engine
+from modelcollapse.decoding.workers import MakeEngine, continue_by_workers
+from modelcollapse.execution.progress import BatchProgress, StageBar, stage_bar
 from modelcollapse.execution.sealing import Unsealed, load_sealed, save_sealed
 from modelcollapse.models.language_model.bench import Bench
+from modelcollapse.models.language_model.engines import engine_over, engines_at_once
 from modelcollapse.models.language_model.files import CONTINUATIONS_FILE
 from modelcollapse.models.language_model.module import WritingModule
-from modelcollapse.models.language_model.network import load_network
 from modelcollapse.regimes import rows_of
 from modelcollapse.seeding import Stream
 from modelcollapse.store import Workshop
@@ -29,18 +31,52 @@ def make_synthetic_set(bench: Bench, workshop: Workshop, *, rows: float, stream:
     prompts = prompt_blocks(workshop, rows, bench.decoding.prompt_tokens)
     shards = Shards(workshop, len(prompts), bench.decoding.batch_size)
     groups = PromptGroups(prompts, bench.decoding.batch_size, shards.finished())
-    engine = engine_for(load_network(workshop.parents["model"]), bench.decoding, stream)
+    model = workshop.parents["model"]
+    workers = worker_count(bench, model, len(groups), prompts.shape[1])
     with stage_bar(workshop.piece.label, groups.total, bench.execution.console) as bar:
         bar.advance(groups.total - len(groups))
-        if len(groups):
-            trainer = bench.execution.trainer([ShardWriter(shards), BatchProgress(bar)])
-            loader = DataLoader(groups, batch_size=None, generator=torch.Generator())
-            trainer.predict(WritingModule(engine), loader, return_predictions=False)
+        if workers > 1:
+            _write_by_workers(partial(engine_over, model, bench.decoding, stream), workers, groups, shards, bar)
+        elif len(groups):
+            _write_here(bench, engine_over(model, bench.decoding, stream), groups, shards, bar)
     blocks = torch.cat([shards.read(group) for group in range(groups.total)])
     write_blocks(workshop.folder, blocks=blocks.numpy())
     at_once = {"batch_size": bench.decoding.batch_size, "memory_gb": bench.decoding.memory_gb}
     facts = bench.execution.facts(**at_once, tokens=blocks.numel())
-    workshop.execution.update(facts)
+    workshop.execution.update({**facts, "workers": workers, "threads": threads_of_each(workers)})
+
+
+def worker_count(bench: Bench, model: Path, groups: int, length: int) -> int:
+    """Processes that write: as many as the settings say, or fewer where there is less to write or to write it in."""
+    wanted = min(bench.decoding.workers, groups)
+    if wanted <= 1 or bench.execution.facts()["device"] != "cpu":
+        return 1
+    fitting = engines_at_once(model, bench.decoding, length) or wanted
+    if fitting < wanted:
+        print(f"  decoding.memory_gb={bench.decoding.memory_gb:g} holds the batches of {fitting} workers", flush=True)
+    return min(wanted, fitting)
+
+
+def threads_of_each(workers: int) -> int:
+    """Threads of a process when ``workers`` share those of this one."""
+    return max(1, torch.get_num_threads() // workers)
+
+
+def _write_here(bench: Bench, engine: Engine, groups: "PromptGroups", shards: "Shards", bar: StageBar) -> None:
+    trainer = bench.execution.trainer([ShardWriter(shards), BatchProgress(bar)])
+    loader = DataLoader(groups, batch_size=None, generator=torch.Generator())
+    trainer.predict(WritingModule(engine), loader, return_predictions=False)
+
+
+def _write_by_workers(
+    make_engine: MakeEngine, workers: int, groups: "PromptGroups", shards: "Shards", bar: StageBar
+) -> None:
+    def write(group: int, tokens: torch.Tensor) -> None:
+        shards.write(group, tokens)
+        bar.advance()
+
+    waiting = {each["group"]: each["tokens"] for each in map(groups.__getitem__, range(len(groups)))}
+    continue_by_workers(waiting, make_engine, workers, threads_of_each(workers), write)
 
 
 def prompt_blocks(workshop: Workshop, rows: float, prompt_tokens: int | None) -> torch.Tensor:
@@ -146,7 +182,7 @@ def make_continuations(bench: Bench, workshop: Workshop, *, stream: Stream) -> N
     prompts += [
         torch.tensor(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in bench.decoding.shown_texts
     ]
-    engine = engine_for(load_network(workshop.parents["model"]), bench.decoding, stream)
+    engine = engine_over(workshop.parents["model"], bench.decoding, stream)
     rows = []
     with torch.inference_mode():
         for number, prompt in enumerate(prompts):

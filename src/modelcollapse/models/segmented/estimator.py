@@ -6,7 +6,7 @@ from typing import Protocol
 
 import torch
 
-from modelcollapse.execution.fit import FitFailed
+from modelcollapse.errors import FitFailed
 from modelcollapse.seeding import Stream
 
 __all__ = ["Estimator", "FitFailed", "Fitted", "State", "StatisticsEstimator"]

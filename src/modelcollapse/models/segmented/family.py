@@ -24,12 +24,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from modelcollapse.execution.progress import BatchProgress, stage_bar
 from modelcollapse.figures.style import FigureText
 from modelcollapse.models.family import ChainReport, ChainTitle, GenerationResult, Segment
 from modelcollapse.models.segmented.estimator import Estimator, State, StatisticsEstimator
 from modelcollapse.models.segmented.files import STATISTICS, SegmentFiles
-from modelcollapse.models.segmented.module import GenerationsDataModule, GenerationsModule, stacked
 from modelcollapse.models.segmented.training_sets import Samples, Statistics, TrainingSets
 from modelcollapse.regimes import RegimeSettings, Source, compose, composition_recipe, synthetic_rows
 from modelcollapse.seeding import Stream
@@ -140,6 +138,10 @@ class EstimatorFamily(ABC):
         return Piece(SEGMENT, recipe, parents, make, label)
 
     def _make(self, workshop: Workshop, *, first: int, last: int, regime: RegimeSettings) -> None:
+        # What a finished chain needs none of, Lightning first of all.
+        from modelcollapse.execution.progress import BatchProgress, stage_bar
+        from modelcollapse.models.segmented.module import GenerationsDataModule, GenerationsModule, stacked
+
         module = GenerationsModule(self._estimator, self._representation, self.seed, _states(workshop.parents.values()))
         generations = range(first, last + 1)
         data = GenerationsDataModule(module, self._sets(regime), generations)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import chdtri
 
-from modelcollapse.execution.fit import FitFailed
+from modelcollapse.errors import FitFailed
 from modelcollapse.metrics.gaussian_mixture import (
     Array,
     Mixtures,

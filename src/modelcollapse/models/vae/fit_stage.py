@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from modelcollapse.data.batches import EpochSampler
-from modelcollapse.data.images import DrawingSampler, ImagesDataModule, image_count, read_images
+from modelcollapse.data.images import DrawingSampler, ImagesDataModule, NoisyImages, image_count, read_images
 from modelcollapse.execution.fit import Progress, fit_resumably
 from modelcollapse.models.stages import epochs_of, within
 from modelcollapse.models.vae.bench import Bench
@@ -27,7 +27,9 @@ def make_generation(
     order = EpochSampler(training.rows, rows_per_epoch, settings.batch_size, within(stream, "order"))
     sampler = DrawingSampler(order, training.held, bench.model.architecture.latents, within(stream, "latents"))
     batch_size = bench.execution.scoring_batch_size(IMAGE_BYTES)
-    data = ImagesDataModule(training, read_images(real, "validation"), sampler, batch_size)
+    latents = bench.model.architecture.latents
+    validation = NoisyImages.draw(read_images(real, "validation"), latents, within(stream, "validation"))
+    data = ImagesDataModule(training, validation, sampler, batch_size)
     parent = streamed_decoder(bench, draws, workshop.parents)
     module = FittingModule(_initial_network(bench, workshop, stream), settings, bench.model.beta, parent)
     lines = fit_resumably(

@@ -1,5 +1,6 @@
 """The VAE and the classifier as LightningModules: they fit, they score, they draw and they look."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -25,9 +26,9 @@ class Losses(torch.nn.Module):
         self.reconstruction.reset()
         self.kl.reset()
 
-    def add(self, network: VariationalAutoencoder, images: torch.Tensor) -> None:
-        """Add the losses of a batch of grey images [rows, 28, 28]."""
-        reconstruction, kl = network.losses(as_intensities(images))
+    def add(self, network: VariationalAutoencoder, images: torch.Tensor, noise: torch.Tensor) -> None:
+        """Add the losses of a batch of grey images [rows, 28, 28] at latents drawn with noise [rows, latents]."""
+        reconstruction, kl = network.losses(as_intensities(images), noise)
         self.reconstruction.update(reconstruction.double())
         self.kl.update(kl.double())
 
@@ -77,9 +78,9 @@ class FittingModule(LightningModule):
         """Start new means."""
         self.validation_losses.reset()
 
-    def validation_step(self, images: torch.Tensor) -> None:
-        """Add a batch of grey images [rows, 28, 28] to the validation losses."""
-        self.validation_losses.add(self.network, images)
+    def validation_step(self, batch: Sequence[torch.Tensor]) -> None:
+        """Add a batch of grey images [rows, 28, 28] and noise [rows, latents] to the validation losses."""
+        self.validation_losses.add(self.network, *batch)
 
     def epoch_line(self) -> dict[str, float]:
         """Training loss, and reconstruction loss and KL on the validation split, in nats per image."""
@@ -110,9 +111,9 @@ class ScoringModule(LightningModule):
         self.network = network
         self._losses = torch.nn.ModuleList(Losses() for _ in range(loaders))
 
-    def test_step(self, images: torch.Tensor, batch_index: int, dataloader_idx: int = 0) -> None:
-        """Add a batch of grey images [rows, 28, 28] to the losses of its dataloader."""
-        self.losses_of(dataloader_idx).add(self.network, images)
+    def test_step(self, batch: Sequence[torch.Tensor], batch_index: int, dataloader_idx: int = 0) -> None:
+        """Add a batch of grey images [rows, 28, 28] and noise [rows, latents] to the losses of its dataloader."""
+        self.losses_of(dataloader_idx).add(self.network, *batch)
 
     def losses_of(self, loader: int) -> Losses:
         """The running losses of one dataloader."""

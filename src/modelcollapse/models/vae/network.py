@@ -71,15 +71,17 @@ class VariationalAutoencoder(nn.Module):
         super().__init__()
         self.encoder, self.decoder = Encoder(architecture), Decoder(architecture)
 
-    def losses(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def losses(self, images: torch.Tensor, noise: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Reconstruction loss and KL divergence of each image, float32 [rows] each, in nats.
 
         The first is the binary cross-entropy between intensities [rows, 1, 28, 28] and the decoder's means, summed
         over the pixels, at one draw of the latents; the second, in closed form, is from the posterior to N(0, I).
-        Their sum is the negative evidence lower bound (Kingma & Welling 2014).
+        Their sum is the negative evidence lower bound (Kingma & Welling 2014). ``noise``: the standard normal numbers
+        [rows, latents] behind the draw, which are drawn here if not given.
         """
         mean, log_variance = (part.float() for part in self.encoder(images))
-        latents = mean + (log_variance / 2).exp() * torch.randn_like(mean)
+        noise = torch.randn_like(mean) if noise is None else noise
+        latents = mean + (log_variance / 2).exp() * noise
         logits = self.decoder.logits(latents).float()
         pixels = functional.binary_cross_entropy_with_logits(logits, images, reduction="none")
         kl = (mean**2 + log_variance.exp() - 1 - log_variance).sum(1) / 2

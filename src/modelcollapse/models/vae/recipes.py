@@ -14,10 +14,10 @@ from modelcollapse.settings.vae import (
 
 VERSIONS = {
     "data": 1,
-    "fit": 1,
+    "fit": 2,
     "synthetic": 1,
     "classifier": 1,
-    "scores": 1,
+    "scores": 2,
     "measures": 1,
 }
 """Raised by hand when a stage comes to mean something else, so that what was stored before is not used."""

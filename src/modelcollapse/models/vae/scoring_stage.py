@@ -2,8 +2,8 @@
 
 import torch
 
-from modelcollapse.data.batches import in_order
-from modelcollapse.data.images import as_intensities, read_images
+from modelcollapse.data.batches import in_order_together
+from modelcollapse.data.images import NoisyImages, as_intensities, read_images
 from modelcollapse.execution.progress import BatchProgress, stage_bar
 from modelcollapse.metrics.images import (
     class_shares,
@@ -12,6 +12,7 @@ from modelcollapse.metrics.images import (
     kernel_inception_distance,
     precision_and_recall,
 )
+from modelcollapse.models.stages import within
 from modelcollapse.models.vae.applying import apply, draw
 from modelcollapse.models.vae.bench import Bench
 from modelcollapse.models.vae.classifier_stage import load_classifier
@@ -28,11 +29,14 @@ REAL_SPLITS = ("validation", "test")
 def make_scores(bench: Bench, workshop: Workshop, *, stream: Stream) -> None:
     """The evidence lower bound of the real validation and test splits, in nats per image, and its two parts."""
     architecture, batch_size = bench.model.architecture, bench.execution.scoring_batch_size(IMAGE_BYTES)
-    splits = [read_images(workshop.parents["real"], split) for split in REAL_SPLITS]
-    loaders = [in_order(images, batch_size) for images in splits]
+    splits = [
+        NoisyImages.draw(read_images(workshop.parents["real"], split), architecture.latents, within(stream, split))
+        for split in REAL_SPLITS
+    ]
+    loaders = [in_order_together(split, batch_size) for split in splits]
     module = ScoringModule(load_network(architecture, workshop.parents["model"] / NETWORK_FILE), len(loaders))
     steps = sum(map(len, loaders))
-    with stage_bar(workshop.piece.label, steps, bench.execution.console) as bar, stream.global_rng():
+    with stage_bar(workshop.piece.label, steps, bench.execution.console) as bar:
         bench.execution.trainer([BatchProgress(bar)]).test(module, loaders, verbose=False)
     metrics: dict[str, float] = {}
     for index, split in enumerate(REAL_SPLITS):
@@ -41,7 +45,7 @@ def make_scores(bench: Bench, workshop: Workshop, *, stream: Stream) -> None:
             f"{split}/elbo": -(reconstruction + kl),
             f"{split}/reconstruction": reconstruction,
             f"{split}/kl": kl,
-            f"{split}/images": len(splits[index]),
+            f"{split}/images": len(splits[index].images),
         }
     write_metrics(workshop.folder, metrics)
     _keep_training_lines(workshop)

@@ -1,0 +1,119 @@
+"""Several processes of one machine that continue groups of prompts: each has an engine of its own and fewer threads.
+
+Which process takes a group decides nothing: a group's continuation follows from its number and its prompts, to the bit
+where processes have the same number of threads.
+
+The processes end with the one that started them, whatever ends it: each waits at one end of a pipe whose other end is
+only there, and into which nobody writes.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import cache
+from multiprocessing import get_context, resource_tracker
+from multiprocessing.connection import Connection
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from modelcollapse.decoding.engine import Engine
+from modelcollapse.errors import STOP_SIGNALS, UserError
+from modelcollapse.execution.process import keep_freed_memory, quiet_transformers
+from modelcollapse.shortage import GOES_ON
+
+MakeEngine = Callable[[], Engine]
+
+
+class WorkerLost(UserError):
+    """A worker that something has ended: what it was at is lost, and nothing else."""
+
+
+def continue_by_workers(
+    groups: Mapping[int, Tensor],
+    make_engine: MakeEngine,
+    workers: int,
+    threads: int,
+    write: Callable[[int, Tensor], None],
+) -> None:
+    """Continue the prompts [prompts, length] of each group, and ``write`` its new tokens as soon as they are there.
+
+    ``make_engine``, a function of a module or a partial of one, is called once in each of the ``workers`` processes,
+    which has ``threads`` threads. Raises what an engine raises, and WorkerLost.
+    """
+    with _pool(make_engine, workers, threads) as pool:
+        with _signals_blocked():
+            # The workers start here: signals are for this process, which then ends them.
+            running = {pool.submit(_continue, group, prompts.numpy()): group for group, prompts in groups.items()}
+        while running:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                write(running.pop(future), torch.from_numpy(_result(future)))
+
+
+@contextmanager
+def _pool(make_engine: MakeEngine, workers: int, threads: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that are gone when the block is left, in whatever way."""
+    context = get_context("spawn")
+    far_end, own_end = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(far_end, make_engine, threads))
+    try:
+        yield pool
+    finally:
+        own_end.close()
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    # Otherwise it starts with the first process, and lets signals through while it does.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _result(future: "Future[NDArray]") -> NDArray:
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise WorkerLost(
+            "one of the processes that wrote (decoding.workers) was ended from outside, as a machine does that runs out"
+            f" of memory. {GOES_ON}; fewer workers, or a smaller decoding.batch_size, take less memory"
+        ) from error
+
+
+# ---- in a worker ----------------------------------------------------------------------------------------------------
+
+_make_engine: MakeEngine
+
+
+def _begin(starter: Connection, make_engine: MakeEngine, threads: int) -> None:
+    global _make_engine
+    threading.Thread(target=_end_with, args=(starter,), daemon=True).start()
+    keep_freed_memory()
+    quiet_transformers()
+    torch.set_num_threads(threads)
+    _make_engine = make_engine
+
+
+def _end_with(starter: Connection) -> None:
+    """Wait for the end of the process that started this one, and end too."""
+    starter.poll(None)
+    os._exit(1)
+
+
+@cache
+def _engine() -> Engine:
+    return _make_engine()
+
+
+def _continue(group: int, prompts: NDArray) -> NDArray:
+    new: NDArray = _engine().continue_prompts(torch.from_numpy(prompts), group).numpy()
+    return new

@@ -1,0 +1,49 @@
+"""The record of a run: plain files in its own folder, and the views that are shown the same things.
+
+The record is local and complete; a view (Weights & Biases, :mod:`modelcollapse.tracking`) is written from
+it. Everything a view shows passes through here first, so a run without an account or a network loses
+nothing, and a chain whose generations all came out of the store shows the same curves as one that computed
+them.
+
+A run folder holds
+
+======================  =====================================================================================
+``config.yaml``         the composed configuration
+``chain.json``          which chain this is, the command line, the versions, the status
+``generations.jsonl``   one line a generation: its metrics; on the disk (fsync) within a second
+``training.jsonl``      one line an epoch
+``histograms.jsonl``    one line a generation and distribution, as the views draw it
+``samples.jsonl``       one line a sample, such as a continuation of a prompt
+``timings.jsonl``       one line a stage: seconds, and whether it was computed now or taken from the store
+``provenance.jsonl``    one line a generation: the keys of its pieces
+``<name>.parquet``      tables
+======================  =====================================================================================
+
+together with documents and figures. All but ``chain.json`` and ``timings.jsonl`` are deterministic: equal
+values give equal bytes, without times and without paths. Lines are strict JSON: NaN is written as ``null``,
+an infinity as the string ``"Infinity"`` or ``"-Infinity"``, and :func:`number` reads all three back.
+
+A run begins by starting these files anew; they are rebuilt from the store, so nothing is lost. A killed
+process leaves at worst half a last line, which :func:`read_lines` leaves out.
+"""
+
+from modelcollapse.record.histograms import Histogram, histogram
+from modelcollapse.record.identity import IDENTITY_FILE, ChainIdentity, Status
+from modelcollapse.record.lines import number, read_lines
+from modelcollapse.record.view import View
+from modelcollapse.record.writing import EPOCH_KEYS, GENERATION_KEYS, GENERATIONS_FILE, Record
+
+__all__ = [
+    "EPOCH_KEYS",
+    "GENERATIONS_FILE",
+    "GENERATION_KEYS",
+    "IDENTITY_FILE",
+    "ChainIdentity",
+    "Histogram",
+    "Record",
+    "Status",
+    "View",
+    "histogram",
+    "number",
+    "read_lines",
+]

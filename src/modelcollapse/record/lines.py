@@ -1,0 +1,96 @@
+"""Files of a run folder: JSON lines that are appended, whole files that are replaced, and lines read back."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+SYNC_SECONDS = 1.0
+"""A power failure loses the lines of so many seconds at most: a cheap generation takes no longer than a sync."""
+
+
+class Lines:
+    """A file of JSON lines that one process appends to; opening it starts it anew."""
+
+    def __init__(self, path: Path, *, durable: bool = False) -> None:
+        """``durable``: lines are on the disk (fsync) within :data:`SYNC_SECONDS` or when the file is closed."""
+        # A new file renamed over the old one: a second process in the same folder gets a file of its own,
+        # and lines of two processes never mix.
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        self._file = temporary.open("wb")
+        temporary.replace(path)
+        self._durable = durable
+        self._synced, self._is_behind = -SYNC_SECONDS, False
+
+    def write(self, line: Mapping[str, Any]) -> None:
+        """Append a line."""
+        try:
+            text = json.dumps(line, allow_nan=False)
+        except (TypeError, ValueError):
+            text = json.dumps({name: _encoded(value) for name, value in line.items()}, allow_nan=False)
+        self._file.write(text.encode() + b"\n")
+        self._file.flush()
+        self._is_behind = self._durable
+        if self._is_behind and time.monotonic() - self._synced >= SYNC_SECONDS:
+            self._sync()
+
+    def close(self) -> None:
+        """Sync what the disk may not have yet, and close the file."""
+        if self._is_behind:
+            self._sync()
+        self._file.close()
+
+    def _sync(self) -> None:
+        os.fsync(self._file.fileno())
+        self._synced, self._is_behind = time.monotonic(), False
+
+
+def _encoded(value: Any) -> Any:
+    """The value as strict JSON holds it; a number of numpy or torch becomes a plain one."""
+    if value is None or isinstance(value, (str, bool, list, tuple, dict)):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    plain = float(value)
+    if math.isnan(plain):
+        return None
+    if math.isinf(plain):
+        return "Infinity" if plain > 0 else "-Infinity"
+    return plain
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read a file of JSON lines; a last line without its end, of a killed or a living process, is left out.
+
+    Raises:
+        ValueError: Any other line is damaged.
+    """
+    whole_lines = path.read_bytes().split(b"\n")[:-1]
+    lines = []
+    for position, line in enumerate(whole_lines, start=1):
+        try:
+            lines.append(json.loads(line))
+        except ValueError as error:
+            raise ValueError(f"{path}, line {position}, is damaged: {error}") from error
+    return lines
+
+
+def number(value: float | str | None) -> float:
+    """The number that a line holds: ``null`` is NaN, ``"Infinity"`` and ``"-Infinity"`` the infinities."""
+    return math.nan if value is None else float(value)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a whole file or none: into a temporary file beside it, synced, renamed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

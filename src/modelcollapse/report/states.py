@@ -1,0 +1,164 @@
+"""What has become of the chains of a sweep, of those that have not begun too."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelcollapse.errors import UserError
+from modelcollapse.grid.folder import GRID_FILE, ChainProcess, PlannedChain, SweepFolder
+from modelcollapse.report.chains import ReportChain, sweep_names
+
+if TYPE_CHECKING:
+    from modelcollapse.report.groups import Group
+
+FINISHED, NOT_BEGUN, KILLED = "finished", "has not begun", "killed"
+
+
+@dataclass(frozen=True)
+class ChainState:
+    """A chain that was asked for, and how far it came."""
+
+    sweep: str
+    """Name of the sweep it belongs to."""
+    folder: Path
+    run: str
+    """Folder of the run within the sweep, whether it is there or not."""
+    group: str
+    """Label of the group, or the words that make the chain another one than its neighbours of other seeds."""
+    seed: str
+    id: str
+    cell: tuple[str, ...]
+    """Equal for chains of one sweep that differ in nothing but their seed."""
+    word: str
+    """What is to be said of it in a word."""
+    done: int
+    """How many generations are finished."""
+    wanted: int | None
+    """How many were asked for; None where the configuration does not say."""
+    error: str | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do for it."""
+        return self.word == FINISHED
+
+    @property
+    def text(self) -> str:
+        """How far it came and why no further."""
+        if self.word in (FINISHED, NOT_BEGUN):
+            return self.word
+        place = f"in generation {self.done}" + ("" if self.wanted is None else f" of {self.wanted - 1}")
+        if self.done == self.wanted:
+            place = "after its last generation"
+        return f"{self.word} {place}" + (f": {self.error}" if self.error else "")
+
+    @property
+    def sentence(self) -> str:
+        """Which chain it is and what became of it."""
+        where = ", ".join(word for word in (self.group, f"seed {self.seed}" if self.seed else "") if word)
+        return f"{where} ({self.run}): {self.text}"
+
+
+def planned_states(folder: Path, sweep: str) -> list[ChainState]:
+    """The chains of the sweeps at or below a folder, by what their ``grid.json`` asks for.
+
+    Raises UserError where that file is damaged.
+    """
+    return [_planned(grid, chain, folder, sweep) for grid in _grids(folder) for chain in _chains(grid)]
+
+
+def states_of(folders: Sequence[Path], groups: Sequence[Group]) -> list[ChainState]:
+    """All chains that were asked for: those of the groups in their order, then those that have no run folder yet.
+
+    Of several runs of one chain below one of the folders the one that is in a group counts.
+    """
+    asked = [state for pair in zip(folders, sweep_names(folders), strict=True) for state in planned_states(*pair)]
+    by_folder = {state.folder.resolve(): state for state in asked}
+    states = [
+        _named(by_folder.get(chain.folder.resolve()) or _unplanned(chain), group, chain)
+        for group in groups
+        for chain in group.chains
+    ]
+    labels = {state.cell: state.group for state in states if state.cell}
+    told = {(state.sweep, state.id) for state in states}
+    rest = {(state.sweep, state.id): state for state in asked if (state.sweep, state.id) not in told}
+    return [*states, *(replace(state, group=labels.get(state.cell, state.group)) for state in rest.values())]
+
+
+def _grids(root: Path) -> Iterator[SweepFolder]:
+    for folder, subfolders, files in os.walk(root):
+        subfolders.sort()
+        if GRID_FILE in files:
+            yield SweepFolder(Path(folder))
+            subfolders.clear()
+
+
+def _chains(sweep: SweepFolder) -> list[PlannedChain]:
+    try:
+        return sweep.chains()
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{sweep.path / GRID_FILE} is damaged: {error}") from error
+
+
+def _planned(grid: SweepFolder, chain: PlannedChain, root: Path, sweep: str) -> ChainState:
+    own = [word for word in chain.varied if not word.startswith("seed=")]
+    seeds = [word.partition("=")[2] for word in chain.words if word.startswith("seed=")]
+    folder, process = grid.chain(chain.number), grid.process(chain.number)
+    return ChainState(
+        sweep=sweep,
+        folder=folder,
+        run=folder.relative_to(root).as_posix(),
+        group=" ".join(own),
+        seed=seeds[-1] if seeds else "",
+        id=chain.id,
+        cell=(str(grid.path), *own),
+        word=_word(process),
+        done=grid.generations(chain.number),
+        wanted=chain.generations + 1,
+        error=process.error if process is not None and process.state == "failed" else None,
+    )
+
+
+def _word(process: ChainProcess | None) -> str:
+    if process is None:
+        return NOT_BEGUN
+    if process.state != "running":
+        return process.state
+    if process.host != os.uname().nodename:
+        return f"running on {process.host}, or killed there,"
+    return "running" if _alive(process.process) else KILLED
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _unplanned(chain: ReportChain) -> ChainState:
+    """The state of a run that no sweep asked for, as its record has it."""
+    word = str(chain.identity.get("status", "unknown"))
+    return ChainState(
+        sweep=chain.sweep,
+        folder=chain.folder,
+        run=chain.run,
+        group="",
+        seed=str(chain.seed),
+        id=str(chain.identity["id"]),
+        cell=(),
+        word=FINISHED if not chain.missing else "running or killed" if word == "running" else word,
+        done=len(chain.measured.generations),
+        wanted=None if chain.wanted is None else chain.wanted + 1,
+    )
+
+
+def _named(state: ChainState, group: Group, chain: ReportChain) -> ChainState:
+    return replace(state, group=group.label, folder=chain.folder, run=chain.run)

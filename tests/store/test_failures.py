@@ -1,0 +1,128 @@
+"""What goes wrong while a piece is made: nothing half made is ever in its place, and the error says where."""
+
+import multiprocessing
+import os
+import resource
+import tempfile
+from pathlib import Path
+
+import pytest
+from store_pieces import answer, litter, make_nothing, make_weights, obtain_plain, piece
+
+from modelcollapse.store import Store
+
+
+def test_failed_make_leaves_its_progress_and_nothing_else(tmp_path):
+    def make(workshop):
+        workshop.folder.joinpath("weights").write_text("half")
+        if not any(workshop.progress.iterdir()):
+            workshop.progress.joinpath("epoch").write_text("1")
+            raise ZeroDivisionError("diverged")
+
+    store, model = Store(tmp_path), piece("model", make=make)
+    with pytest.raises(ZeroDivisionError, match="diverged"):
+        store.obtain(model)
+    assert not store.has(model)
+    assert list(tmp_path.glob("model/*")) == list(tmp_path.glob("model/.*")) == []
+    assert answer(obtain_plain, tmp_path, "other")
+    store.obtain(model)
+    assert litter(tmp_path) == []
+
+
+def link_out(workshop):
+    workshop.folder.joinpath("weights").symlink_to("/etc/hostname")
+
+
+def link_folder(workshop):
+    workshop.folder.joinpath("weights").symlink_to(workshop.progress, target_is_directory=True)
+
+
+def make_pipe(workshop):
+    os.mkfifo(workshop.folder / "weights")
+
+
+def take_the_manifests_name(workshop):
+    workshop.folder.joinpath("manifest.json").write_text("{}")
+
+
+def tell_no_json(workshop):
+    make_weights(workshop)
+    workshop.execution["device"] = Path("cpu")
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "told"),
+    [
+        (link_out, ValueError, "weights: only plain files"),
+        (link_folder, ValueError, "weights: only plain files"),
+        (make_pipe, ValueError, "weights: only plain files"),
+        (make_nothing, ValueError, "fit of model"),
+        (take_the_manifests_name, ValueError, r"manifest\.json"),
+        (tell_no_json, TypeError, r"execution\.device"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused(tmp_path, make, error, told):
+    store, model = Store(tmp_path), piece("model", make=make)
+    with pytest.raises(error, match=told):
+        store.obtain(model)
+    assert not store.has(model)
+    assert list(tmp_path.glob("model/.*")) == []
+
+
+def test_a_piece_that_needs_itself_is_an_error_rather_than_a_wait_without_end(tmp_path):
+    store = Store(tmp_path)
+    model = piece("model", make=lambda workshop: store.obtain(workshop.piece))
+    with pytest.raises(RuntimeError, match="wait for a lock that it holds itself"):
+        store.obtain(model)
+
+
+def fail_on_a_full_disk(root, make):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
+    model = piece("model", make=make)
+    try:
+        Store(root).obtain(model)
+    except OSError as error:
+        return error.filename, Store(root).has(model)
+
+
+def make_large(workshop):
+    workshop.folder.joinpath("weights").write_bytes(bytes(301))
+
+
+@pytest.mark.parametrize(("make", "place"), [(make_weights, ".*/manifest.json"), (make_large, ".*")])
+def test_full_disk_is_an_error_that_says_where(tmp_path, make, place):
+    path, published = answer(fail_on_a_full_disk, tmp_path, make)
+    assert Path(path).relative_to(tmp_path / "model").match(place)
+    assert not published
+    assert list(tmp_path.glob("model/.*")) == []
+
+
+def use_read_only(root):
+    if os.geteuid() == 0:
+        os.setuid(65534)
+    store = Store(root)
+    with store.reading(piece("made")) as folder:
+        read = folder.joinpath("weights").read_text()
+    errors = []
+    for use in (lambda: store.obtain(piece("absent")), lambda: store.remove(piece("made"))):
+        with pytest.raises(PermissionError) as refused:
+            use()
+        errors.append(refused.value.filename)
+    return read, errors
+
+
+def test_read_only_store_can_be_read_and_says_what_it_cannot_write():
+    # Not under tmp_path: other users, as whom this runs where the tests are root's, cannot enter that.
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        Store(root).obtain(piece("made"))
+        everything = [root, *root.rglob("*")]
+        for path in everything:
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        # Forked, so that nothing has to be imported as another user.
+        with multiprocessing.get_context("fork").Pool(1) as pool:
+            read, errors = pool.apply(use_read_only, (root,))
+        for path in everything:
+            path.chmod(0o755)
+    assert read == "made()"
+    assert [Path(path).parent for path in errors] == [root / "locks", root / "locks"]
