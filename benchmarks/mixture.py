@@ -1,6 +1,6 @@
 """The paper's mixture chain against the same chain written with scikit-learn, in time per replicate and generation.
 
-    python benchmarks/mixture.py [--quick] [--wandb] [--generations 2000] [--block 100] [--replicates 5 100]
+    python benchmarks/mixture.py [--quick] [--wandb] [--generations 2000] [--block 500] [--replicates 5 100]
 
 All contenders advance chains of their own by a block of generations in turn, so that whatever else the machine does
 falls on all of them; medians over the blocks are compared, of time on the wall and of processor time, which a busy
@@ -16,7 +16,7 @@ import argparse
 import tempfile
 import time
 import warnings
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -44,6 +44,8 @@ from modelcollapse.store import Store
 from modelcollapse.tracking import views
 
 TRIAL_GENERATIONS = 3
+Seconds = defaultdict[str, float]
+"""Processor time of each kind of work."""
 Blocks = Generator[float, None, None]
 """Advances a chain by a block of generations each time, giving the mean EM iterations of a replicate and generation."""
 
@@ -62,7 +64,7 @@ class Contender:
     """The same of processor time, all threads added up."""
     iterations: list[float] = field(default_factory=list)
     """EM steps of a fit, each block."""
-    shares: Counter[str] = field(default_factory=Counter)
+    shares: Seconds = field(default_factory=lambda: defaultdict(float))
     """Seconds of processor time that a whole run spent on each kind of work."""
 
     def advance(self, generations: int) -> None:
@@ -147,7 +149,7 @@ def fit_and_draw(settings: ChainSettings, block: int) -> Blocks:
 class TimedEstimator:
     """The mixture's estimator, with the processor time of its work."""
 
-    def __init__(self, estimator: GaussianMixtureEstimator, seconds: Counter[str]) -> None:
+    def __init__(self, estimator: GaussianMixtureEstimator, seconds: Seconds) -> None:
         self._seconds = seconds
         self.iterations: list[torch.Tensor] = []
         """EM steps of each fit, of every replicate."""
@@ -171,7 +173,7 @@ class TimedEstimator:
 class TimedFamily(GaussianMixtureFamily):
     """The mixture family with a timed estimator."""
 
-    def __init__(self, settings: ChainSettings, seconds: Counter[str]) -> None:
+    def __init__(self, settings: ChainSettings, seconds: Seconds) -> None:
         super().__init__(settings, Execution(settings.trainer, None, lambda generation, line: None))
         self.timed = TimedEstimator(super().make_estimator(), seconds)
 
@@ -183,7 +185,7 @@ class TimedFamily(GaussianMixtureFamily):
 class TimedRecord(Record):
     """A record with the processor time of its lines."""
 
-    seconds: Counter[str]
+    seconds: Seconds
 
     def generation(self, *arguments: Any, **named: Any) -> None:
         """Write a generation."""
@@ -192,14 +194,14 @@ class TimedRecord(Record):
 
 
 @contextmanager
-def clock(seconds: Counter[str], name: str) -> Iterator[None]:
+def clock(seconds: Seconds, name: str) -> Iterator[None]:
     """Add the processor time of a block of code."""
     begun = time.process_time()
     yield
     seconds[name] += time.process_time() - begun
 
 
-def whole_run(settings: ChainSettings, block: int, folder: Path, seconds: Counter[str]) -> Blocks:
+def whole_run(settings: ChainSettings, block: int, folder: Path, seconds: Seconds) -> Blocks:
     """The chain as ``train.py`` runs it; generation 0, a segment of its own, is not in any block."""
     family = TimedFamily(settings, seconds)
     identity = ChainIdentity("benchmark", "benchmark", family.name, family.title, "replace", 0)
@@ -235,7 +237,7 @@ def contenders(options: argparse.Namespace, folder: Path) -> list[Contender]:
     found = [tuned_scikit_learn(options)]
     for replicates in options.replicates:
         settings = chain_settings(replicates, options.block, options.wandb)
-        seconds: Counter[str] = Counter()
+        seconds: Seconds = defaultdict(float)
         run = whole_run(settings, options.block, folder / str(replicates), seconds)
         fits = fit_and_draw(settings, options.block)
         found += [
@@ -276,14 +278,14 @@ def options_typed() -> argparse.Namespace:
     """Sizes from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--generations", type=int, default=2000)
-    parser.add_argument("--block", type=int, default=100)
+    parser.add_argument("--block", type=int, default=500)
     parser.add_argument("--replicates", type=int, nargs="+", default=[5, 100])
     parser.add_argument("--chains", type=int, default=5, help="chains of scikit-learn")
     parser.add_argument("--wandb", action="store_true", help="show the whole run to Weights & Biases, offline")
-    parser.add_argument("--quick", action="store_true", help="200 generations, two scikit-learn chains: under a minute")
+    parser.add_argument("--quick", action="store_true", help="200 generations in blocks of 100, two chains: a minute")
     options = parser.parse_args()
     if options.quick:
-        options.generations, options.chains = 200, 2
+        options.generations, options.chains, options.block = 200, 2, 100
     return options
 
 

@@ -1,6 +1,7 @@
 """What a synthetic set costs: the native engine against transformers' generate, beam search, one thread.
 
     python benchmarks/synthesis.py
+    python benchmarks/synthesis.py --workers 2
     python benchmarks/synthesis.py --quick
 
 Both continue 64 tokens of prompt by 64 tokens with 5 beams, under random weights of the real size. transformers gets
@@ -9,6 +10,9 @@ turns, so that a busy machine slows both; tokens per second of processor time ar
 float32 the native engine's sequences are transformers' own, but where two candidates are closer than rounding; in
 bfloat16 rounding decides too often for that. Memory is the most that the process ever held, weights and libraries
 included.
+
+With ``--workers`` the native engine is compared with itself, by the clock on the wall, which wants a machine that does
+nothing else: so many processes with a thread each, and one process with as many threads.
 """
 
 import argparse
@@ -19,11 +23,13 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from transformers import OPTConfig, OPTForCausalLM
 
 from modelcollapse.decoding import Engine, engine_for
+from modelcollapse.decoding.workers import continue_by_workers
 from modelcollapse.execution.process import keep_freed_memory
 from modelcollapse.seeding import Stream
 from modelcollapse.settings.language_model import DecodingSettings
@@ -128,6 +134,9 @@ def _take_turn(prompts: list[list[int]]) -> Turn:
 def main() -> None:
     """Hold the contests that the command line asks for, and print a line for each engine."""
     arguments = _arguments()
+    if arguments.workers:
+        _compare_processes_with_threads(arguments)
+        return
     print(f"{PROMPT} + {arguments.new_tokens} tokens, {BEAMS} beams, one thread; tokens per second of processor time")
     print(f"{'':36}{'batch':>6}{'tokens/s':>10}{'(from - to)':>18}{'ratio':>7}{'same':>10}{'peak GB':>9}", flush=True)
     for shape in arguments.shapes:
@@ -141,6 +150,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--precisions", nargs="+", choices=["32-true", "bf16-true"], default=["32-true", "bf16-true"])
     parser.add_argument("--penalties", nargs="+", type=float, default=[1.0])
+    parser.add_argument("--workers", type=int, help="compare so many processes with as many threads")
     parser.add_argument("--turns", type=int, help="turns of each engine")
     parser.add_argument("--new-tokens", type=int, default=NEW)
     parser.add_argument("--quick", action="store_true", help="the small shape in float32, 16 new tokens, 3 turns")
@@ -154,10 +164,10 @@ def _arguments() -> argparse.Namespace:
 def _hold(contest: Contest, turns: int) -> None:
     vocabulary, batch = SHAPES[contest.shape]["vocab_size"], NATIVE_BATCH[contest.shape]
     prompts = torch.randint(4, vocabulary, (batch, PROMPT), generator=torch.Generator().manual_seed(1))
-    theirs = Contestant(contest, "transformers", _fastest_batch(contest, prompts))
+    theirs = _fastest(contest, prompts)
     ours = Contestant(contest, "native", batch)
-    for contestant in (theirs, ours):
-        contestant.turn(prompts[:2])
+    # As theirs has: memory that is touched for the first time costs seconds.
+    ours.turn(prompts)
     their_turns, our_turns = [], []
     for number in range(turns):
         own = prompts.roll(-number * theirs.batch, 0)
@@ -168,15 +178,45 @@ def _hold(contest: Contest, turns: int) -> None:
     _report(contest, theirs.batch, their_turns, batch, our_turns)
 
 
-def _fastest_batch(contest: Contest, prompts: torch.Tensor) -> int:
-    """The batch size at which transformers writes most tokens a second."""
+def _compare_processes_with_threads(arguments: argparse.Namespace) -> None:
+    print(f"{PROMPT} + {arguments.new_tokens} tokens, {BEAMS} beams, native engine; tokens per second on the wall")
+    for shape in arguments.shapes:
+        for precision in arguments.precisions:
+            contest = Contest(shape, precision, 1.0, arguments.new_tokens)
+            for workers, threads in ((1, arguments.workers), (arguments.workers, 1)):
+                rate = _tokens_per_second(contest, workers, threads, arguments.turns or TURNS[shape])
+                print(f"{shape}, {precision}: {workers} x {threads} threads{rate:10.1f}", flush=True)
+
+
+def _tokens_per_second(contest: Contest, workers: int, threads: int, turns: int) -> float:
+    """Of all workers together, from the moment when each may have finished a first batch."""
+    batch, vocabulary = NATIVE_BATCH[contest.shape], SHAPES[contest.shape]["vocab_size"]
+    generator = torch.Generator().manual_seed(1)
+    groups = {
+        number: torch.randint(4, vocabulary, (batch, PROMPT), generator=generator)
+        for number in range((turns + 1) * workers)
+    }
+    stops: list[float] = []
+    make = partial(_native_engine, contest)
+    continue_by_workers(groups, make, workers, threads, lambda group, tokens: stops.append(time.perf_counter()))
+    return turns * workers * batch * contest.new_tokens / (stops[-1] - stops[workers - 1])
+
+
+def _native_engine(contest: Contest) -> Engine:
+    return engine_for(contest.network(), contest.settings("native", NATIVE_BATCH[contest.shape]), Stream(0, 0, "none"))
+
+
+def _fastest(contest: Contest, prompts: torch.Tensor) -> Contestant:
+    """transformers at the batch size at which it writes most tokens a second, by one turn each."""
     seconds = {}
     for batch in TRANSFORMERS_BATCHES[contest.shape]:
         contestant = Contestant(contest, "transformers", batch)
         contestant.turn(prompts[:1])
-        seconds[batch] = contestant.turn(prompts[:batch]).seconds / batch
+        seconds[contestant] = contestant.turn(prompts[:batch]).seconds / batch
+    best = min(seconds, key=lambda contestant: seconds[contestant])
+    for contestant in set(seconds) - {best}:
         contestant.close()
-    return min(seconds, key=lambda batch: seconds[batch])
+    return best
 
 
 def _report(contest: Contest, batch: int, theirs: Sequence[Turn], own_batch: int, ours: Sequence[Turn]) -> None:

@@ -28,7 +28,7 @@ from modelcollapse.data.images import (
     as_intensities,
     real_splits,
 )
-from modelcollapse.execution.fit import fit_resumably
+from modelcollapse.execution.fit import Progress, fit_resumably
 from modelcollapse.execution.trainer import Execution, prepare_process
 from modelcollapse.models.vae.module import FittingModule
 from modelcollapse.models.vae.network import Decoder, VariationalAutoencoder
@@ -156,7 +156,7 @@ def fitted_epoch(training: torch.Tensor, validation: torch.Tensor, execution: Ex
             stream=Stream(0, 0, "benchmark.noise"),
             execution=execution,
             label="epoch",
-            progress=Path(progress),
+            progress=Progress(Path(progress), "benchmark", lambda path, fault: None),
             on_epoch=lambda line: None,
         )
     return module.validation_value()

@@ -237,8 +237,8 @@ def test_weights_of_another_shape_are_refused(copy):
 
 def test_another_architecture_is_refused(copy):
     config = json.loads((copy / "config.json").read_text())
-    (copy / "config.json").write_text(json.dumps({**config, "model_type": "gpt2"}))
-    with pytest.raises(UserError, match="a model of type gpt2, not an OPT"):
+    (copy / "config.json").write_text(json.dumps({**config, "model_type": "bloom"}))
+    with pytest.raises(UserError, match="a model of type bloom; it must be one of opt, gpt2, llama"):
         load_network(copy)
 
 

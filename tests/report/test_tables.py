@@ -211,9 +211,9 @@ def test_only_groups_that_differ_in_one_setting_are_compared(tmp_path, grid):
     groups, cubes = grouped(grid(tmp_path, penalties=(1.0, 2.0)))
     pairs = pairs_of(groups)
     assert [(pair.setting, pair.label) for pair in pairs] == [
-        ("decoding.repetition_penalty", "repetition_penalty 2 − 1 (replace)"),
         ("regime", "preserve − replace (repetition_penalty=1)"),
         ("regime", "preserve − replace (repetition_penalty=2)"),
+        ("decoding.repetition_penalty", "repetition_penalty 2 − 1 (replace)"),
         ("decoding.repetition_penalty", "repetition_penalty 2 − 1 (preserve)"),
     ]
     assert len(paired_differences(pairs, cubes)) == 4 * 4 * 3
@@ -243,7 +243,36 @@ def test_the_headline_is_the_last_generation_that_all_chains_of_the_group_have(t
     groups, cubes = grouped(tmp_path)
     statistics = statistics_table(groups, cubes, {"language_model": Presentation()})
     (row,) = headline_table(groups, statistics, {"test/perplexity": "perplexity"}).to_dict("records")
-    assert row == {"group": "replace", "generation": 2, "seeds": 2, "perplexity": interval_text(37.0, -26.53, 100.5)}
+    assert row == {"group": "replace", "generation": 2, "seeds": 2, "perplexity": "37 [-27, 101]"}
+
+
+@pytest.mark.parametrize(
+    ("mean", "low", "high", "text"),
+    [
+        (980.93, 940.92, 1020.9, "981 [941, 1021]"),
+        (494.53, 488.9, 500.12, "494.5 [488.9, 500.1]"),
+        (0.0058971, 0.00527, 0.0065247, "0.00590 [0.00527, 0.00652]"),
+        (0.00088, -6.672e-5, 0.00183, "0.00088 [-0.00007, 0.00183]"),
+        (3.25e9, 3.21e9, 3.29e9, "3.25e+09 [3.21e+09, 3.29e+09]"),
+        (590.0, 590.0, 590.0, "590 [590, 590]"),
+        (1.23456, float("nan"), float("nan"), "1.235"),
+        (float("nan"), 1.0, 2.0, "–"),
+    ],
+)
+def test_a_mean_is_told_as_precisely_as_it_is_known(mean, low, high, text):
+    assert interval_text(mean, low, high) == text
+
+
+def test_a_cell_of_fewer_values_than_its_neighbours_says_so(tmp_path, one_run):
+    def metrics(generation, seed, effect):
+        return {"a": 1.0 + seed, "b": 1.0 + seed if seed else float("nan")}
+
+    for seed in range(3):
+        one_run(tmp_path / str(seed), seed=seed, metrics=metrics)
+    groups, cubes = grouped(tmp_path)
+    statistics = statistics_table(groups, cubes, {"language_model": Presentation()})
+    (row,) = headline_table(groups, statistics, {"a": "a", "b": "b", "c": "c"}).to_dict("records")
+    assert (row["a"], row["b"], row["c"]) == ("2.0 [-0.5, 4.5]", "2.5 [-3.9, 8.9], n = 2", "–")
 
 
 def test_what_is_missing_is_said_chain_by_chain(tmp_path, grid, one_run):

@@ -44,6 +44,7 @@ class Execution:
 
         from modelcollapse.execution.checkpoint import SafeCheckpointIO
 
+        _quiet_lightning()
         return Trainer(
             accelerator=self.settings.accelerator,
             devices=1,
@@ -85,6 +86,12 @@ class Execution:
         return trainer.strategy.root_device, trainer.world_size
 
 
+def _quiet_lightning() -> None:
+    """Turn off Lightning's messages; its import turns them on."""
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
 def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
 
@@ -94,7 +101,5 @@ def prepare_process(settings: TrainerSettings) -> None:
     keep_freed_memory()
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric|torchmetrics)\b.*")
     quiet_transformers()

@@ -114,4 +114,13 @@ def _decoding_bytes(chain: ChainSettings, shape: ArchitectureSettings, vocabular
     length = (decoding.prompt_tokens or chain.data.block_length) + decoding.new_tokens
     # Keys and values are copied when beams are reordered.
     wanted = 4 * sequences * (2 * 2 * shape.layers * shape.hidden_size * length + LOGIT_COPIES * vocabulary)
-    return wanted if decoding.engine == "transformers" else min(wanted, int(decoding.memory_gb * 10**9))
+    if decoding.engine == "transformers":
+        return decoding.workers * wanted + _worker_bytes(chain, shape, vocabulary)
+    bounded = min(decoding.workers * wanted, int(decoding.memory_gb * 10**9))
+    return bounded + _worker_bytes(chain, shape, vocabulary)
+
+
+def _worker_bytes(chain: ChainSettings, shape: ArchitectureSettings, vocabulary: int) -> int:
+    """Several workers are processes of their own, which hold the weights as they were and as they are laid out."""
+    workers = chain.decoding.workers
+    return 0 if workers == 1 else workers * (PROCESS_BYTES + 8 * _parameters(shape, vocabulary))

@@ -19,6 +19,15 @@ HEIGHT = 380
 _DIGITS = 6
 
 
+_DECADES = list(range(-12, 16))
+_DENSE = sorted(
+    round(math.log10(step * 10.0**decade), 6)
+    for decade in range(-6, 9)
+    for step in (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+)
+_FINE = sorted(round(math.log10(step * 10.0**decade), 6) for decade in range(-6, 9) for step in (1, 2, 3, 5))
+
+
 def rows_chart(rows: str, *columns: str) -> alt.Chart:
     """A chart of rows of comma-separated text, all of whose columns are numbers."""
     parse = dict.fromkeys(columns, "number")
@@ -52,6 +61,23 @@ def dashes(looks: Mapping[str, Appearance]) -> alt.StrokeDash:
     """The dashes of each group, in the same legend."""
     scale = alt.Scale(domain=list(looks), range=[VEGA_DASHES[look.dashes] for look in looks.values()])
     return alt.StrokeDash("group:N", scale=scale, legend=_legend())
+
+
+def decimal_ticks(is_log: str, axis: str, *, dense_below: float) -> alt.ExprRef:
+    """Round numbers where a condition says that an axis is of decimal logarithms; the usual ticks otherwise.
+
+    Powers of ten where the axis spans many, steps of each where it spans few, many steps below ``dense_below`` of them.
+    """
+    span = f"(domain('{axis}')[1] - domain('{axis}')[0])"
+    ticks = f"{span} < {dense_below} ? {_DENSE} : {span} < 2 ? {_FINE} : {_DECADES}"
+    return alt.ExprRef(expr=f"!({is_log}) || {span} < 0.12 ? null : {ticks}")
+
+
+def titled(chart: alt.LayerChart, expression: str) -> alt.LayerChart:
+    """The chart with a title that follows what is chosen."""
+    title = alt.TitleParams(alt.ExprRef(expr=expression), anchor="start", fontSize=15)
+    named: alt.LayerChart = chart.properties(title=title)
+    return named
 
 
 def _legend() -> alt.Legend:

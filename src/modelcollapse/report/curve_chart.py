@@ -20,13 +20,6 @@ MOST_ROWS = 24_000
 _BAND_ROOM = 0.5
 _INK = "#333333"
 _LOG = "log({0}) / LN10"
-_DECADES = list(range(-12, 16))
-_DENSE = sorted(
-    round(math.log10(step * 10.0**decade), 6)
-    for decade in range(-6, 9)
-    for step in (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
-)
-_FINE = sorted(round(math.log10(step * 10.0**decade), 6) for decade in range(-6, 9) for step in (1, 2, 3, 5))
 _ROUND_GENERATIONS = (0, *(step * 10**decade for decade in range(6) for step in (1, 2, 5)))
 
 
@@ -82,8 +75,11 @@ def curves_chart(
         theory = _placed(charts.rows_chart(_theory_rows(expected, labels, numbered), "g", "t", "m", "expected"))
         theory = theory.transform_calculate(y=f"log_y ? {_LOG.format('datum.expected')} : datum.expected")
         layers.insert(0, theory.mark_line(strokeWidth=4, opacity=0.3, color=_INK).encode(x=x, y=y, detail="g:N"))
-    parameters = [known, metric, log_x, log_y, switched]
-    return charts.dressed(layers, parameters, "Mean and 95 % interval by generation")
+    named = alt.param(name="names", value=list(metrics.values()))
+    dressed = charts.dressed(
+        layers, [known, named, metric, log_x, log_y, switched], "Mean and 95 % interval by generation"
+    )
+    return charts.titled(dressed, "names[metric]")
 
 
 def _placed(chart: alt.Chart) -> alt.Chart:
@@ -145,9 +141,9 @@ def _values_axis() -> alt.Axis:
     power = "pow(10, datum.value)"
     plain = f"{power} < 0.001 || {power} >= 1000000 ? format({power}, '.2~e') : format({power}, ',.3~r')"
     label = f"log_y ? ({plain}) : format(datum.value, '.4~g')"
-    span = "(domain('y')[1] - domain('y')[0])"
-    ticks = f"!log_y || {span} < 0.12 ? null : {span} < 0.8 ? {_DENSE} : {span} < 2 ? {_FINE} : {_DECADES}"
-    return alt.Axis(labelExpr=label, values=alt.ExprRef(expr=ticks), tickCount=8, labelOverlap=True)
+    return alt.Axis(
+        labelExpr=label, values=charts.decimal_ticks("log_y", "y", dense_below=0.8), tickCount=8, labelOverlap=True
+    )
 
 
 def _tooltips() -> list[alt.Tooltip]:

@@ -60,13 +60,15 @@ class Pair:
 
 
 def pairs_of(groups: Sequence[Group]) -> list[Pair]:
-    """All pairs of groups that differ in one coordinate and share a seed, in the order of the groups."""
+    """All pairs of groups that differ in one coordinate and share a seed: by that, and by where both stand."""
     pairs = []
     for first, second in combinations(groups, 2):
         differing = [name for name in first.coordinates if first.coordinates[name] != second.coordinates[name]]
         if len(differing) == 1 and _shared_seeds(first, second):
             pairs.append(Pair(differing[0], first, second))
-    return pairs
+    settings = [name for group in groups[:1] for name in group.coordinates]
+    places = list(dict.fromkeys(pair.elsewhere for pair in pairs))
+    return sorted(pairs, key=lambda pair: (settings.index(pair.setting), places.index(pair.elsewhere)))
 
 
 def paired_differences(pairs: Sequence[Pair], cubes: Mapping[str, Cube]) -> pd.DataFrame:

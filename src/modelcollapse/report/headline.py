@@ -14,6 +14,7 @@ from modelcollapse.report.groups import Group
 from modelcollapse.report.states import ChainState
 
 MOST_WITHOUT_HEADLINE = 4
+_MOST_DECIMALS, _MOST_WRITTEN_OUT = 7, 1e7
 
 
 def metric_names(shown: pd.DataFrame, presentations: Mapping[str, Presentation]) -> dict[str, str]:
@@ -93,12 +94,17 @@ def _rows_of(pair: Pair, differences: pd.DataFrame) -> pd.DataFrame:
 
 
 def interval_text(mean: float, low: float, high: float) -> str:
-    """``34.1 [33.2, 35.0]``, or the mean alone where there is no interval."""
+    """``34.1 [32.8, 35.4]``, or the mean alone where there is no interval.
+
+    Two digits of the interval's half are told, and no more of the mean.
+    """
     if not math.isfinite(mean):
         return "–"
     if not (math.isfinite(low) and math.isfinite(high)):
         return f"{mean:.4g}"
-    return f"{mean:.4g} [{low:.4g}, {high:.4g}]"
+    decimals = max(0, 1 - math.floor(math.log10((high - low) / 2))) if high > low else _MOST_DECIMALS
+    told = f".{decimals}f" if decimals < _MOST_DECIMALS and max(abs(low), abs(high)) < _MOST_WRITTEN_OUT else ".3g"
+    return f"{mean:{told}} [{low:{told}}, {high:{told}}]"
 
 
 def unfinished(groups: Sequence[Group], states: Sequence[ChainState]) -> list[str]:

@@ -46,7 +46,9 @@ def histograms_chart(histograms: Sequence[PooledHistograms], looks: Mapping[str,
         labelExpr="logs[distribution] ? format(pow(10, datum.value), '.3~g') : format(datum.value, '.3~g')",
         title=None,
         grid=False,
+        values=charts.decimal_ticks("logs[distribution]", "x", dense_below=1.3),
         tickCount=8,
+        labelOverlap=True,
     )
     x = alt.X("x:Q", axis=axis, scale=alt.Scale(zero=False, nice=False))
     y = alt.Y("share:Q", title="share of all values", axis=alt.Axis(format="~%", tickCount=6), stack=None)
@@ -61,14 +63,8 @@ def histograms_chart(histograms: Sequence[PooledHistograms], looks: Mapping[str,
         of_real = _binned(charts.rows_chart(real, "d", "b", "share"))
         layers.append(of_real.mark_line(interpolate="step-after", strokeDash=[3, 3], color="#777777").encode(x=x, y=y))
     fixed = [alt.param(name=name, value=value) for name, value in constants.items()]
-    title = alt.TitleParams(
-        alt.ExprRef(expr="'generation ' + generations[shown]"),
-        anchor="start",
-        fontSize=15,
-    )
     dressed = charts.dressed(layers, [*fixed, chosen, slider, switched], "Distributions by generation")
-    titled: alt.LayerChart = dressed.properties(title=title)
-    return titled
+    return charts.titled(dressed, "'generation ' + generations[shown]")
 
 
 def _binned(chart: alt.Chart) -> alt.Chart:

@@ -99,6 +99,7 @@ def _drawn(content: PageContent) -> dict[str, Any]:
         "curves_chart": curves.to_dict(),
         "has_theory": len(content.expected) > 0,
         "thinned": f"{last + 1:,}" if last >= curve_chart.MOST_GENERATIONS else "",
+        "most_generations": curve_chart.MOST_GENERATIONS,
         "metrics_left_out": len(content.names) - len(names),
         "histograms_chart": histograms_chart(histograms, content.looks).to_dict() if histograms else None,
         "has_real": any(histogram.real is not None for histogram in histograms),
@@ -137,8 +138,8 @@ def _distributions(content: PageContent) -> list[Distribution]:
 def _sections(content: PageContent, drawn: Mapping[str, Any]) -> list[tuple[str, str]]:
     present = {
         "headline": ("Last generation", True),
-        "differences": ("Differences", len(content.differences) > 0),
         "curves": ("Curves", True),
+        "differences": ("Differences", len(content.differences) > 0),
         "distributions": ("Distributions", drawn["histograms_chart"]),
         "continuations": ("Texts", drawn["continuations"]),
         "pictures": ("Pictures", drawn["pictures"]),

@@ -82,7 +82,7 @@ class BaseSettings:
 
 @dataclass(frozen=True)
 class LanguageModelSettings:
-    """A causal language model of the OPT architecture."""
+    """A causal language model: an OPT, or pretrained weights of an OPT, a GPT-2 or a Llama."""
 
     family: Literal["language_model"]
     """Names the family."""
@@ -91,7 +91,7 @@ class LanguageModelSettings:
     architecture: ArchitectureSettings | None
     """Shape of the network; null where pretrained weights bring their own."""
     pretrained: str | None
-    """Hub id or local folder of pretrained weights."""
+    """Hub id or local folder of pretrained weights, of an OPT, a GPT-2 or a Llama."""
     revision: str | None
     """Commit of the hub repository."""
     tokenizer: TokenizerSettings

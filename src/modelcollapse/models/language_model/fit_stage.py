@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from transformers import OPTForCausalLM
+from transformers import PreTrainedModel
 
 from modelcollapse.data.batches import EpochSampler
 from modelcollapse.data.blocks import BlocksDataModule, block_count, read_blocks
@@ -122,7 +122,7 @@ def _fit(
     workshop.execution.update(bench.execution.facts(batch_size=training.batch_size, tokens=tokens))
 
 
-def _initial_network(bench: Bench, workshop: Workshop, stream: Stream) -> OPTForCausalLM:
+def _initial_network(bench: Bench, workshop: Workshop, stream: Stream) -> PreTrainedModel:
     if "initial" in workshop.parents:
         return load_network(workshop.parents["initial"])
     assert bench.model.architecture is not None

@@ -1,6 +1,5 @@
 """Whether tokenizer, weights and texts go together: what is known once they have been read, before any fit."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from transformers import PreTrainedTokenizerBase
 
 from modelcollapse.data.blocks import block_count
 from modelcollapse.data.tokenizers import load_tokenizer
+from modelcollapse.models.language_model.network import network_config
 from modelcollapse.settings.language_model import (
     DecodingSettings,
     LanguageDataSettings,
@@ -30,9 +30,9 @@ def input_problems(
     tokenizer = load_tokenizer(folders["tokenizer"])
     positions = model.architecture.positions if model.architecture else None
     if "pretrained" in folders:
-        config = json.loads((folders["pretrained"] / "config.json").read_text())
-        positions = int(config["max_position_embeddings"])
-        yield from _tokenizer_problems(model, tokenizer, int(config["vocab_size"]))
+        config = network_config(folders["pretrained"])
+        positions = int(config.max_position_embeddings)
+        yield from _tokenizer_problems(model, tokenizer, int(config.vocab_size))
         yield from _position_problems(model, data, decoding, positions)
     yield from _shown_text_problems(decoding, tokenizer, positions)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
-from transformers import OPTForCausalLM
+from transformers import OPTForCausalLM, PreTrainedModel
 
 from modelcollapse.models.language_model.products import (
     by_onednn,
@@ -23,9 +23,9 @@ SMALLEST_WEIGHT = 2**18
 """Elements from which a weight's products outweigh the cost of calling a function from Python."""
 
 
-def use_fast_layers(network: OPTForCausalLM) -> None:
-    """Linear layers by oneDNN where that pays, and norms whose output is cast once for all that read it."""
-    if network.config.do_layer_norm_before:
+def use_fast_layers(network: PreTrainedModel) -> None:
+    """Linear layers by oneDNN where that pays, and an OPT's norms so that their output is cast once for all readers."""
+    if isinstance(network, OPTForCausalLM) and network.config.do_layer_norm_before:
         # Otherwise a norm's output is added to, too, and must stay as exact as it is.
         for layer in network.model.decoder.layers:
             layer.self_attn_layer_norm.__class__ = layer.final_layer_norm.__class__ = CastingLayerNorm
@@ -35,7 +35,7 @@ def use_fast_layers(network: OPTForCausalLM) -> None:
                 module.__class__ = OneDnnLinear
 
 
-def use_fast_half_precision_attention(network: OPTForCausalLM, device: torch.device) -> None:
+def use_fast_half_precision_attention(network: PreTrainedModel, device: torch.device) -> None:
     """Attention by plain products on a CPU, where torch's own is several times slower in bfloat16."""
     if device.type == "cpu":
         network.set_attn_implementation("eager")

@@ -7,22 +7,23 @@ import torch
 from pytorch_lightning import LightningModule
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import CatMetric
-from transformers import OPTForCausalLM
+from transformers import PreTrainedModel
 
 from modelcollapse.decoding import Engine
 from modelcollapse.metrics.means import mean_metric
 from modelcollapse.models.language_model.layers import use_fast_half_precision_attention, use_fast_layers
 from modelcollapse.models.language_model.linear_cross_entropy import linear_cross_entropy
+from modelcollapse.models.language_model.network import output_weight
 from modelcollapse.settings.language_model import TrainingSettings
 
 
-def token_losses(network: OPTForCausalLM, tokens: torch.Tensor) -> torch.Tensor:
+def token_losses(network: PreTrainedModel, tokens: torch.Tensor) -> torch.Tensor:
     """Negative log-likelihood in nats of each token after the first: float32 [batch, length - 1], without gradients."""
     return _weighted_losses(network, tokens, None)[1]
 
 
 def weighted_loss(
-    network: OPTForCausalLM, tokens: torch.Tensor, weights: torch.Tensor
+    network: PreTrainedModel, tokens: torch.Tensor, weights: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean over blocks of their weight times their mean loss per token, and every token's loss.
 
@@ -34,14 +35,14 @@ def weighted_loss(
 
 
 def _weighted_losses(
-    network: OPTForCausalLM, tokens: torch.Tensor, token_weights: torch.Tensor | None
+    network: PreTrainedModel, tokens: torch.Tensor, token_weights: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     tokens = tokens.long()
     # Every position is a token, whatever its id: without a mask, none is taken for padding and attention is causal.
     # The last token predicts nothing.
-    hidden = network.model(input_ids=tokens[:, :-1], use_cache=False)[0]
+    hidden = network.base_model(input_ids=tokens[:, :-1], use_cache=False)[0]
     targets = tokens[:, 1:]
-    total, losses = linear_cross_entropy(hidden.flatten(0, 1), network.lm_head.weight, targets.flatten(), token_weights)
+    total, losses = linear_cross_entropy(hidden.flatten(0, 1), output_weight(network), targets.flatten(), token_weights)
     return total, losses.view(targets.shape)
 
 
@@ -67,7 +68,7 @@ def learning_rate_factor(training: TrainingSettings, step: int, steps_per_epoch:
 class LossModule(LightningModule):
     """Computes losses of a network, as fast as the machine can."""
 
-    def __init__(self, network: OPTForCausalLM) -> None:
+    def __init__(self, network: PreTrainedModel) -> None:
         super().__init__()
         self.network = network
 
@@ -81,7 +82,7 @@ class LossModule(LightningModule):
 class FittingModule(LossModule):
     """Fits a network to weighted blocks with AdamW and watches its loss on real validation blocks."""
 
-    def __init__(self, network: OPTForCausalLM, training: TrainingSettings, epochs: int, steps_per_epoch: int) -> None:
+    def __init__(self, network: PreTrainedModel, training: TrainingSettings, epochs: int, steps_per_epoch: int) -> None:
         super().__init__(network)
         self._training, self._epochs, self._steps_per_epoch = training, epochs, steps_per_epoch
         self.training_loss = mean_metric()
@@ -155,7 +156,7 @@ class Scores(torch.nn.Module):
 class ScoringModule(LossModule):
     """Negative log-likelihoods of blocks under a network, for any number of dataloaders in one pass."""
 
-    def __init__(self, network: OPTForCausalLM, loaders: int, skipped_token: int | None) -> None:
+    def __init__(self, network: PreTrainedModel, loaders: int, skipped_token: int | None) -> None:
         """``skipped_token``: targets of this kind are left out of the second mean (the start of a line)."""
         super().__init__(network)
         self.skipped_token = skipped_token
