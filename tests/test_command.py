@@ -111,6 +111,20 @@ def test_nothing_heavy_is_imported_before_the_settings_are_read(repository, tmp_
     assert answer.stdout.strip() == "[]"
 
 
+def test_a_finished_chain_does_without_what_computing_takes(finished_chain, tmp_path):
+    _, _, words = finished_chain
+    code = (
+        "import sys\n"
+        "from modelcollapse.command import train\n"
+        f"sys.argv = ['train.py', *{words}, 'hydra.run.dir={tmp_path / 'run'}']\n"
+        "train()\n"
+        "print(sorted({'pytorch_lightning', 'torchmetrics', 'datasets', 'wandb'} & {*sys.modules}))"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert "nothing to compute" in answer.stdout
+    assert answer.stdout.splitlines()[-1] == "[]"
+
+
 def test_the_groups_are_named_in_help(repository, tmp_path):
     answer = run_script(repository, tmp_path, "--help")
     for group in ("regime", "decoding", "experiment", "golden_ratio", "paper_opt"):

@@ -86,7 +86,7 @@ def test_nan_and_infinities_are_strict_json_and_come_back(record):
     assert (number(line["high"]), number(line["low"])) == (math.inf, -math.inf)
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.floats(width=64), min_size=20))
 def test_every_number_comes_back_as_it_was(tmp_path_factory, values):
     metrics = {f"metric/{position}": value for position, value in enumerate(values)}
@@ -246,6 +246,20 @@ def test_new_run_in_the_same_folder_starts_anew_and_the_old_process_cannot_write
     new.generation(0, {})
     assert [line["generation"] for line in lines(new, "generations")] == [0]
     new.finish("finished")
+
+
+def test_what_killed_processes_left_half_written_goes_and_what_living_ones_write_stays(tmp_path):
+    Record(tmp_path / "run", IDENTITY, {}).finish("failed")
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    host, living = os.uname().nodename, os.getppid()
+    for name in ("chain.json", "generations.jsonl", "continuations.md"):
+        for process in (ended.stdout.strip(), living):
+            (tmp_path / "run" / f".{name}.{host}-{process}").write_text("half")
+    (tmp_path / "run" / ".own-notes").write_text("whole")
+    Record(tmp_path / "run", IDENTITY, {}).finish("finished")
+    kept = {path.name for path in (tmp_path / "run").glob(".*")}
+    stays = {f".{name}.{host}-{living}" for name in ("chain.json", "generations.jsonl", "continuations.md")}
+    assert kept == {*stays, ".own-notes"}
 
 
 KILLED = """

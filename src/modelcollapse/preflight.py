@@ -6,6 +6,7 @@ chain in its first seconds, not after days.
 """
 
 from collections.abc import Iterable
+from importlib import import_module
 
 from modelcollapse.models.family import AnyFamily, SegmentedFamily
 from modelcollapse.settings.chain import ChainSettings
@@ -25,6 +26,9 @@ def prepare(settings: ChainSettings, family: AnyFamily, store: Store, goals: Ite
         SettingsError: they can, but not with these settings.
     """
     missing = store.missing(goals)
+    if missing:
+        # Takes seconds, which would be counted to the piece that needs it first. A finished chain does without.
+        import_module("pytorch_lightning")
     if not missing or isinstance(family, SegmentedFamily):
         return []
     inputs = family.inputs()

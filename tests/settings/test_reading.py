@@ -2,12 +2,13 @@
 
 import dataclasses
 import math
+import operator
 from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
 
-from modelcollapse.settings.reading import Range, SettingsError, nearest, read
+from modelcollapse.settings.reading import UNKNOWN, Range, SettingsError, UseOfUnknownError, nearest, read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,3 +150,28 @@ def test_nothing_near_is_nothing_offered():
 def test_what_is_no_mapping_is_one_problem():
     with pytest.raises(SettingsError, match="is not a group of settings"):
         read(Outer, [1, 2])
+
+
+ARITHMETIC = (operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod, pow, divmod)
+LOGIC = (operator.and_, operator.or_, operator.xor, operator.lshift, operator.rshift, operator.matmul)
+COMPARISONS = (operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge)
+OF_ONE = (
+    *(operator.neg, operator.pos, operator.abs, operator.invert, operator.index, operator.truth, operator.not_),
+    *(int, float, complex, str, repr, bool, hash, len, list, sum, max, sorted, round, math.floor, math.ceil, math.sqrt),
+    *(reversed, iter, range, operator.itemgetter(0), operator.attrgetter("rows"), operator.call, "{:g}".format),
+)
+
+
+@pytest.mark.parametrize("operation", [*ARITHMETIC, *LOGIC, *COMPARISONS], ids=str)
+def test_whatever_is_computed_with_a_wrong_setting_says_that_it_is_unknown(operation):
+    for pair in ((UNKNOWN, 3), (3, UNKNOWN), (UNKNOWN, 0.5), (0.5, UNKNOWN), (UNKNOWN, UNKNOWN)):
+        with pytest.raises(UseOfUnknownError):
+            operation(*pair)
+
+
+@pytest.mark.parametrize("operation", OF_ONE, ids=str)
+def test_a_wrong_setting_cannot_be_used(operation):
+    with pytest.raises(UseOfUnknownError):
+        operation(UNKNOWN)
+    with pytest.raises(UseOfUnknownError):
+        _ = 3 in UNKNOWN

@@ -183,7 +183,8 @@ def test_too_little_memory_is_told_with_what_takes_less(train, tiny, tmp_path):
 LIMITED = """
 import resource, sys
 from modelcollapse.command import train
-import torch, modelcollapse.models.segmented.gaussian, modelcollapse.console, modelcollapse.record
+import torch, pytorch_lightning, modelcollapse.models.segmented.gaussian, modelcollapse.figures.gaussian
+import modelcollapse.console, modelcollapse.record
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 300 * 2**20,) * 2)
 sys.argv = ["train.py", *sys.argv[1:]]
@@ -192,7 +193,7 @@ train()
 
 
 def test_a_chain_that_outgrows_its_memory_keeps_what_it_finished(tmp_path):
-    """A real limit on a real process; the same words with less of it finish."""
+    """A real limit on a real process, beyond what the libraries take; the same words with fewer rows finish."""
     words = [*CHAINS["gaussian"], "model.synthesis=samples", f"paths.store={tmp_path / 'store'}"]
     typed = [sys.executable, "-c", LIMITED, *words, "data.rows=20000000", "hydra.run.dir=large"]
     stopped = subprocess.run(typed, cwd=tmp_path, capture_output=True, text=True, timeout=300)

@@ -279,7 +279,7 @@ def test_no_secret_of_the_environment_is_written_by_a_sweep(program, tmp_path):
     """The second chain fails: where its store should be there is a file."""
     (tmp_path / "occupied").write_text("no folder")
     stores = f"paths.store={tmp_path / 'store'},{tmp_path / 'occupied'}"
-    answer = program(*WITHOUT_TRACKING, "tracking.mode=offline", "seed=0", stores, script="sweep.py")
+    answer = program(*WITHOUT_TRACKING, "tracking.mode=offline", "generations=1", "seed=0", stores, script="sweep.py")
     assert answer.returncode != 0
     left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert {"grid.json", "process.json", "report.html", "chain.json"} <= left, left

@@ -86,4 +86,4 @@ def test_hundreds_of_kills_change_no_bit(forks, undisturbed, tmp_path):
         program = Program(forks, tmp_path / f"chain-{chains}")
         kills += check_killed_chain(program, family, undisturbed, shuffler, most=wanted - kills)
         chains += 1
-    print(f"{kills} kills of {chains} chains")
+        print(f"{kills} kills of {chains} chains", flush=True)

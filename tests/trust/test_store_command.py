@@ -248,6 +248,21 @@ def test_what_dead_processes_left_goes_and_what_living_ones_make_stays(store, sa
     assert store.has(piece("a"))
 
 
+def test_notes_that_killed_processes_left_half_written_go(store, said, tmp_path):
+    store.obtain(piece("a"))
+    note, folder = (lambda: store.note_run("abc", folder, [piece("a")])), run_folder(tmp_path / "run")
+    note()
+    (written,) = (store.root / "runs").iterdir()
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    left = written.with_name(f".{written.name}.{os.uname().nodename}-{ended.stdout.strip()}")
+    for clear in (note, lambda: said("gc", "--yes")):
+        left.write_text("half")
+        assert said("verify")[0] == 0
+        clear()
+        assert list((store.root / "runs").iterdir()) == [written]
+    assert store.has(piece("a"))
+
+
 def make_until_told(workshop):
     base = Path(workshop.piece.recipe["name"])
     (base / "making").touch()

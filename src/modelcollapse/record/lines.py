@@ -11,6 +11,8 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+from modelcollapse.store.files import temporary_beside
+
 SYNC_SECONDS = 1.0
 """A power failure loses the lines of so many seconds at most: a cheap generation takes no longer than a sync."""
 
@@ -22,7 +24,7 @@ class Lines:
         """``durable``: lines are on the disk (fsync) within :data:`SYNC_SECONDS` or when the file is closed."""
         # A new file renamed over the old one: a second process in the same folder gets a file of its own,
         # and lines of two processes never mix.
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary = temporary_beside(path)
         self._file = temporary.open("wb")
         temporary.replace(path)
         self._durable = durable
@@ -88,7 +90,7 @@ def number(value: float | str | None) -> float:
 
 def write_file(path: Path, content: bytes) -> None:
     """Write a whole file or none: into a temporary file beside it, synced, renamed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = temporary_beside(path)
     with temporary.open("wb") as file:
         file.write(content)
         file.flush()

@@ -13,6 +13,7 @@ from modelcollapse.record.identity import IDENTITY_FILE, ChainIdentity, Status, 
 from modelcollapse.record.lines import Lines, write_file
 from modelcollapse.record.view import View
 from modelcollapse.secrets import without_secrets
+from modelcollapse.store.files import delete_abandoned
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,6 +49,7 @@ class Record:
         self._fit = _Fit(generation=-1, first_step=0, last_step=0)
         self._finished = False
         folder.mkdir(parents=True, exist_ok=True)
+        delete_abandoned(folder)
         shown_config = without_secrets(config)
         self._write_identity("running")
         write_file(folder / "config.yaml", _yaml(shown_config))

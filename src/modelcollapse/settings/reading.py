@@ -82,9 +82,13 @@ class Unknown:
     def _refuse(self, *arguments: Any) -> Any:
         raise UseOfUnknownError
 
-    __getattr__ = __eq__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __len__ = __iter__ = __getitem__ = _refuse
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __mod__ = __float__ = _refuse
-    __str__ = __repr__ = __format__ = __hash__ = __contains__ = __int__ = __index__ = _refuse
+    __getattr__ = __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __hash__ = __call__ = _refuse
+    __len__ = __iter__ = __reversed__ = __getitem__ = __contains__ = __str__ = __repr__ = __format__ = _refuse
+    __add__ = __sub__ = __mul__ = __truediv__ = __floordiv__ = __mod__ = __divmod__ = __pow__ = _refuse
+    __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rfloordiv__ = __rmod__ = __rdivmod__ = __rpow__ = _refuse
+    __and__ = __or__ = __xor__ = __rand__ = __ror__ = __rxor__ = __lshift__ = __rlshift__ = __rshift__ = _refuse
+    __neg__ = __pos__ = __abs__ = __invert__ = __round__ = __int__ = __float__ = __complex__ = __index__ = _refuse
+    __trunc__ = __floor__ = __ceil__ = __rrshift__ = __matmul__ = __rmatmul__ = _refuse
 
 
 UNKNOWN = Unknown()

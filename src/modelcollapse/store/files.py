@@ -112,6 +112,29 @@ def give_usual_modes(folder: Path, example: str) -> None:
         path.chmod(mode)
 
 
+def temporary_beside(path: Path) -> Path:
+    """Where this process writes what it renames to ``path`` once it is whole."""
+    return path.with_name(f".{path.name}.{os.uname().nodename}-{os.getpid()}")
+
+
+def delete_abandoned(folder: Path, name: str = "*") -> None:
+    """Delete what processes of this machine that were killed left of files called ``name``, before they were whole."""
+    for path in folder.glob(f".{name}.{os.uname().nodename}-*"):
+        process = path.name.rpartition("-")[2]
+        if process.isdecimal() and not _is_alive(int(process)):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def make_folder(folder: Path) -> None:
     """Make ``folder`` where it is missing, its parents too, and wait until the disk has their names."""
     if not folder.is_dir():

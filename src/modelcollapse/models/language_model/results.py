@@ -11,8 +11,12 @@ import pandas as pd
 from modelcollapse.figures import language_model as figures
 from modelcollapse.figures.style import FigureText
 from modelcollapse.models.family import ChainReport, ChainTitle, GenerationResult
-from modelcollapse.models.language_model.files import CONTINUATIONS_FILE, TRAINING_FILE
-from modelcollapse.models.language_model.scoring_stage import read_metrics, read_sequences
+from modelcollapse.models.language_model.files import (
+    CONTINUATIONS_FILE,
+    TRAINING_FILE,
+    read_metrics,
+    read_sequences,
+)
 
 
 def generation_result(folders: Mapping[str, Path]) -> GenerationResult:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from modelcollapse.data.batches import in_order
 from modelcollapse.data.blocks import read_blocks
@@ -17,7 +17,7 @@ from modelcollapse.metrics.distribution import bits_per_byte, perplexity, perple
 from modelcollapse.metrics.diversity import diversity
 from modelcollapse.models.language_model.bench import Bench
 from modelcollapse.models.language_model.data_stages import BYTES
-from modelcollapse.models.language_model.files import METRICS_FILE, SEQUENCES_FILE, TRAINING_FILE
+from modelcollapse.models.language_model.files import METRICS_FILE, SEQUENCES_FILE, TRAINING_FILE, read_sequences
 from modelcollapse.models.language_model.module import Scores, ScoringModule
 from modelcollapse.models.language_model.network import load_network, scoring_bytes
 from modelcollapse.settings.language_model import LanguageDataSettings
@@ -141,15 +141,3 @@ def _publish(workshop: Workshop, metrics: Mapping[str, float], sequences: Mappin
         {name: np.ascontiguousarray(values) for name, values in sequences.items()},
         workshop.folder / SEQUENCES_FILE,
     )
-
-
-def read_metrics(folder: Path) -> dict[str, float]:
-    """Metrics of a finished score."""
-    metrics: dict[str, float] = json.loads((folder / METRICS_FILE).read_text())
-    return metrics
-
-
-def read_sequences(folder: Path) -> dict[str, np.ndarray]:
-    """Mean loss in nats per token of every sequence of a finished score."""
-    sequences: dict[str, np.ndarray] = load_file(folder / SEQUENCES_FILE)
-    return sequences
