@@ -162,14 +162,18 @@ OF_ONE = (
 )
 
 
-@pytest.mark.parametrize("operation", [*ARITHMETIC, *LOGIC, *COMPARISONS], ids=str)
+def name_of(operation):
+    return getattr(operation, "__name__", str(operation))
+
+
+@pytest.mark.parametrize("operation", [*ARITHMETIC, *LOGIC, *COMPARISONS], ids=name_of)
 def test_whatever_is_computed_with_a_wrong_setting_says_that_it_is_unknown(operation):
     for pair in ((UNKNOWN, 3), (3, UNKNOWN), (UNKNOWN, 0.5), (0.5, UNKNOWN), (UNKNOWN, UNKNOWN)):
         with pytest.raises(UseOfUnknownError):
             operation(*pair)
 
 
-@pytest.mark.parametrize("operation", OF_ONE, ids=str)
+@pytest.mark.parametrize("operation", OF_ONE, ids=name_of)
 def test_a_wrong_setting_cannot_be_used(operation):
     with pytest.raises(UseOfUnknownError):
         operation(UNKNOWN)
