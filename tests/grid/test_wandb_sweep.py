@@ -72,7 +72,7 @@ def report(folder):
         summary=(folder / "summary.csv",),
         figures=(folder / "perplexity.png", folder / "perplexity.pdf"),
         headline=pd.DataFrame({"group": ["replace", "preserve"], "perplexity": ["32", "22"]}),
-        differences=pd.DataFrame({"first": ["replace"], "mean_difference": [10.0]}),
+        differences=pd.DataFrame({"first": ["replace"], "generation": [2], "mean_difference": [10.0]}),
         aggregated=pd.DataFrame(rows),
     )
 

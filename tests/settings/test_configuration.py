@@ -49,7 +49,7 @@ def test_every_option_reads_without_problems(compose_values, group, option):
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_reads_without_problems(compose_values, experiment):
     settings = read_chain_settings(compose_values(f"experiment={experiment}", *EXPERIMENT_GIVEN.get(experiment, ())))
-    assert settings.generations > 0
+    assert settings.name == experiment
 
 
 def _group(hint):

@@ -15,7 +15,6 @@ these files, so it works for every launcher on a file system that all of them se
 """
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -24,6 +23,7 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from modelcollapse.record import GENERATIONS_FILE
+from modelcollapse.store.files import delete_abandoned, temporary_beside
 
 GRID_FILE, PERMIT_FILE, OUTPUT_FILE, PROCESS_FILE = "grid.json", "permit", "output.log", "process.json"
 
@@ -158,6 +158,7 @@ def now() -> str:
 
 def _write(path: Path, content: Any) -> None:
     """Write a whole file or none: others read it meanwhile."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    delete_abandoned(path.parent, path.name)
+    temporary = temporary_beside(path)
     temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     temporary.replace(path)

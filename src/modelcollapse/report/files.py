@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from modelcollapse.figures.style import save
+from modelcollapse.store.files import delete_abandoned, temporary_beside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 def write_whole(path: Path, content: bytes) -> Path:
     """Write a file beside its place, synced, and rename it there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    delete_abandoned(path.parent, path.name)
+    temporary = temporary_beside(path)
     try:
         with temporary.open("wb") as file:
             file.write(content)
