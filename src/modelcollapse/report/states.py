@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from modelcollapse.errors import UserError
 from modelcollapse.grid.folder import GRID_FILE, ChainProcess, PlannedChain, SweepFolder
 from modelcollapse.report.chains import ReportChain, sweep_names
+from modelcollapse.store.files import is_alive
 
 if TYPE_CHECKING:
     from modelcollapse.report.groups import Group
@@ -130,17 +131,7 @@ def _word(process: ChainProcess | None) -> str:
         return process.state
     if process.host != os.uname().nodename:
         return f"running on {process.host}, or killed there,"
-    return "running" if _alive(process.process) else KILLED
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return "running" if is_alive(process.process) else KILLED
 
 
 def _unplanned(chain: ReportChain) -> ChainState:

@@ -121,11 +121,12 @@ def delete_abandoned(folder: Path, name: str = "*") -> None:
     """Delete what processes of this machine that were killed left of files called ``name``, before they were whole."""
     for path in folder.glob(f".{name}.{os.uname().nodename}-*"):
         process = path.name.rpartition("-")[2]
-        if process.isdecimal() and not _is_alive(int(process)):
+        if process.isdecimal() and not is_alive(int(process)):
             path.unlink(missing_ok=True)
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
+    """Whether a process of this machine, by its number, has not ended."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
