@@ -232,7 +232,7 @@ def joint_figure(groups: Sequence[Group], joint: JointFigure, shown: pd.DataFram
     """A figure of groups that differ in one setting, from a table of all their chains; None where they differ in
     another, and where fewer than two have written it.
     """
-    written = [group for group in groups if _tables([group], joint.table)]
+    written = [group for group in groups if _with_table([group], joint.table)]
     if len(written) < 2 or any(set(group.coordinates) != {joint.over} for group in groups):
         return None
     rows = shown[shown["group"].isin([group.label for group in written]) & (shown["over"] == REPLICATES)]
