@@ -30,7 +30,7 @@ from transformers import OPTConfig, OPTForCausalLM
 
 from modelcollapse.decoding import Engine, engine_for
 from modelcollapse.decoding.workers import continue_by_workers
-from modelcollapse.execution.process import keep_freed_memory
+from modelcollapse.execution.memory import keep_freed_memory
 from modelcollapse.seeding import Stream
 from modelcollapse.settings.language_model import DecodingSettings
 

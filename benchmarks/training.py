@@ -33,7 +33,7 @@ from transformers import OPTConfig, OPTForCausalLM, Trainer, TrainerCallback, Tr
 
 from modelcollapse.data.batches import EpochSampler
 from modelcollapse.data.blocks import BlocksDataModule
-from modelcollapse.execution.process import keep_freed_memory
+from modelcollapse.execution.memory import keep_freed_memory
 from modelcollapse.execution.trainer import Execution, prepare_process
 from modelcollapse.models.language_model.module import FittingModule
 from modelcollapse.seeding import Stream

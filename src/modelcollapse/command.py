@@ -130,6 +130,9 @@ def _print_plan(settings: ChainSettings) -> None:
 
 
 def _run_chain(settings: ChainSettings, folder: Path, values: dict[str, Any]) -> None:
+    from modelcollapse.execution.memory import seldom_look_for_garbage
+
+    seldom_look_for_garbage()
     from modelcollapse.chain import chain_id, run_chain
     from modelcollapse.console import ChainReporter, print_messages
     from modelcollapse.execution.trainer import prepare_process

@@ -3,19 +3,15 @@
 Which process takes a group decides nothing: a group's continuation follows from its number and its prompts, to the bit
 where processes have the same number of threads.
 
-The processes end with the one that started them, whatever ends it: each waits at one end of a pipe whose other end is
-only there, and into which nobody writes.
+The processes end with the one that started them, whatever ends it.
 """
 
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import cache
-from multiprocessing import get_context, resource_tracker
+from multiprocessing import get_context
 from multiprocessing.connection import Connection
 
 import torch
@@ -23,8 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from modelcollapse.decoding.engine import Engine
-from modelcollapse.errors import STOP_SIGNALS, UserError
-from modelcollapse.execution.process import keep_freed_memory, quiet_transformers
+from modelcollapse.errors import UserError
+from modelcollapse.execution.memory import keep_freed_memory
+from modelcollapse.execution.process import end_with, quiet_transformers, signals_blocked
 from modelcollapse.shortage import GOES_ON
 
 MakeEngine = Callable[[], Engine]
@@ -47,8 +44,8 @@ def continue_by_workers(
     which has ``threads`` threads. Raises what an engine raises, and WorkerLost.
     """
     with _pool(make_engine, workers, threads) as pool:
-        with _signals_blocked():
-            # The workers start here: signals are for this process, which then ends them.
+        with signals_blocked():
+            # The workers start here.
             running = {pool.submit(_continue, group, prompts.numpy()): group for group, prompts in groups.items()}
         while running:
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -68,17 +65,6 @@ def _pool(make_engine: MakeEngine, workers: int, threads: int) -> Iterator[Proce
         pool.shutdown(cancel_futures=True)
 
 
-@contextmanager
-def _signals_blocked() -> Iterator[None]:
-    # Otherwise it starts with the first process, and lets signals through while it does.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def _result(future: "Future[NDArray]") -> NDArray:
     try:
         return future.result()
@@ -96,17 +82,11 @@ _make_engine: MakeEngine
 
 def _begin(starter: Connection, make_engine: MakeEngine, threads: int) -> None:
     global _make_engine
-    threading.Thread(target=_end_with, args=(starter,), daemon=True).start()
+    end_with(starter)
     keep_freed_memory()
     quiet_transformers()
     torch.set_num_threads(threads)
     _make_engine = make_engine
-
-
-def _end_with(starter: Connection) -> None:
-    """Wait for the end of the process that started this one, and end too."""
-    starter.poll(None)
-    os._exit(1)
 
 
 @cache

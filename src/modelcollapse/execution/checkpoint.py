@@ -65,7 +65,7 @@ def _plain(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
     """The value as JSON, its tensors moved out; dictionaries become item lists, since their keys may be numbers."""
     if isinstance(value, torch.Tensor):
         name = str(len(tensors))
-        tensors[name] = value.detach().cpu().contiguous().clone()
+        tensors[name] = value
         return {"tensor": name}
     if isinstance(value, dict):
         return {"items": [[key, _plain(item, tensors)] for key, item in value.items()]}

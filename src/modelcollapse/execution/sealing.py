@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save, save_file
+from safetensors.torch import save_file
 
 OWNER, CHECKSUM = "owner", "sha256"
 
@@ -28,7 +28,8 @@ def save_sealed(tensors: dict[str, torch.Tensor], path: Path, owner: str) -> Non
 
 def write_sealed(tensors: dict[str, torch.Tensor], path: Path, owner: str) -> None:
     """Write tensors to a file and wait until the disk has it."""
-    save_file(tensors, path, metadata={OWNER: owner, CHECKSUM: _checksum(tensors)})
+    written = _apart(tensors)
+    save_file(written, path, metadata={OWNER: owner, CHECKSUM: _checksum(written)})
     sync(path)
 
 
@@ -47,8 +48,25 @@ def load_sealed(path: Path, owner: str) -> dict[str, torch.Tensor]:
     return tensors
 
 
+def _apart(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors on the CPU; copied is only what shares its memory with another, which safetensors refuses."""
+    apart: dict[str, torch.Tensor] = {}
+    memories: set[int] = set()
+    for name, tensor in tensors.items():
+        own = tensor.detach().cpu().contiguous()
+        memory = own.untyped_storage().data_ptr()
+        apart[name] = own.clone() if memory in memories else own
+        memories.add(memory)
+    return apart
+
+
 def _checksum(tensors: dict[str, torch.Tensor]) -> str:
-    return hashlib.sha256(save(tensors)).hexdigest()
+    """Of names, types, shapes and values, a tensor at a time: a large network is not copied for it."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def sync(path: Path) -> None:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from rich.console import Console
 
-from modelcollapse.execution.process import keep_freed_memory, quiet_transformers
+from modelcollapse.execution.memory import keep_freed_memory
+from modelcollapse.execution.process import quiet_transformers
 from modelcollapse.settings.chain import TrainerSettings
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from modelcollapse.data.blocks import read_blocks, write_blocks
 from modelcollapse.data.tokenizers import load_tokenizer
 from modelcollapse.decoding import Engine
 from modelcollapse.decoding.workers import MakeEngine, continue_by_workers
+from modelcollapse.execution.process import threads_of_each
 from modelcollapse.execution.progress import BatchProgress, StageBar, stage_bar
 from modelcollapse.execution.sealing import Unsealed, load_sealed, save_sealed
 from modelcollapse.models.language_model.bench import Bench
@@ -55,11 +56,6 @@ def worker_count(bench: Bench, model: Path, groups: int, length: int) -> int:
     if fitting < wanted:
         print(f"  decoding.memory_gb={bench.decoding.memory_gb:g} holds the batches of {fitting} workers", flush=True)
     return min(wanted, fitting)
-
-
-def threads_of_each(workers: int) -> int:
-    """Threads of a process when ``workers`` share those of this one."""
-    return max(1, torch.get_num_threads() // workers)
 
 
 def _write_here(bench: Bench, engine: Engine, groups: "PromptGroups", shards: "Shards", bar: StageBar) -> None:
