@@ -1,9 +1,12 @@
-"""Small OPT networks, random and trained ones, and the settings to decode with."""
+"""Small networks, random and trained ones, the settings to decode with, and a CPU that computes as a GPU would."""
 
 import torch
-from transformers import OPTConfig, OPTForCausalLM
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, OPTConfig, OPTForCausalLM
 
 from modelcollapse.data.language import HiddenMarkovLanguage
+from modelcollapse.decoding.native import engine, forward, linear, sampling, vocabulary
+from modelcollapse.decoding.native.attention import TorchAttention
+from modelcollapse.decoding.native.search import TorchSearch
 from modelcollapse.settings.language_model import DecodingSettings, LanguageSettings
 
 EOS, PAD, NEW = 2, 1, 9
@@ -56,6 +59,37 @@ def trained(steps=60, **shape):
             model(input_ids=blocks, labels=blocks).loss.backward()
             optimiser.step()
     return model.eval(), words[:64]
+
+
+def other_networks():
+    """Configurations of the kinds of network that are no OPT."""
+    sizes = {"vocab_size": 67, "bos_token_id": EOS, "eos_token_id": EOS, "pad_token_id": PAD}
+    gpt2 = {"n_positions": 64, "n_embd": 32, "n_layer": 2, "n_head": 4, "initializer_range": 0.3}
+    llama = {"hidden_size": 48, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 6}
+    llama |= {"max_position_embeddings": 64, "initializer_range": 0.3}
+    return {
+        "gpt2": GPT2Config(**sizes, **gpt2),
+        "gpt2, scaled by layer": GPT2Config(**sizes, **gpt2, scale_attn_by_inverse_layer_idx=True),
+        "llama, heads that share": LlamaConfig(**sizes, **llama, num_key_value_heads=2),
+        "llama, biases, untied": LlamaConfig(**sizes, **llama, attention_bias=True, tie_word_embeddings=False),
+        "llama, wide heads": LlamaConfig(**sizes, **llama, head_dim=12, tie_word_embeddings=True),
+    }
+
+
+def network_of(config):
+    """A network with random weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return AutoModelForCausalLM.from_config(config).eval()
+
+
+def as_on_gpus(monkeypatch):
+    """What runs on other devices, run here: torch's operators, and a slot for every beam at every step."""
+    monkeypatch.setattr(forward, "step_attention", TorchAttention)
+    monkeypatch.setattr(vocabulary, "new_search", TorchSearch)
+    monkeypatch.setattr(linear, "packing_works", lambda dtype: False)
+    monkeypatch.setattr(sampling, "FIRST_LOOK", 10**9)
+    monkeypatch.setattr(engine, "recycling_pays", lambda device: False)
 
 
 def _generator():

@@ -2,11 +2,8 @@
 
 import pytest
 import torch
-from small_networks import EOS, PAD, network, settings, trained
+from small_networks import EOS, PAD, as_on_gpus, network, network_of, other_networks, settings, trained
 from transformers import (
-    AutoModelForCausalLM,
-    GPT2Config,
-    LlamaConfig,
     LogitsProcessorList,
     MinNewTokensLengthLogitsProcessor,
     NoRepeatNGramLogitsProcessor,
@@ -14,12 +11,9 @@ from transformers import (
 )
 
 from modelcollapse.decoding.engine import NATIVE_MODEL_TYPES
-from modelcollapse.decoding.native import NativeEngine, forward, vocabulary
-from modelcollapse.decoding.native import engine as native_engine
+from modelcollapse.decoding.native import NativeEngine
 from modelcollapse.decoding.native.ancestry import Ancestry
 from modelcollapse.decoding.native.architectures import ARCHITECTURES
-from modelcollapse.decoding.native.attention import TorchAttention
-from modelcollapse.decoding.native.search import TorchSearch
 from modelcollapse.decoding.transformers_engine import TransformersEngine
 from modelcollapse.seeding import Stream
 
@@ -110,27 +104,18 @@ def test_same_sequences_for_every_kind_of_opt(shape, options):
     assert_same_sequences(model, random_prompts(model), **options)
 
 
-def other_networks():
-    sizes = {"vocab_size": 67, "bos_token_id": EOS, "eos_token_id": EOS, "pad_token_id": PAD}
-    gpt2 = {"n_positions": 64, "n_embd": 32, "n_layer": 2, "n_head": 4, "initializer_range": 0.3}
-    llama = {"hidden_size": 48, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 6}
-    llama |= {"max_position_embeddings": 64, "initializer_range": 0.3}
-    return {
-        "gpt2": GPT2Config(**sizes, **gpt2),
-        "gpt2, scaled by layer": GPT2Config(**sizes, **gpt2, scale_attn_by_inverse_layer_idx=True),
-        "llama, heads that share": LlamaConfig(**sizes, **llama, num_key_value_heads=2),
-        "llama, biases, untied": LlamaConfig(**sizes, **llama, attention_bias=True, tie_word_embeddings=False),
-        "llama, wide heads": LlamaConfig(**sizes, **llama, head_dim=12, tie_word_embeddings=True),
-    }
-
-
 @pytest.mark.parametrize("config", other_networks().values(), ids=other_networks())
 @pytest.mark.parametrize("options", [{"beams": 5}, {"beams": 3, "repetition_penalty": 2.0}, {"beams": 1}], ids=str)
 def test_same_sequences_of_other_kinds_of_network(config, options):
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        model = AutoModelForCausalLM.from_config(config).eval()
+    model = network_of(config)
     assert_same_sequences(model, random_prompts(model), **options)
+
+
+@pytest.mark.parametrize("config", other_networks().values(), ids=other_networks())
+def test_same_sequences_of_other_kinds_of_network_as_on_gpus(config, monkeypatch):
+    as_on_gpus(monkeypatch)
+    model = network_of(config)
+    assert_same_sequences(model, random_prompts(model), beams=5, repetition_penalty=2.0)
 
 
 def test_the_names_of_known_models_are_those_of_the_architectures():
@@ -159,25 +144,34 @@ def test_the_referee_finds_what_transformers_finds(fitted, options):
     assert sum(gap > TIE for _, gap in found) >= 10
 
 
-@pytest.mark.parametrize("options", [{}, {"repetition_penalty": 2.0}, {"kind": "sample"}], ids=str)
-def test_torchs_operators_and_slots_of_fixed_size_as_on_gpus_give_the_same(fitted, options, monkeypatch):
-    """What runs on other devices, run here: no compiled loops, and a slot of its own for every beam at every step."""
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_same_sequences_as_on_gpus(fitted, options, monkeypatch):
+    as_on_gpus(monkeypatch)
     model, prompts = fitted
-    compiled = written_by(NativeEngine, model, prompts, beams=5, **options)
-    monkeypatch.setattr(forward, "step_attention", TorchAttention)
-    monkeypatch.setattr(vocabulary, "new_search", TorchSearch)
-    monkeypatch.setattr(native_engine, "recycling_pays", lambda device: False)
-    assert (compiled == written_by(NativeEngine, model, prompts, beams=5, **options)).all(1).float().mean() > 0.95
+    assert_same_sequences(model, prompts, **options)
+
+
+SAMPLING = [{}, {"top_k": 7}, {"top_p": 0.8}, {"top_k": 20, "top_p": 0.9, "repetition_penalty": 1.3}]
+
+
+@pytest.mark.parametrize(
+    "options", [{"beams": 5, "repetition_penalty": 2.0}, *({"kind": "sample", **each} for each in SAMPLING)], ids=str
+)
+def test_the_same_is_written_as_on_gpus(fitted, options, monkeypatch):
+    model, prompts = fitted
+    compiled = written_by(NativeEngine, model, prompts, **options)
+    as_on_gpus(monkeypatch)
+    assert (compiled == written_by(NativeEngine, model, prompts, **options)).all(1).float().mean() > 0.95
 
 
 def test_recycled_slots_are_those_that_no_beam_needs():
     generator = torch.Generator().manual_seed(0)
     beams, length, steps = 4, 3, 40
-    ancestry = Ancestry(5, length, length + beams * steps, True, torch.device("cpu"))
+    ancestry = Ancestry(5, beams, length, length + beams * steps, True, torch.device("cpu"))
     owners = [[{("prompt", place): place for place in range(length)} for _ in range(beams)] for _ in range(5)]
-    ancestry.follow(torch.zeros(5, beams, dtype=torch.int64))
-    for step in range(steps):
-        placement = ancestry.place()
+    ancestry.begin()
+    for step in range(1, steps + 1):
+        placement = ancestry.place(step)
         for prompt in range(5):
             taken = {slot for beam in owners[prompt] for slot in beam.values()}
             new = placement.slots[prompt].tolist()

@@ -138,7 +138,7 @@ def test_a_group_is_the_same_whatever_was_written_before(fitted):
     fresh = NativeEngine(model, settings(batch_size=32), STREAM).continue_prompts(prompts[32:], 1)
     engine.continue_prompts(prompts[:32], 0)
     with torch.inference_mode():
-        engine._slots.keys[:, :, :, prompts.shape[1] :] = 1e9
+        engine._whole.slots.keys[:, :, :, prompts.shape[1] :] = 1e9
     assert engine.continue_prompts(prompts[32:], 1).tolist() == fresh.tolist()
     short = engine.continue_prompts(prompts[:5, -7:], 2)
     assert short.tolist() == written(model, prompts[:5, -7:], 2, batch_size=32).tolist()
@@ -184,7 +184,9 @@ def test_the_best_tokens_are_the_same_in_chunks(tokens, chunk_bytes, search, mon
     prompts[0, :4] = torch.tensor([EOS, 4, 4, EOS])
     expected = functional.linear(outputs, weight).log_softmax(1)
     restrictions.apply(expected, prompts)
-    values, found = Vocabulary(weight, 6, restrictions).best(outputs, 5, History(prompts, 1, restrictions))
+    history = History(6, 1, 12, 1, restrictions, prompts.device)
+    history.begin(prompts)
+    values, found = Vocabulary(weight, 6, restrictions).best(outputs, 5, history.past(12, 1))
     assert torch.allclose(values, expected.topk(5, 1).values, atol=1e-5)
     assert torch.allclose(expected.gather(1, found), values, atol=1e-5)
     assert torch.allclose(

@@ -15,28 +15,34 @@ class Ancestry:
 
     With ``recycle``, what no living beam descends from is written over: of the slots of all beams at all steps, late in
     a sequence a quarter to a third are alive. It needs the highest slot in use, a number that a GPU would have to be
-    waited for; without ``recycle`` every step has slots of its own, and all sizes are known beforehand.
+    waited for; without ``recycle`` every step has slots of its own, and all sizes follow from its number.
     """
 
-    def __init__(self, prompts: int, length: int, slots: int, recycle: bool, device: torch.device) -> None:
-        """The prompts' own ``length`` tokens are in the first slots; each has one beam."""
-        self._table = torch.zeros(prompts, 1, slots, dtype=torch.bool, device=device)
-        self._table[:, :, :length] = True
-        self._used, self._recycle = length, recycle
+    def __init__(self, prompts: int, beams: int, length: int, slots: int, recycle: bool, device: torch.device) -> None:
+        """The prompts' own ``length`` tokens are in the first slots."""
+        self._table = torch.zeros(prompts, beams, slots, dtype=torch.bool, device=device)
+        self._length, self._used, self._recycle = length, length, recycle
+
+    def begin(self) -> None:
+        """Let all beams descend from their prompt and nothing else."""
+        self._table.zero_()
+        self._table[:, :, : self._length].fill_(True)
+        self._used = self._length
 
     def follow(self, parents: Tensor) -> None:
         """Let the beams be the children of the earlier beams ``parents`` [prompts, beams]."""
-        self._table = self._table.gather(1, parents[:, :, None].expand(-1, -1, self._table.shape[2]))
+        in_use = self._table[:, :, : self._used]
+        in_use.copy_(in_use.gather(1, parents[:, :, None].expand_as(in_use)))
 
-    def place(self) -> Placement:
-        """A slot for the newest token of every beam, and the slots that it looks at."""
-        beams = self._table.shape[1]
+    def place(self, step: int) -> Placement:
+        """A slot for the newest token of every beam, and the slots that it looks at; steps count from 1."""
+        prompts, beams, _ = self._table.shape
         if self._recycle:
             slots = self._free_slots(beams)
             self._used = max(self._used, int(slots.max()) + 1)
         else:
-            slots = torch.arange(self._used, self._used + beams, device=self._table.device).expand(len(self._table), -1)
-            self._used += beams
+            self._used = self._length + step * beams
+            slots = torch.arange(self._used - beams, self._used, device=self._table.device).expand(prompts, -1)
         self._table.scatter_(2, slots[:, :, None], True)
         return Placement(slots, self._table[:, :, : self._used])
 

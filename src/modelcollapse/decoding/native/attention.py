@@ -1,15 +1,21 @@
 """Attention: over prompts as they are read, and of the newest token of every beam over what it descends from."""
 
+import math
 from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from modelcollapse.decoding.native import kernels
 from modelcollapse.decoding.native.key_value_slots import KeyValueSlots, Placement
 
 COMPILED_TYPES = (torch.float32, torch.bfloat16)
+MASKED_ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+"""All but cuDNN, which would prepare itself anew for every number of slots."""
+MASK_ALIGNMENT = 8
+"""Numbers; of torch's memory-efficient kernel."""
 
 
 class StepAttention(Protocol):
@@ -36,7 +42,7 @@ class TorchAttention:
     def __init__(self, slots: KeyValueSlots, placement: Placement) -> None:
         self._slots, self._placement = slots, placement
         hidden = ~placement.visible[:, None]
-        self._mask = torch.zeros_like(hidden, dtype=slots.keys.dtype).masked_fill_(hidden, -torch.inf)
+        self._mask = aligned_zeros(hidden, slots.keys.dtype).masked_fill_(hidden, -torch.inf)
         self._prompts = torch.arange(len(hidden), device=hidden.device)[:, None]
 
     def __call__(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -45,7 +51,15 @@ class TorchAttention:
         self._slots.keys[layer][place] = keys
         self._slots.values[layer][place] = values
         all_keys, all_values = self._slots.keys[layer, :, :, :used], self._slots.values[layer, :, :, :used]
-        return attend(queries, all_keys, all_values, mask=self._mask)
+        with sdpa_kernel(MASKED_ATTENTION):
+            return attend(queries, all_keys, all_values, mask=self._mask)
+
+
+def aligned_zeros(like: Tensor, dtype: torch.dtype) -> Tensor:
+    """Zeros of another tensor's shape whose rows start where kernels want them: others are copied, layer by layer."""
+    *rows, width = like.shape
+    room = torch.zeros(*rows, math.ceil(width / MASK_ALIGNMENT) * MASK_ALIGNMENT, dtype=dtype, device=like.device)
+    return room[..., :width]
 
 
 class CompiledAttention:

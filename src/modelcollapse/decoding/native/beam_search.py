@@ -5,6 +5,8 @@ are the beams of the next step. No text ends early, so that the length penalty, 
 nothing.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -16,50 +18,68 @@ from modelcollapse.decoding.native.network import Network
 from modelcollapse.decoding.native.vocabulary import Vocabulary
 
 
+@dataclass(frozen=True)
 class BeamSearch:
-    """Continues prompts by the best of some beams."""
+    """Continues prompts by the best of some beams; see Writer."""
 
-    def __init__(
-        self,
-        network: Network,
-        vocabulary: Vocabulary,
-        restrictions: Restrictions,
-        beams: int,
-        new_tokens: int,
-        recycle: bool,
-    ) -> None:
-        """``recycle`` as in Ancestry."""
-        self._network, self._vocabulary, self._restrictions = network, vocabulary, restrictions
-        self._beams, self._new_tokens, self._recycle = beams, new_tokens, recycle
+    network: Network
+    vocabulary: Vocabulary
+    restrictions: Restrictions
+    beams: int
+    new_tokens: int
+    recycle: bool
+    """As in Ancestry."""
 
     def slots_needed(self, length: int) -> int:
         """Slots of keys and values for a prompt of this length; the last token of a text has none."""
-        return length + self._beams * (self._new_tokens - 1)
+        return length + self.beams * (self.new_tokens - 1)
 
     def scratch_bytes(self, length: int) -> int:
-        """Memory for a prompt beside its keys and values; see Writer."""
-        return max(prompt_bytes(self._network, length), self._beams * prompt_bytes(self._network, 1))
+        """See Writer."""
+        step = self.beams * (prompt_bytes(self.network, 1) + self.vocabulary.bytes_per_row)
+        return max(prompt_bytes(self.network, length), step) + step
 
-    def continue_prompts(self, prompts: Tensor, slots: KeyValueSlots, chance: Tensor) -> Tensor:
-        """The best continuations [prompts, new tokens] of prompts [prompts, length], without chance; see Writer."""
-        count, length = prompts.shape
-        history = History(prompts, self._new_tokens, self._restrictions)
-        ancestry = Ancestry(count, length, self.slots_needed(length), self._recycle, prompts.device)
-        scores = torch.zeros(count, 1, device=prompts.device)
-        outputs = read_prompts(self._network, prompts, slots)
-        for step in range(self._new_tokens):
-            if step > 0:
-                newest = history.tokens[:, :, -1]
-                outputs = advance(self._network, newest, length + step - 1, slots, ancestry.place())
-            scores, parents, tokens = self._choose(outputs, scores, history)
-            history.extend(parents, tokens)
-            ancestry.follow(parents)
-        return history.tokens[:, 0, length:]
+    def texts(self, length: int, slots: KeyValueSlots) -> "BeamSearchedTexts":
+        """See Writer."""
+        return BeamSearchedTexts(self, length, slots)
 
-    def _choose(self, outputs: Tensor, scores: Tensor, history: History) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores, parents and newest tokens of the next beams, each [prompts, beams], best first."""
-        values, tokens = self._vocabulary.best(outputs, self._beams, history)
-        totals = (scores.view(-1, 1) + values).view(len(scores), -1)
-        scores, chosen = totals.topk(self._beams, 1)
-        parents = chosen // self._beams
-        return scores, parents, tokens.view(len(scores), -1).gather(1, chosen)
+
+class BeamSearchedTexts:
+    """Prompts and their beams; see Texts."""
+
+    def __init__(self, search: BeamSearch, length: int, slots: KeyValueSlots) -> None:
+        self._search, self._length, self._slots = search, length, slots
+        count, device = slots.size[0], slots.keys.device
+        self._history = History(count, search.beams, length, search.new_tokens, search.restrictions, device)
+        self._ancestry = Ancestry(count, search.beams, length, slots.size[1], search.recycle, device)
+        self._scores = torch.zeros(count, search.beams, device=device)
+
+    def begin(self, prompts: Tensor, chance: Tensor) -> None:
+        """Let each prompt have one beam, and then its best continuations; without chance; see Texts."""
+        self._history.begin(prompts)
+        self._ancestry.begin()
+        self._scores.zero_()
+        self._extend(read_prompts(self._search.network, prompts, self._slots), 0, beams=1)
+
+    def step(self, number: int) -> None:
+        """See Texts."""
+        length = self._length + number
+        newest, placement = self._history.newest(length), self._ancestry.place(number)
+        outputs = advance(self._search.network, newest, length - 1, self._slots, placement)
+        self._extend(outputs, number, self._search.beams)
+
+    def written(self) -> Tensor:
+        """The best beam's; see Texts."""
+        return self._history.tokens[:, 0, self._length :].clone()
+
+    def _extend(self, outputs: Tensor, number: int, beams: int) -> None:
+        """Make the best extensions of the first ``beams`` beams, by a network's outputs for them, the beams."""
+        length, count = self._length + number, len(self._scores)
+        past = self._history.past(length, beams)
+        values, tokens = self._search.vocabulary.best(outputs, self._search.beams, past)
+        totals = (self._scores[:, :beams].reshape(-1, 1) + values).view(count, -1)
+        scores, chosen = totals.topk(self._search.beams, 1)
+        parents = chosen // self._search.beams
+        self._scores.copy_(scores)
+        self._history.extend(parents, tokens.view(count, -1).gather(1, chosen), length)
+        self._ancestry.follow(parents)

@@ -1,8 +1,8 @@
 """The engine itself: a network made ready once, and prompts continued in parts that fit into memory."""
 
 import math
-from functools import cached_property
-from typing import Protocol
+from dataclasses import dataclass
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -13,8 +13,10 @@ from modelcollapse.decoding.native.beam_search import BeamSearch
 from modelcollapse.decoding.native.history import Restrictions
 from modelcollapse.decoding.native.key_value_slots import KeyValueSlots, bytes_per_slot
 from modelcollapse.decoding.native.network import Network
+from modelcollapse.decoding.native.recorded_steps import CudaGraphs, RecordedSteps, Recorder, Step, run_all
 from modelcollapse.decoding.native.sampling import Sampler, TokenByToken, most_probable
 from modelcollapse.decoding.native.vocabulary import Vocabulary
+from modelcollapse.decoding.native.writer import Texts, Writer
 from modelcollapse.decoding.precision import as_it_is, for_writing
 from modelcollapse.errors import UserError
 from modelcollapse.seeding import Stream
@@ -23,23 +25,20 @@ from modelcollapse.settings.language_model import DecodingSettings
 GIGABYTE = 10**9
 
 
-class Writer(Protocol):
-    """A way to continue prompts."""
+@dataclass(frozen=True)
+class Batch:
+    """What prompts of one number and length need, kept for the next batch of them."""
 
-    def slots_needed(self, length: int) -> int:
-        """Slots of keys and values for a prompt of ``length`` tokens."""
-        ...
+    slots: KeyValueSlots
+    texts: Texts
+    steps: Step
+    """Takes the texts from their beginnings to their ends."""
 
-    def scratch_bytes(self, length: int) -> int:
-        """Memory for a prompt of ``length`` tokens beside its keys and values, about."""
-        ...
-
-    def continue_prompts(self, prompts: Tensor, slots: KeyValueSlots, chance: Tensor) -> Tensor:
-        """New tokens [prompts, new tokens] after prompts [prompts, length].
-
-        ``chance``: numbers between 0 and 1 [prompts, new tokens], float64, that decide what chance decides.
-        """
-        ...
+    def continued(self, prompts: Tensor, chance: Tensor) -> Tensor:
+        """New tokens [prompts, new tokens] after prompts [prompts, length]; ``chance`` as in Texts."""
+        self.texts.begin(prompts, chance)
+        self.steps()
+        return self.texts.written()
 
 
 class NativeEngine:
@@ -52,7 +51,7 @@ class NativeEngine:
         """``network`` is changed to the settings' precision. Raises UserError for more beams than there are tokens."""
         self.network = for_writing(network, settings)
         self._settings, self._stream = settings, stream
-        self._slots: KeyValueSlots | None = None
+        self._whole: Batch | None = None
         if settings.kind == "beam" and settings.beams >= network.config.vocab_size:
             raise UserError(
                 f"decoding.beams: {settings.beams} must be fewer than the {network.config.vocab_size} tokens there are"
@@ -65,10 +64,9 @@ class NativeEngine:
         """
         with as_it_is(prompts.device):
             at_once = self.prompts_at_once(prompts.shape[1])
-            slots = self._slots_for(at_once, prompts.shape[1])
             chance = self._chance(len(prompts), group).to(prompts.device)
             parts = zip(prompts.split(at_once), chance.split(at_once), strict=True)
-            return torch.cat([self._writer.continue_prompts(part, slots.first(len(part)), own) for part, own in parts])
+            return torch.cat([self._batch_for(part, at_once).continued(part, own) for part, own in parts])
 
     def prompts_at_once(self, length: int) -> int:
         """Prompts of ``length`` tokens that are continued together: a batch, or equal parts that fit in memory."""
@@ -90,13 +88,21 @@ class NativeEngine:
         generator = self._stream.at(group).torch()
         return torch.rand(prompts, self._settings.new_tokens, dtype=torch.float64, generator=generator)
 
-    def _slots_for(self, prompts: int, length: int) -> KeyValueSlots:
-        """Slots for prompts of this length; those of the last call where they are as many."""
-        number = self._writer.slots_needed(length)
-        if self._slots is None or self._slots.size != (prompts, number):
-            self._slots = None
-            self._slots = KeyValueSlots.zeroed(self._network, prompts, number)
-        return self._slots
+    def _batch_for(self, prompts: Tensor, at_once: int) -> Batch:
+        """The batch of all prompts that are continued at once, or a smaller one in its slots."""
+        count, length = prompts.shape
+        size = (at_once, self._writer.slots_needed(length))
+        if self._whole is None or self._whole.slots.size != size:
+            self._whole = None
+            self._whole = self._batch(length, KeyValueSlots.zeroed(self._network, *size), recorder_for(prompts.device))
+        if count == at_once:
+            return self._whole
+        return self._batch(length, self._whole.slots.first(count), None)
+
+    def _batch(self, length: int, slots: KeyValueSlots, recorder: Recorder | None) -> Batch:
+        texts = self._writer.texts(length, slots)
+        steps = [partial(texts.step, number) for number in range(1, self._settings.new_tokens)]
+        return Batch(slots, texts, partial(run_all, steps) if recorder is None else RecordedSteps(steps, recorder))
 
     @cached_property
     def _network(self) -> Network:
@@ -118,6 +124,11 @@ class NativeEngine:
     def _rows(self) -> int:
         """Rows that a step usually has."""
         return self._settings.batch_size * (self._settings.beams if self._settings.kind == "beam" else 1)
+
+
+def recorder_for(device: torch.device) -> Recorder | None:
+    """What records steps on a device; None where they simply run."""
+    return CudaGraphs() if device.type == "cuda" else None
 
 
 def recycling_pays(device: torch.device) -> bool:

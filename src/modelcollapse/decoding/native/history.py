@@ -36,7 +36,9 @@ class Restrictions:
         """Change scores [rows, vocabulary] in place for rows that hold tokens [rows, length]."""
         if self.look_back:
             scores.scatter_(1, tokens, self.adjusted(scores.gather(1, tokens), tokens))
-        scores[:, list(self.forbidden)] = -torch.inf
+        for token in self.forbidden:
+            # A list of tokens would be copied to the device, which must be waited for.
+            scores[:, token].fill_(-torch.inf)
 
 
 def completes_ngram(tokens: Tensor, size: int) -> Tensor:
@@ -49,38 +51,55 @@ def completes_ngram(tokens: Tensor, size: int) -> Tensor:
     return (same_token & ends_ngram[:, None, :]).any(2)
 
 
+@dataclass(frozen=True)
+class Past:
+    """The tokens that rows hold so far."""
+
+    tokens: Tensor
+    """[rows, length]."""
+    distinct: Tensor
+    """Of each token that may be written again one occurrence, the first [rows, length]; only where it matters."""
+
+
 class History:
-    """Tokens [prompts, beams, length] of every beam, prompt included; at first each prompt has one beam."""
+    """Tokens [prompts, beams, length] of every beam, prompt included."""
 
-    def __init__(self, prompts: Tensor, new_tokens: int, restrictions: Restrictions) -> None:
-        count, self.length = prompts.shape
-        self._look_back = restrictions.look_back
-        self._tokens = prompts.new_zeros(count, 1, self.length + new_tokens)
-        self._tokens[:, 0, : self.length] = prompts
-        self._distinct = torch.zeros_like(self._tokens, dtype=torch.bool)
-        if self._look_back:
+    def __init__(
+        self, prompts: int, beams: int, length: int, new_tokens: int, restrictions: Restrictions, device: torch.device
+    ) -> None:
+        """Room for ``new_tokens`` after prompts of ``length`` tokens."""
+        self._length, self._restrictions = length, restrictions
+        self.tokens = torch.zeros(prompts, beams, length + new_tokens, dtype=torch.int64, device=device)
+        """What is not written yet is 0, or left from an earlier batch."""
+        self._distinct = torch.zeros_like(self.tokens, dtype=torch.bool)
+
+    def begin(self, prompts: Tensor) -> None:
+        """Let every beam hold its prompt of prompts [prompts, length] and nothing else."""
+        self.tokens[:, :, : self._length].copy_(prompts[:, None].expand(-1, self.tokens.shape[1], -1))
+        if self._restrictions.look_back:
             earlier = (prompts[:, :, None] == prompts[:, None, :]).tril(-1).any(2)
-            for token in restrictions.forbidden:
+            for token in self._restrictions.forbidden:
                 earlier |= prompts == token
-            self._distinct[:, 0, : self.length] = ~earlier
+            self._distinct[:, :, : self._length].copy_(~earlier[:, None].expand(-1, self.tokens.shape[1], -1))
 
-    def extend(self, parents: Tensor, tokens: Tensor) -> None:
-        """Make the beams children of the earlier beams ``parents`` with one token more, both [prompts, beams]."""
-        parents = parents[:, :, None].expand(-1, -1, self._tokens.shape[2])
-        self._tokens = self._tokens.gather(1, parents)
-        if self._look_back:
-            self._distinct = self._distinct.gather(1, parents)
-            seen = (self._tokens[:, :, : self.length] == tokens[:, :, None]).any(2)
-            self._distinct[:, :, self.length] = ~seen
-        self._tokens[:, :, self.length] = tokens
-        self.length += 1
+    def extend(self, parents: Tensor, tokens: Tensor, length: int) -> None:
+        """Make the beams children of the earlier beams ``parents``, ``length`` tokens long, with one token more.
 
-    @property
-    def tokens(self) -> Tensor:
-        """All tokens so far [prompts, beams, length]."""
-        return self._tokens[:, :, : self.length]
+        Both [prompts, beams].
+        """
+        past = self.tokens[:, :, :length]
+        parents = parents[:, :, None].expand_as(past)
+        past.copy_(past.gather(1, parents))
+        if self._restrictions.look_back:
+            distinct = self._distinct[:, :, :length]
+            distinct.copy_(distinct.gather(1, parents))
+            self._distinct[:, :, length].copy_(~(past == tokens[:, :, None]).any(2))
+        self.tokens[:, :, length].copy_(tokens)
 
-    @property
-    def distinct(self) -> Tensor:
-        """Of each token that may be written again one occurrence, the first [prompts, beams, length]."""
-        return self._distinct[:, :, : self.length]
+    def newest(self, length: int) -> Tensor:
+        """The last of the first ``length`` tokens [prompts, beams]."""
+        return self.tokens[:, :, length - 1]
+
+    def past(self, length: int, beams: int) -> Past:
+        """The first ``length`` tokens of the first ``beams`` beams of all prompts, a beam a row."""
+        return Past(*(each[:, :beams, :length].flatten(0, 1) for each in (self.tokens, self._distinct)))

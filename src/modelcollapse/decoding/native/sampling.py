@@ -14,44 +14,71 @@ from modelcollapse.decoding.native.vocabulary import Vocabulary
 
 Choice = Callable[[Tensor, Tensor], Tensor]
 """Tokens [rows] from logits [rows, vocabulary] and numbers between 0 and 1 [rows]."""
-BYTES_PER_LOGIT = 32
-"""Of a logit, its probability, their copies, and their sums in float64."""
+BYTES_PER_LOGIT = 48
+"""Of a logit, its probability, their copies, and what it takes to sort or to add them up."""
 FIRST_LOOK = 64
-"""Tokens among which those of ``top_p`` are sought first; four times as many where they are not enough."""
+"""Tokens among which those of ``top_p`` are sought first on a CPU; four times as many where they are not enough."""
 
 
+@dataclass(frozen=True)
 class TokenByToken:
-    """Continues prompts by choosing each token for good."""
+    """Continues prompts by choosing each token for good; see Writer."""
 
-    def __init__(
-        self, network: Network, vocabulary: Vocabulary, restrictions: Restrictions, choose: Choice, new_tokens: int
-    ) -> None:
-        self._network, self._vocabulary, self._restrictions = network, vocabulary, restrictions
-        self._choose, self._new_tokens = choose, new_tokens
+    network: Network
+    vocabulary: Vocabulary
+    restrictions: Restrictions
+    choose: Choice
+    new_tokens: int
 
     def slots_needed(self, length: int) -> int:
         """Slots of keys and values for a prompt of this length; the last token of a text has none."""
-        return length + self._new_tokens - 1
+        return length + self.new_tokens - 1
 
     def scratch_bytes(self, length: int) -> int:
-        """Memory for a prompt beside its keys and values, logits and what is made of them included; see Writer."""
-        return max(prompt_bytes(self._network, length), BYTES_PER_LOGIT * len(self._network.vocabulary))
+        """Logits and what is made of them included; see Writer."""
+        step = BYTES_PER_LOGIT * len(self.network.vocabulary)
+        return max(prompt_bytes(self.network, length), step) + step
 
-    def continue_prompts(self, prompts: Tensor, slots: KeyValueSlots, chance: Tensor) -> Tensor:
-        """New tokens [prompts, new tokens] after prompts [prompts, length]; see Writer."""
-        length = prompts.shape[1]
-        tokens = torch.cat([prompts, prompts.new_zeros(len(prompts), self._new_tokens)], 1)
-        places = torch.arange(tokens.shape[1], device=prompts.device).expand(len(prompts), -1)
-        visible = torch.ones_like(tokens, dtype=torch.bool)[:, None]
-        outputs = read_prompts(self._network, prompts, slots)
-        for step, place in enumerate(range(length, tokens.shape[1])):
-            if step > 0:
-                placement = Placement(places[:, place - 1 : place], visible[:, :, :place])
-                outputs = advance(self._network, tokens[:, place - 1 : place], place - 1, slots, placement)
-            logits = self._vocabulary.logits(outputs)
-            self._restrictions.apply(logits, tokens[:, :place])
-            tokens[:, place] = self._choose(logits, chance[:, step])
-        return tokens[:, length:]
+    def texts(self, length: int, slots: KeyValueSlots) -> "ChosenTexts":
+        """See Writer."""
+        return ChosenTexts(self, length, slots)
+
+
+class ChosenTexts:
+    """Prompts with the tokens chosen so far; see Texts."""
+
+    def __init__(self, writer: TokenByToken, length: int, slots: KeyValueSlots) -> None:
+        self._writer, self._length, self._slots = writer, length, slots
+        count, device = slots.size[0], slots.keys.device
+        self._tokens = torch.zeros(count, length + writer.new_tokens, dtype=torch.int64, device=device)
+        self._chance = torch.zeros(count, writer.new_tokens, dtype=torch.float64, device=device)
+        self._places = torch.arange(slots.size[1], device=device).expand(count, -1)
+        self._visible = torch.ones(count, 1, slots.size[1], dtype=torch.bool, device=device)
+
+    def begin(self, prompts: Tensor, chance: Tensor) -> None:
+        """See Texts."""
+        self._tokens[:, : self._length].copy_(prompts)
+        self._chance.copy_(chance)
+        self._extend(read_prompts(self._writer.network, prompts, self._slots), 0)
+
+    def step(self, number: int) -> None:
+        """See Texts."""
+        place = self._length + number - 1
+        placement = Placement(self._places[:, place : place + 1], self._visible[:, :, : place + 1])
+        self._extend(
+            advance(self._writer.network, self._tokens[:, place : place + 1], place, self._slots, placement), number
+        )
+
+    def written(self) -> Tensor:
+        """See Texts."""
+        return self._tokens[:, self._length :].clone()
+
+    def _extend(self, outputs: Tensor, number: int) -> None:
+        """Choose a token for every text by a network's outputs for it."""
+        place = self._length + number
+        logits = self._writer.vocabulary.logits(outputs)
+        self._writer.restrictions.apply(logits, self._tokens[:, :place])
+        self._tokens[:, place].copy_(self._writer.choose(logits, self._chance[:, number]))
 
 
 def most_probable(logits: Tensor, chance: Tensor) -> Tensor:
@@ -78,20 +105,22 @@ class Sampler:
             logits = logits.masked_fill(logits < least, -torch.inf)
         probabilities = logits.softmax(1)
         if self.top_p < 1:
-            probabilities = probabilities.where(probabilities >= least_kept(probabilities, self.top_p), 0)
+            probabilities = probabilities.masked_fill(probabilities < least_kept(probabilities, self.top_p), 0)
         return draw(probabilities, chance)
 
 
 def least_kept(probabilities: Tensor, top_p: float) -> Tensor:
     """The smallest probability [rows, 1] that is kept: the last one, from above, with less than ``top_p`` before it."""
-    looked_at = min(FIRST_LOOK, probabilities.shape[1])
+    all_there_are = probabilities.shape[1]
+    # Whether these are enough is a question that a GPU would have to be waited for.
+    looked_at = min(FIRST_LOOK, all_there_are) if probabilities.device.type == "cpu" else all_there_are
     while True:
         largest = probabilities.topk(looked_at, 1).values
         before = largest.cumsum(1) - largest
-        if looked_at == probabilities.shape[1] or bool((before[:, -1] >= top_p).all()):
+        if looked_at == all_there_are or bool((before[:, -1] >= top_p).all()):
             kept = (before < top_p).sum(1, keepdim=True)
             return largest.gather(1, kept - 1)
-        looked_at = min(4 * looked_at, probabilities.shape[1])
+        looked_at = min(4 * looked_at, all_there_are)
 
 
 def draw(weights: Tensor, chance: Tensor) -> Tensor:

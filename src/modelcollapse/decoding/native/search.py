@@ -71,7 +71,7 @@ class TorchSearch:
     def _take_out(self, logits: Tensor, places: Tensor) -> Tensor:
         """The logits at places [rows, number], which leave minus infinity; minus infinity for places elsewhere."""
         spare = logits.shape[1] - 1
-        places = places.where((places >= 0) & (places < spare), spare)
+        places = places.masked_fill((places < 0) | (places >= spare), spare)
         values = logits.gather(1, places)
         logits.scatter_(1, places, -torch.inf)
         return values

@@ -4,12 +4,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from modelcollapse.decoding.native.history import History, Restrictions
+from modelcollapse.decoding.native.history import Past, Restrictions
 from modelcollapse.decoding.native.linear import Linear
 from modelcollapse.decoding.native.search import BLOCK, new_search
 
 CPU_CHUNK_BYTES, GPU_CHUNK_BYTES = 8 * 2**20, 512 * 2**20
 """Logits of one chunk: what a processor's cache holds, and what a GPU can spare."""
+BYTES_PER_LOGIT = 10
+"""In bfloat16, in float32, and its exponential."""
 
 
 class Vocabulary:
@@ -20,20 +22,22 @@ class Vocabulary:
         self._size, self._restrictions = len(weight), restrictions
         self._forbidden = torch.tensor(restrictions.forbidden, dtype=torch.int64, device=weight.device)
         width = chunk_width(len(weight), rows, weight.device)
+        self.bytes_per_row = BYTES_PER_LOGIT * width
+        """Memory that `best` takes for a row, about."""
         self._chunks = [Chunk(part, number * width, rows) for number, part in enumerate(weight.split(width))]
 
     def logits(self, outputs: Tensor) -> Tensor:
         """Logits [rows, tokens], float32, of a network's outputs [rows, width]."""
         return torch.cat([chunk.logits(outputs)[:, : chunk.size] for chunk in self._chunks], 1)
 
-    def best(self, outputs: Tensor, count: int, history: History) -> tuple[Tensor, Tensor]:
+    def best(self, outputs: Tensor, count: int, past: Past) -> tuple[Tensor, Tensor]:
         """The ``count`` best next tokens of each row under the restrictions: log-probabilities and tokens, best first.
 
         Probabilities are normalised before restrictions apply, as in transformers. No more logits than a chunk's are
         ever there: tokens that a row holds already are taken out of their chunk, and come back for what they are worth.
         """
         look_back = self._restrictions.look_back
-        seen = history.tokens.flatten(0, 1) if look_back else self._forbidden.new_empty(len(outputs), 0)
+        seen = past.tokens if look_back else self._forbidden.new_empty(len(outputs), 0)
         search = new_search(count, seen, self._forbidden)
         for chunk in self._chunks:
             search.take(chunk.logits(outputs), chunk.start)
@@ -41,7 +45,7 @@ class Vocabulary:
         values, tokens = found.logits - found.normaliser, found.tokens
         if look_back:
             adjusted = self._restrictions.adjusted(found.seen_logits - found.normaliser, seen)
-            adjusted = adjusted.masked_fill(~history.distinct.flatten(0, 1), -torch.inf)
+            adjusted = adjusted.masked_fill(~past.distinct, -torch.inf)
             values, order = torch.cat([values, adjusted], 1).topk(count, 1)
             tokens = torch.cat([tokens, seen], 1).gather(1, order)
         return values, tokens.clamp(max=self._size - 1)
