@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from modelcollapse.decoding import Engine
 from modelcollapse.metrics.means import mean_metric
+from modelcollapse.models.language_model.dropout import lean_dropout
 from modelcollapse.models.language_model.layers import use_fast_half_precision_attention, use_fast_layers
 from modelcollapse.models.language_model.linear_cross_entropy import linear_cross_entropy
 from modelcollapse.models.language_model.network import output_weight
@@ -40,7 +41,8 @@ def _weighted_losses(
     tokens = tokens.long()
     # Every position is a token, whatever its id: without a mask, none is taken for padding and attention is causal.
     # The last token predicts nothing.
-    hidden = network.base_model(input_ids=tokens[:, :-1], use_cache=False)[0]
+    with lean_dropout(tokens.device):
+        hidden = network.base_model(input_ids=tokens[:, :-1], use_cache=False)[0]
     targets = tokens[:, 1:]
     total, losses = linear_cross_entropy(hidden.flatten(0, 1), output_weight(network), targets.flatten(), token_weights)
     return total, losses.view(targets.shape)
