@@ -98,6 +98,16 @@ def test_a_folder_in_use_is_left_as_it_is(finished_chain, store, tmp_path, capsy
     assert (tmp_path / "empty" / "config.json").is_file()
 
 
+def test_what_a_killed_export_began_is_cleared_away_by_the_next(finished_chain, store, tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    begun = tmp_path / f".weights.{os.uname().nodename}-{process.pid}"
+    begun.mkdir()
+    (begun / "model.safetensors").write_bytes(b"half")
+    assert main([keys(finished_chain, 1)["model"], str(tmp_path / "weights"), "--store", str(store)]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["weights"]
+
+
 def test_keys_that_name_no_weights(finished_chain, store, tmp_path, capsys):
     out = tmp_path / "out"
     synthetic = keys(finished_chain, 0)["synthetic"]

@@ -16,7 +16,7 @@ from typing import Any
 from modelcollapse.errors import UserError
 from modelcollapse.models.language_model.files import TRAINING_FILE
 from modelcollapse.store import Damaged, Manifest, Store
-from modelcollapse.store.files import make_folder, sha256_of_file, sync_below
+from modelcollapse.store.files import delete_abandoned, make_folder, sha256_of_file, sync_below, temporary_beside
 
 KINDS_WITH_WEIGHTS = ("model", "base", "pretrained")
 NETWORK_CONFIG = "config.json"
@@ -58,7 +58,8 @@ def export(store: Store, key: str, folder: Path) -> Manifest:
     source, manifest = _find(store, key)
     _refuse_used(folder)
     make_folder(folder.resolve().parent)
-    staged = folder.resolve().with_name(f".{folder.resolve().name}.{os.getpid()}")
+    delete_abandoned(folder.resolve().parent, folder.resolve().name)
+    staged = temporary_beside(folder.resolve())
     try:
         staged.mkdir()
         _copy(source, manifest, staged)

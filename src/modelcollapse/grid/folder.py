@@ -23,7 +23,7 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from modelcollapse.record import GENERATIONS_FILE
-from modelcollapse.store.files import delete_abandoned, temporary_beside
+from modelcollapse.store.files import write_whole
 
 GRID_FILE, PERMIT_FILE, OUTPUT_FILE, PROCESS_FILE = "grid.json", "permit", "output.log", "process.json"
 
@@ -158,7 +158,4 @@ def now() -> str:
 
 def _write(path: Path, content: Any) -> None:
     """Write a whole file or none: others read it meanwhile."""
-    delete_abandoned(path.parent, path.name)
-    temporary = temporary_beside(path)
-    temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())

@@ -1,4 +1,4 @@
-"""Files of a run folder: JSON lines that are appended, whole files that are replaced, and lines read back."""
+"""Files of JSON lines in a run folder: appended to, and read back."""
 
 from __future__ import annotations
 
@@ -86,13 +86,3 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 def number(value: float | str | None) -> float:
     """The number that a line holds: ``null`` is NaN, ``"Infinity"`` and ``"-Infinity"`` the infinities."""
     return math.nan if value is None else float(value)
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a whole file or none: into a temporary file beside it, synced, renamed."""
-    temporary = temporary_beside(path)
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

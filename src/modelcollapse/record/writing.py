@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Self, SupportsFloat
 
 from modelcollapse.record.histograms import histogram
 from modelcollapse.record.identity import IDENTITY_FILE, ChainIdentity, Status, identity_text
-from modelcollapse.record.lines import Lines, write_file
+from modelcollapse.record.lines import Lines
 from modelcollapse.record.view import View
 from modelcollapse.secrets import without_secrets
-from modelcollapse.store.files import delete_abandoned
+from modelcollapse.store.files import delete_abandoned, write_whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,7 +52,7 @@ class Record:
         delete_abandoned(folder)
         shown_config = without_secrets(config)
         self._write_identity("running")
-        write_file(folder / "config.yaml", _yaml(shown_config))
+        write_whole(folder / "config.yaml", _yaml(shown_config))
         self._generation_lines = Lines(folder / GENERATIONS_FILE, durable=True)
         self._training_lines = Lines(folder / "training.jsonl")
         self._histogram_lines = Lines(folder / "histograms.jsonl")
@@ -178,13 +178,13 @@ class Record:
     def table(self, name: str, frame: pd.DataFrame) -> Path:
         """Write a table as ``<name>.parquet``, without its index; returns the path."""
         path = self._inside(f"{name}.parquet")
-        write_file(path, frame.to_parquet(index=False))
+        write_whole(path, frame.to_parquet(index=False))
         return path
 
     def document(self, name: str, text: str) -> Path:
         """Write a text such as ``continuations.md``; returns the path."""
         path = self._inside(name)
-        write_file(path, text.encode())
+        write_whole(path, text.encode())
         return path
 
     def figure(self, path: Path) -> None:
@@ -217,7 +217,7 @@ class Record:
             view.finish(status)
 
     def _write_identity(self, status: str) -> None:
-        write_file(self.folder / IDENTITY_FILE, identity_text(self.identity, status).encode())
+        write_whole(self.folder / IDENTITY_FILE, identity_text(self.identity, status).encode())
 
     def _inside(self, name: str) -> Path:
         if Path(name).name != name:

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from modelcollapse.figures.style import save
-from modelcollapse.store.files import delete_abandoned, temporary_beside
+from modelcollapse.store.files import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-
-
-def write_whole(path: Path, content: bytes) -> Path:
-    """Write a file beside its place, synced, and rename it there."""
-    delete_abandoned(path.parent, path.name)
-    temporary = temporary_beside(path)
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
 
 
 def write_table(table: pd.DataFrame, folder: Path, name: str) -> list[Path]:

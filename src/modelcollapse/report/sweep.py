@@ -14,7 +14,7 @@ from modelcollapse.report.appearance import appearances
 from modelcollapse.report.chains import NothingToReport, ReportChain, read_chains
 from modelcollapse.report.differences import paired_differences, pairs_of
 from modelcollapse.report.figures import drawn_figures
-from modelcollapse.report.files import write_figures, write_table, write_whole
+from modelcollapse.report.files import write_figures, write_table
 from modelcollapse.report.groups import Cube, Group, groups_of
 from modelcollapse.report.headline import (
     differences_table,
@@ -31,6 +31,7 @@ from modelcollapse.report.tables import (
     summary_table,
 )
 from modelcollapse.report.theory import expectations
+from modelcollapse.store.files import write_whole
 
 
 @dataclass(frozen=True)

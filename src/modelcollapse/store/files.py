@@ -117,12 +117,27 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.uname().nodename}-{os.getpid()}")
 
 
+def write_whole(path: Path, content: bytes) -> Path:
+    """Write a file that has its name only once the disk has all of it, and clear away what killed processes began."""
+    delete_abandoned(path.parent, path.name)
+    temporary = temporary_beside(path)
+    try:
+        with naming(path), temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
 def delete_abandoned(folder: Path, name: str = "*") -> None:
-    """Delete what processes of this machine that were killed left of files called ``name``, before they were whole."""
+    """Delete what processes of this machine that were killed left of what is called ``name``, before it was whole."""
     for path in folder.glob(f".{name}.{os.uname().nodename}-*"):
         process = path.name.rpartition("-")[2]
         if process.isdecimal() and not is_alive(int(process)):
-            path.unlink(missing_ok=True)
+            delete(path)
 
 
 def is_alive(process: int) -> bool:

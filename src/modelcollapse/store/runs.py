@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from modelcollapse.store import locks
-from modelcollapse.store.files import delete_abandoned, make_folder, temporary_beside, write_synced
+from modelcollapse.store.files import make_folder, write_whole
 from modelcollapse.store.layout import Layout
 from modelcollapse.store.manifest import Damaged
 from modelcollapse.store.pieces import Piece, sha256_of_json, with_ancestors
@@ -61,11 +61,8 @@ def note_run(layout: Layout, chain: str, folder: Path, pieces: Iterable[Piece], 
     with locks.shared(layout.runs_lock, on_wait):
         make_folder(layout.runs)
         place = layout.runs / f"{chain}-{sha256(run.folder.encode()).hexdigest()[:16]}.json"
-        delete_abandoned(layout.runs, place.name)
-        staged = temporary_beside(place)
         fields = json.loads(json.dumps(asdict(run)))
-        write_synced(staged, json.dumps({**fields, "seal": sha256_of_json(fields)}) + "\n")
-        staged.replace(place)
+        write_whole(place, (json.dumps({**fields, "seal": sha256_of_json(fields)}) + "\n").encode())
 
 
 def noted_runs(layout: Layout) -> Iterator[tuple[Path, Run]]:
