@@ -26,6 +26,8 @@ _MOST_ABREAST = 3
 _PANEL_HEIGHT = 2.3
 _MOST_MARKERS = 12
 _BAND_ROOM = 0.5
+_LOWEST_BAND = 0.1
+"""Of the mean, on a logarithmic axis."""
 
 
 def drawn_figures(
@@ -107,6 +109,9 @@ def _draw_panel(
             continue
         places = rows["generation"].to_numpy() + shift
         mean, low, high = (_height(rows[name], panel) for name in ("mean", "low", "high"))
+        if panel.log:
+            # Of few skewed values it often ends below zero, which is at no height of a logarithmic axis.
+            low = np.maximum(low, mean * _LOWEST_BAND)
         axes.fill_between(places, low, high, color=look.colour, alpha=0.16, linewidth=0)
         marker = look.marker if len(rows) <= _MOST_MARKERS else ""
         axes.plot(places, mean, color=look.colour, linestyle=look.dashes, marker=marker, markersize=3)
@@ -199,7 +204,8 @@ def counted(rows: pd.DataFrame) -> str:
 def _caption(rows: pd.DataFrame, panels: Sequence[Panel], has_theory: bool) -> str:
     kinds = [str(kind) for kind in rows["interval"].unique() if kind != "none"]
     bands = (
-        f"Lines: mean; bands: 95 % interval of the mean ({', '.join(kinds)}), cut at the axes."
+        f"Lines: mean; bands: 95 % interval of the mean ({', '.join(kinds)}), cut at the axes"
+        + (" and at a tenth of the mean." if any(panel.log for panel in panels) else ".")
         if kinds
         else "Lines: single seeds."
     )
