@@ -6,9 +6,11 @@ processor time of the whole process, start included. The script is what one woul
 around the model, items collated one by one, Lightning's checkpoints, `generate` batch by batch, pickles.
 
 train.py does more for its time: it scores the start, two splits and what was written, measures, records and draws.
-What share of its time on the wall is not fitting, scoring or writing is told beside it.
+How long it fits, scores and writes on the wall, and what share of its time is none of them, is told beside it. With a
+GPU everything is by the clock on the wall; --blocks 37000 is the paper's size.
 
     python benchmarks/generation.py --precision bf16
+    python benchmarks/generation.py --device cuda --precision bf16 --blocks 37000 --repeats 1
     python benchmarks/generation.py --quick
 """
 
@@ -37,8 +39,14 @@ SHAPES = {
     "small": {"hidden_size": 256, "word_embed_proj_dim": 256, "num_hidden_layers": 4, "num_attention_heads": 4,
               "ffn_dim": 1024, "vocab_size": 8000},
 }  # fmt: skip
-STAGES_OF_WORK = ("model", "scores", "measures", "zero_shot", "synthetic", "continuations")
+STAGES_OF_WORK = {
+    "fit": ("model",),
+    "score": ("scores", "measures", "zero_shot"),
+    "synthesis": ("synthetic", "continuations"),
+}
 """Roles of the pieces that are fitted, scored or written."""
+ACCELERATORS = {"cpu": ("trainer.accelerator=cpu",),
+                "cuda": ("trainer.accelerator=gpu", "decoding.batch_size=512", "decoding.memory_gb=40")}  # fmt: skip
 QUICK = {"shape": "small", "blocks": 64, "batch_size": 32, "repeats": 1}
 
 
@@ -49,7 +57,7 @@ class Cost:
     processor: float
     wall: float
     peak: float
-    """Gigabytes."""
+    """Gigabytes of the machine's own memory."""
 
 
 def main() -> None:
@@ -62,16 +70,16 @@ def main() -> None:
         prepare(Path(place), arguments)
         for precision in PRECISIONS if arguments.precision is None else [arguments.precision]:
             costs: dict[str, list[Cost]] = {"script": [], "train.py": []}
-            shares = []
+            work: list[dict[str, float]] = []
             for turn in range(arguments.repeats):
-                options = ("blocks", "batch_size", "decoding_batch_size", "threads", "repetition_penalty")
+                options = ("device", "blocks", "batch_size", "decoding_batch_size", "threads", "repetition_penalty")
                 values = [f"--{name.replace('_', '-')}={getattr(arguments, name)}" for name in options]
                 script = [sys.executable, __file__, f"--script={place}", f"--precision={precision}", *values]
                 costs["script"].append(_cost(script, arguments))
                 run = Path(place) / f"run-{precision}-{turn}"
                 costs["train.py"].append(_cost(_train_command(Path(place), run, precision, arguments), arguments))
-                shares.append(1 - _seconds_of_work(run) / costs["train.py"][-1].wall)
-            _print_table(precision, costs, shares, arguments)
+                work.append(_seconds_of_work(run))
+            _print_table(precision, costs, work, arguments)
 
 
 def _arguments() -> argparse.Namespace:
@@ -80,7 +88,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--shape", choices=[*SHAPES], default="opt-125m")
     parser.add_argument("--blocks", type=int, default=256, help="real blocks, and prompts")
     parser.add_argument("--batch-size", type=int, default=128, help="blocks of an optimiser step")
-    parser.add_argument("--decoding-batch-size", type=int, default=16, help="the script's; train.py takes its own")
+    parser.add_argument("--decoding-batch-size", type=int, help="the script's: 16, or 256 on a GPU, unless told")
+    parser.add_argument("--device", choices=[*ACCELERATORS], default="cpu")
     parser.add_argument("--repetition-penalty", type=float, default=1.0)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
@@ -90,6 +99,7 @@ def _arguments() -> argparse.Namespace:
     if arguments.quick:
         parser.set_defaults(**QUICK)
         arguments = parser.parse_args()
+    arguments.decoding_batch_size = arguments.decoding_batch_size or (16 if arguments.device == "cpu" else 256)
     return arguments
 
 
@@ -132,7 +142,7 @@ def _train_command(place: Path, run: Path, precision: str, arguments: argparse.N
         f"model.training.batch_size={arguments.batch_size}",
         f"decoding.repetition_penalty={arguments.repetition_penalty}",
         *PRECISIONS[precision],
-        "trainer.accelerator=cpu",
+        *ACCELERATORS[arguments.device],
         f"trainer.threads={arguments.threads}",
         "trainer.progress=false",
         "tracking=none",
@@ -154,28 +164,34 @@ def _cost(command: list[str], arguments: argparse.Namespace) -> Cost:
     return Cost(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss * 1024 / 1e9)
 
 
-def _seconds_of_work(run: Path) -> float:
+def _seconds_of_work(run: Path) -> dict[str, float]:
     """Seconds on the wall that the run spent fitting, scoring and writing."""
     lines = (run / "outputs" / "timings.jsonl").read_text().splitlines()
     timings = [json.loads(line) for line in lines]
-    return sum(float(timing["seconds"]) for timing in timings if timing["stage"] in STAGES_OF_WORK)
+    return {
+        work: sum(float(timing["seconds"]) for timing in timings if timing["stage"] in stages)
+        for work, stages in STAGES_OF_WORK.items()
+    }
 
 
 def _print_table(
-    precision: str, costs: dict[str, list[Cost]], shares: list[float], arguments: argparse.Namespace
+    precision: str, costs: dict[str, list[Cost]], work: list[dict[str, float]], arguments: argparse.Namespace
 ) -> None:
+    clock = "processor" if arguments.device == "cpu" else "wall"
     print(
         f"\n{precision}, {arguments.shape}, {arguments.blocks} blocks, {EPOCHS} epochs at batch {arguments.batch_size},"
-        f" {arguments.threads} threads; medians of {arguments.repeats}"
+        f" {arguments.device}, {arguments.threads} threads; medians of {arguments.repeats}"
     )
-    print(f"{'':12}{'processor s':>13}{'range':>18}{'speed':>8}{'peak GB':>10}")
-    reference = statistics.median(cost.processor for cost in costs["script"])
+    print(f"{'':12}{f'{clock} s':>13}{'range':>18}{'speed':>8}{'peak GB':>10}")
+    reference = statistics.median(getattr(cost, clock) for cost in costs["script"])
     for name, measured in costs.items():
-        seconds = [cost.processor for cost in measured]
+        seconds = [getattr(cost, clock) for cost in measured]
         spread = f"{min(seconds):.1f} - {max(seconds):.1f}"
         median, peak = statistics.median(seconds), statistics.median(cost.peak for cost in measured)
         print(f"{name:12}{median:13.1f}{spread:>18}{reference / median:8.2f}{peak:10.2f}")
-    print(f"neither fit, score nor synthesis: {statistics.median(shares):.1%} of train.py's time", flush=True)
+    parts = ", ".join(f"{name} {statistics.median(each[name] for each in work):.1f}" for name in STAGES_OF_WORK)
+    rest = [1 - sum(each.values()) / cost.wall for each, cost in zip(work, costs["train.py"], strict=True)]
+    print(f"train.py on the wall, s: {parts}; none of them: {statistics.median(rest):.1%} of its time", flush=True)
 
 
 def usual_script(place: Path, arguments: argparse.Namespace) -> None:
@@ -233,7 +249,7 @@ def usual_script(place: Path, arguments: argparse.Namespace) -> None:
         place / f"checkpoints-{time.time_ns()}", monitor="val_loss", save_top_k=1
     )
     trainer = pytorch_lightning.Trainer(
-        accelerator="cpu",
+        accelerator="cpu" if arguments.device == "cpu" else "gpu",
         max_epochs=EPOCHS,
         precision="bf16-mixed" if mixed else "32-true",
         callbacks=[checkpoints],
@@ -245,18 +261,19 @@ def usual_script(place: Path, arguments: argparse.Namespace) -> None:
     module.load_state_dict(torch.load(checkpoints.best_model_path, weights_only=True)["state_dict"])
     results: dict[str, Any] = {"perplexity": perplexity(module, loader("test"))}
 
-    module.model.eval().to(torch.bfloat16 if mixed else torch.float32)
+    module.model.eval().to(arguments.device, torch.bfloat16 if mixed else torch.float32)
     written = []
     for batch in DataLoader(loader("train").dataset, batch_size=arguments.decoding_batch_size):
         sequences = module.model.generate(
-            **batch,
+            **{name: rows.to(arguments.device) for name, rows in batch.items()},
             num_beams=BEAMS,
             min_new_tokens=LENGTH,
             max_new_tokens=LENGTH,
             repetition_penalty=arguments.repetition_penalty,
         )
         written += [
-            {"input_ids": tokens[LENGTH:], "attention_mask": torch.ones_like(tokens[LENGTH:])} for tokens in sequences
+            {"input_ids": tokens[LENGTH:], "attention_mask": torch.ones_like(tokens[LENGTH:])}
+            for tokens in sequences.cpu()
         ]
     results["generated"] = written
     module.model.float()

@@ -1,7 +1,8 @@
-"""What a synthetic set costs: the native engine against transformers' generate, beam search, one thread.
+"""What a synthetic set costs: the native engine against transformers' generate, beam search, one thread or one GPU.
 
     python benchmarks/synthesis.py
     python benchmarks/synthesis.py --workers 2
+    python benchmarks/synthesis.py --device cuda --whole-set
     python benchmarks/synthesis.py --quick
 
 Both continue 64 tokens of prompt by 64 tokens with 5 beams, under random weights of the real size. transformers gets
@@ -11,11 +12,18 @@ float32 the native engine's sequences are transformers' own, but where two candi
 bfloat16 rounding decides too often for that. Memory is the most that the process ever held, weights and libraries
 included.
 
+With ``--device cuda`` it is OPT-125m in bfloat16, by the clock on the wall, many batches a turn; memory is the GPU's.
+What share of the GPU's peak is used is told: of a sequence are counted two operations for every multiplication and
+addition, of the prompt's pass through the layers, of every beam's for every new token but the last, of attention to
+what these see, and of the vocabulary's scores for every new token. ``--whole-set`` lets the native engine write the
+paper's set, once.
+
 With ``--workers`` the native engine is compared with itself, by the clock on the wall, which wants a machine that does
 nothing else: so many processes with a thread each, and one process with as many threads.
 """
 
 import argparse
+import math
 import multiprocessing
 import resource
 import statistics
@@ -40,8 +48,15 @@ SHAPES = {
     "opt-small": {"vocab_size": 8192, "hidden_size": 192, "num_hidden_layers": 4, "heads": 6, "ffn_dim": 768},
 }
 TRANSFORMERS_BATCHES = {"opt-125m": (8, 16, 32), "opt-small": (16, 32, 64)}
+TRANSFORMERS_GPU_BATCHES = (64, 128, 256, 512)
 NATIVE_BATCH = {"opt-125m": 32, "opt-small": 64}
 TURNS = {"opt-125m": 3, "opt-small": 7}
+WHOLE_SET = 37_000
+"""About the prompts of a generation in the paper."""
+MEMORY_GB = {"cpu": 4.0, "cuda": 40.0}
+GPU_DEFAULTS = {"shapes": ["opt-125m"], "precisions": ["bf16-true"], "batch_size": 512, "prompts": 2048,
+                "peak_tflops": 989.0}  # fmt: skip
+"""The peak is an H100's, dense bfloat16."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +67,7 @@ class Contest:
     precision: str
     penalty: float
     new_tokens: int
+    device: str = "cpu"
 
     def network(self) -> OPTForCausalLM:
         """A network of the shape, with random weights."""
@@ -59,7 +75,7 @@ class Contest:
         heads, width = sizes.pop("heads"), sizes["hidden_size"]
         torch.manual_seed(0)
         config = OPTConfig(**sizes, num_attention_heads=heads, word_embed_proj_dim=width, eos_token_id=2)
-        return OPTForCausalLM(config).eval()
+        return OPTForCausalLM(config).eval().to(self.device)
 
     def settings(self, engine: str, batch: int) -> DecodingSettings:
         """How to decode."""
@@ -77,12 +93,27 @@ class Contest:
             top_p=1.0,
             batch_size=batch,
             workers=1,
-            memory_gb=4.0,
+            memory_gb=MEMORY_GB[self.device],
             engine=engine,  # type: ignore[arg-type]
             precision=self.precision,  # type: ignore[arg-type]
             shown_prompts=0,
             shown_texts=(),
         )
+
+    def prompts(self, count: int) -> torch.Tensor:
+        """Random ones."""
+        generator = torch.Generator().manual_seed(1)
+        return torch.randint(4, int(SHAPES[self.shape]["vocab_size"]), (count, PROMPT), generator=generator)
+
+    def operations(self) -> float:
+        """Floating-point operations of a sequence."""
+        sizes = SHAPES[self.shape]
+        width, layers = sizes["hidden_size"], sizes["num_hidden_layers"]
+        in_beams = BEAMS * (self.new_tokens - 1)
+        seen = sum(range(1, PROMPT + 1)) + BEAMS * sum(range(PROMPT + 1, PROMPT + self.new_tokens))
+        by_row = 2 * width * (4 * width + 2 * sizes["ffn_dim"])
+        by_layer = by_row * (PROMPT + in_beams) + 4 * width * seen
+        return layers * by_layer + 2 * width * sizes["vocab_size"] * (1 + in_beams)
 
 
 @dataclass(frozen=True)
@@ -91,9 +122,9 @@ class Turn:
 
     tokens: list[list[int]]
     seconds: float
-    """Of the processor."""
+    """Of the processor, or with a GPU on the wall."""
     peak: float
-    """Gigabytes that the process has held at most."""
+    """Gigabytes that the process, or its part of the GPU, has held at most."""
 
 
 class Contestant:
@@ -113,22 +144,37 @@ class Contestant:
         self._process.shutdown()
 
 
-_engine: Engine | None = None
+_engine: Engine
+_device: str
+_batch: int
 
 
 def _prepare(contest: Contest, engine: str, batch: int) -> None:
-    global _engine
+    global _engine, _device, _batch
     keep_freed_memory()
     torch.set_num_threads(1)
     _engine = engine_for(contest.network(), contest.settings(engine, batch), Stream(0, 0, "benchmark"))
+    _device, _batch = contest.device, batch
 
 
 def _take_turn(prompts: list[list[int]]) -> Turn:
-    assert _engine is not None
-    started = time.process_time()
-    tokens = _engine.continue_prompts(torch.tensor(prompts), 0).tolist()
-    seconds = time.process_time() - started
-    return Turn(tokens, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+    started = _seconds()
+    parts = enumerate(torch.tensor(prompts).split(_batch))
+    tokens = [_engine.continue_prompts(part.to(_device), group).cpu() for group, part in parts]
+    return Turn(torch.cat(tokens).tolist(), _seconds() - started, _peak())
+
+
+def _seconds() -> float:
+    if _device == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def _peak() -> float:
+    if _device == "cpu":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return torch.cuda.max_memory_reserved() / 1e9
 
 
 def main() -> None:
@@ -137,45 +183,79 @@ def main() -> None:
     if arguments.workers:
         _compare_processes_with_threads(arguments)
         return
-    print(f"{PROMPT} + {arguments.new_tokens} tokens, {BEAMS} beams, one thread; tokens per second of processor time")
-    print(f"{'':36}{'batch':>6}{'tokens/s':>10}{'(from - to)':>18}{'ratio':>7}{'same':>10}{'peak GB':>9}", flush=True)
+    where, clock = ("one thread", "of processor time") if arguments.device == "cpu" else ("one GPU", "on the wall")
+    print(f"{PROMPT} + {arguments.new_tokens} tokens, {BEAMS} beams, {where}; tokens per second {clock}")
+    share = "" if arguments.peak_tflops is None else " of peak"
+    print(
+        f"{'':36}{'batch':>6}{'tokens/s':>10}{'(from - to)':>18}{'ratio':>7}{'same':>12}{'peak GB':>9}{share}",
+        flush=True,
+    )
     for shape in arguments.shapes:
         for precision in arguments.precisions:
             for penalty in arguments.penalties:
-                _hold(Contest(shape, precision, penalty, arguments.new_tokens), arguments.turns or TURNS[shape])
+                contest = Contest(shape, precision, penalty, arguments.new_tokens, arguments.device)
+                _hold(contest, arguments)
+                if arguments.whole_set:
+                    _write_whole_set(contest, arguments)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=[*MEMORY_GB], default="cpu")
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--precisions", nargs="+", choices=["32-true", "bf16-true"], default=["32-true", "bf16-true"])
     parser.add_argument("--penalties", nargs="+", type=float, default=[1.0])
     parser.add_argument("--workers", type=int, help="compare so many processes with as many threads")
     parser.add_argument("--turns", type=int, help="turns of each engine")
     parser.add_argument("--new-tokens", type=int, default=NEW)
+    parser.add_argument("--batch-size", type=int, help="the native engine's")
+    parser.add_argument("--prompts", type=int, help="of a turn; a batch unless told")
+    parser.add_argument("--peak-tflops", type=float, help="of the machine: tell what share of it is used")
+    parser.add_argument(
+        "--whole-set", nargs="?", type=int, const=WHOLE_SET, help="so many prompts, native engine alone"
+    )
     parser.add_argument("--quick", action="store_true", help="the small shape in float32, 16 new tokens, 3 turns")
     arguments = parser.parse_args()
+    if arguments.device == "cuda":
+        parser.set_defaults(**GPU_DEFAULTS)
+        arguments = parser.parse_args()
     if arguments.quick:
         arguments.shapes, arguments.precisions = ["opt-small"], ["32-true"]
         arguments.new_tokens, arguments.turns = 16, 3
     return arguments
 
 
-def _hold(contest: Contest, turns: int) -> None:
-    vocabulary, batch = SHAPES[contest.shape]["vocab_size"], NATIVE_BATCH[contest.shape]
-    prompts = torch.randint(4, vocabulary, (batch, PROMPT), generator=torch.Generator().manual_seed(1))
+def _hold(contest: Contest, arguments: argparse.Namespace) -> None:
+    batch = arguments.batch_size or NATIVE_BATCH[contest.shape]
+    prompts = contest.prompts(max(arguments.prompts or 0, batch, *_their_batches(contest)))
     theirs = _fastest(contest, prompts)
     ours = Contestant(contest, "native", batch)
-    # As theirs has: memory that is touched for the first time costs seconds.
-    ours.turn(prompts)
+    their_share, our_share = arguments.prompts or theirs.batch, arguments.prompts or batch
+    # As theirs has: memory that is touched for the first time costs seconds. A GPU's steps are recorded at the second.
+    for _ in range(1 if contest.device == "cpu" else 2):
+        ours.turn(prompts[:our_share])
     their_turns, our_turns = [], []
-    for number in range(turns):
+    for number in range(arguments.turns or TURNS[contest.shape]):
         own = prompts.roll(-number * theirs.batch, 0)
-        their_turns.append(theirs.turn(own[: theirs.batch]))
-        our_turns.append(ours.turn(own))
+        their_turns.append(theirs.turn(own[:their_share]))
+        our_turns.append(ours.turn(own[:our_share]))
     theirs.close()
     ours.close()
-    _report(contest, theirs.batch, their_turns, batch, our_turns)
+    _report(contest, theirs.batch, their_turns, batch, our_turns, arguments.peak_tflops)
+
+
+def _write_whole_set(contest: Contest, arguments: argparse.Namespace) -> None:
+    """From the engine's first prompt to its last: getting ready and recording are part of it, loading is not."""
+    batch = arguments.batch_size or NATIVE_BATCH[contest.shape]
+    ours = Contestant(contest, "native", batch)
+    turn = ours.turn(contest.prompts(arguments.whole_set))
+    ours.close()
+    share = _share(contest, _speeds([turn])[0], arguments.peak_tflops)
+    print(
+        f"{contest.shape}, {contest.precision}: {arguments.whole_set} prompts at batch {batch} in {turn.seconds:.1f} s,"
+        f" {_speeds([turn])[0]:.1f} tokens/s, peak {turn.peak:.2f} GB{share and f', {share} of the peak'}",
+        flush=True,
+    )
 
 
 def _compare_processes_with_threads(arguments: argparse.Namespace) -> None:
@@ -208,18 +288,35 @@ def _native_engine(contest: Contest) -> Engine:
 
 def _fastest(contest: Contest, prompts: torch.Tensor) -> Contestant:
     """transformers at the batch size at which it writes most tokens a second, by one turn each."""
-    seconds = {}
-    for batch in TRANSFORMERS_BATCHES[contest.shape]:
+    fastest, least = None, math.inf
+    for batch in _their_batches(contest):
         contestant = Contestant(contest, "transformers", batch)
-        contestant.turn(prompts[:1])
-        seconds[contestant] = contestant.turn(prompts[:batch]).seconds / batch
-    best = min(seconds, key=lambda contestant: seconds[contestant])
-    for contestant in set(seconds) - {best}:
-        contestant.close()
-    return best
+        try:
+            contestant.turn(prompts[:1])
+            seconds = contestant.turn(prompts[:batch]).seconds / batch
+        except torch.OutOfMemoryError:
+            seconds = math.inf
+        slower = contestant
+        if seconds < least:
+            fastest, slower, least = contestant, fastest, seconds
+        if slower is not None:
+            slower.close()
+    assert fastest is not None, "no batch fits"
+    return fastest
 
 
-def _report(contest: Contest, batch: int, theirs: Sequence[Turn], own_batch: int, ours: Sequence[Turn]) -> None:
+def _their_batches(contest: Contest) -> tuple[int, ...]:
+    return TRANSFORMERS_BATCHES[contest.shape] if contest.device == "cpu" else TRANSFORMERS_GPU_BATCHES
+
+
+def _report(
+    contest: Contest,
+    batch: int,
+    theirs: Sequence[Turn],
+    own_batch: int,
+    ours: Sequence[Turn],
+    peak_tflops: float | None,
+) -> None:
     penalty = "" if contest.penalty == 1 else f", penalty {contest.penalty:g}"
     pairs = [
         pair for one, other in zip(theirs, ours, strict=True) for pair in zip(one.tokens, other.tokens, strict=False)
@@ -232,9 +329,18 @@ def _report(contest: Contest, batch: int, theirs: Sequence[Turn], own_batch: int
         label = f"{contest.shape}, {contest.precision}{penalty}: {name}"
         spread = f"({min(speeds):.0f} - {max(speeds):.0f})"
         peak = max(turn.peak for turn in turns)
+        share = _share(contest, median, peak_tflops)
         print(
-            f"{label:36}{size:6}{median:10.1f}{spread:>18}{median / reference:7.2f}{equal:>10}{peak:9.2f}", flush=True
+            f"{label:36}{size:6}{median:10.1f}{spread:>18}{median / reference:7.2f}{equal:>12}{peak:9.2f}{share:>9}",
+            flush=True,
         )
+
+
+def _share(contest: Contest, tokens_per_second: float, peak_tflops: float | None) -> str:
+    """What tokens per second are of the machine's peak."""
+    if peak_tflops is None:
+        return ""
+    return f"{tokens_per_second / contest.new_tokens * contest.operations() / (peak_tflops * 1e12):.1%}"
 
 
 def _speeds(turns: Sequence[Turn]) -> list[float]:

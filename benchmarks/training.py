@@ -9,8 +9,11 @@ Lightning's share is what it adds to a loop of five lines around the same module
 shows, over the project's step of the real one.
 
     python benchmarks/training.py --precision bf16-mixed
+    python benchmarks/training.py --device cuda --precision bf16-mixed
     python benchmarks/training.py --contestants trainer project --steps 1 --repeats 1
     python benchmarks/training.py --quick
+
+With --device cuda, time is on the wall and memory the GPU's.
 
 Needs accelerate, which the Hugging Face Trainer asks for: pip install '.[benchmarks]'.
 """
@@ -25,9 +28,10 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from lightning_fabric.utilities import move_data_to_device
 from pytorch_lightning import Callback
 from transformers import OPTConfig, OPTForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
@@ -76,6 +80,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=3, help="timed steps of each process")
     parser.add_argument("--repeats", type=int, default=3, help="processes of each contestant")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--precision", choices=PRECISIONS, help="only this one")
     parser.add_argument("--contestants", nargs="+", choices=[*LABELS], default=[*LABELS])
     parser.add_argument("--contestant", choices=[*CONTESTANTS], help=argparse.SUPPRESS)
@@ -89,7 +94,7 @@ def _arguments() -> argparse.Namespace:
 
 def _in_a_process(arguments: argparse.Namespace, name: str, precision: str, tiny: bool = False) -> dict[str, float]:
     command = [sys.executable, __file__, "--contestant", name, "--precision", precision]
-    command += [f"--threads={arguments.threads}"]
+    command += [f"--threads={arguments.threads}", f"--device={arguments.device}"]
     if tiny:
         command += ["--tiny", f"--batch-size={TINY_BATCH}", f"--steps={TINY_STEPS}"]
     else:
@@ -100,17 +105,29 @@ def _in_a_process(arguments: argparse.Namespace, name: str, precision: str, tiny
 
 
 def measured(arguments: argparse.Namespace) -> dict[str, float]:
-    """Median processor time of a step in seconds, and peak memory of this process in GB."""
+    """Median time of a step in seconds, the processor's or with a GPU on the wall, and peak memory in GB."""
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     network = OPTForCausalLM(OPTConfig(**TINY) if arguments.tiny else OPTConfig())
     blocks = torch.randint(0, network.config.vocab_size, (arguments.batch_size * (arguments.steps + 1), LENGTH))
-    stops = [time.process_time()]
-    CONTESTANTS[arguments.contestant](arguments, network, blocks, lambda: stops.append(time.process_time()))
-    steps = [after - before for before, after in pairwise(stops[1:])]
+    stops: list[float] = []
+    CONTESTANTS[arguments.contestant](arguments, network, blocks, lambda: stops.append(_seconds(arguments.device)))
+    steps = [after - before for before, after in pairwise(stops)]
     assert len(steps) == arguments.steps
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-    return {"seconds": statistics.median(steps), "peak": peak}
+    return {"seconds": statistics.median(steps), "peak": _peak(arguments.device) / 1e9}
+
+
+def _seconds(device: str) -> float:
+    if device == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def _peak(device: str) -> int:
+    if device == "cpu":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return torch.cuda.max_memory_reserved()
 
 
 def fit_by_trainer(
@@ -130,7 +147,7 @@ def fit_by_trainer(
             learning_rate=2e-5,
             weight_decay=0.01,
             bf16=arguments.precision == "bf16-mixed",
-            use_cpu=True,
+            use_cpu=arguments.device == "cpu",
             logging_strategy="no",
             save_strategy="no",
             report_to=[],
@@ -163,17 +180,17 @@ def fit_by_a_loop(
     arguments: argparse.Namespace, network: OPTForCausalLM, blocks: torch.Tensor, step_ended: Callable[[], None]
 ) -> None:
     """The same module and batches in a loop of five lines."""
-    execution, module, data = _parts(arguments, network, blocks)
+    execution, module, data = _parts(arguments, network.to(arguments.device), blocks)
     module.trainer = execution.trainer(())
     module.setup("fit")
     module.on_train_epoch_start()
     configured = module.configure_optimizers()
     optimiser, schedule = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
-    mixed = torch.autocast("cpu", torch.bfloat16, arguments.precision == "bf16-mixed", cache_enabled=False)
+    mixed = torch.autocast(arguments.device, torch.bfloat16, arguments.precision == "bf16-mixed", cache_enabled=False)
     for batch in data.train_dataloader():
         optimiser.zero_grad()
         with mixed:
-            loss = module.training_step(batch)
+            loss = module.training_step(move_data_to_device(batch, arguments.device))
         loss.backward()
         optimiser.step()
         schedule.step()
@@ -183,7 +200,8 @@ def fit_by_a_loop(
 def _parts(
     arguments: argparse.Namespace, network: OPTForCausalLM, blocks: torch.Tensor
 ) -> tuple[Execution, FittingModule, BlocksDataModule]:
-    settings = TrainerSettings("cpu", arguments.precision, arguments.threads, None, False)
+    accelerator: Literal["cpu", "gpu"] = "cpu" if arguments.device == "cpu" else "gpu"
+    settings = TrainerSettings(accelerator, arguments.precision, arguments.threads, None, False)
     prepare_process(settings)
     training = TrainingSettings(
         epochs=1,
@@ -217,7 +235,8 @@ def _print_table(arguments: argparse.Namespace, precision: str, results: dict[st
         f"\n{precision}, batch {arguments.batch_size}, {arguments.threads} threads; medians of {arguments.repeats}"
         f" processes, each the median of {arguments.steps} steps"
     )
-    print(f"{'':28}{'processor s a step':>20}{'range':>16}{'speed':>8}{'peak GB':>10}{'share':>8}", flush=True)
+    clock = "processor" if arguments.device == "cpu" else "wall"
+    print(f"{'':28}{f'{clock} s a step':>20}{'range':>16}{'speed':>8}{'peak GB':>10}{'share':>8}", flush=True)
     medians = {
         name: {part: statistics.median(run[part] for run in runs) for part in ("seconds", "peak")}
         for name, runs in results.items()

@@ -34,10 +34,9 @@ class BeamSearch:
         """Slots of keys and values for a prompt of this length; the last token of a text has none."""
         return length + self.beams * (self.new_tokens - 1)
 
-    def scratch_bytes(self, length: int) -> int:
+    def step_bytes(self) -> int:
         """See Writer."""
-        step = self.beams * (prompt_bytes(self.network, 1) + self.vocabulary.bytes_per_row)
-        return max(prompt_bytes(self.network, length), step) + step
+        return self.beams * (prompt_bytes(self.network, 1) + self.vocabulary.bytes_per_row)
 
     def texts(self, length: int, slots: KeyValueSlots) -> "BeamSearchedTexts":
         """See Writer."""

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from modelcollapse.decoding.native.architectures import network_for
 from modelcollapse.decoding.native.beam_search import BeamSearch
+from modelcollapse.decoding.native.forward import prompt_bytes
 from modelcollapse.decoding.native.history import Restrictions
 from modelcollapse.decoding.native.key_value_slots import KeyValueSlots, bytes_per_slot
 from modelcollapse.decoding.native.network import Network
@@ -81,7 +82,10 @@ class NativeEngine:
 
     def _bytes_per_prompt(self, length: int) -> int:
         slots = self._writer.slots_needed(length) * bytes_per_slot(self._network)
-        return slots + self._writer.scratch_bytes(length)
+        reading, step = prompt_bytes(self._network, length), self._writer.step_bytes()
+        # Graphs keep what a step needs for themselves.
+        recorded = step if self.network.device.type == "cuda" else 0
+        return slots + max(reading, step) + recorded
 
     def _chance(self, prompts: int, group: int) -> Tensor:
         """Numbers between 0 and 1 [prompts, new tokens], float64; the same ones on every device."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from modelcollapse.decoding.native.forward import advance, prompt_bytes, read_prompts
+from modelcollapse.decoding.native.forward import advance, read_prompts
 from modelcollapse.decoding.native.history import Restrictions
 from modelcollapse.decoding.native.key_value_slots import KeyValueSlots, Placement
 from modelcollapse.decoding.native.network import Network
@@ -34,10 +34,9 @@ class TokenByToken:
         """Slots of keys and values for a prompt of this length; the last token of a text has none."""
         return length + self.new_tokens - 1
 
-    def scratch_bytes(self, length: int) -> int:
-        """Logits and what is made of them included; see Writer."""
-        step = BYTES_PER_LOGIT * len(self.network.vocabulary)
-        return max(prompt_bytes(self.network, length), step) + step
+    def step_bytes(self) -> int:
+        """For logits and what is made of them, beside which the rest is little; see Writer."""
+        return BYTES_PER_LOGIT * len(self.network.vocabulary)
 
     def texts(self, length: int, slots: KeyValueSlots) -> "ChosenTexts":
         """See Writer."""

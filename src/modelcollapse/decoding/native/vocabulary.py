@@ -22,8 +22,8 @@ class Vocabulary:
         self._size, self._restrictions = len(weight), restrictions
         self._forbidden = torch.tensor(restrictions.forbidden, dtype=torch.int64, device=weight.device)
         width = chunk_width(len(weight), rows, weight.device)
-        self.bytes_per_row = BYTES_PER_LOGIT * width
-        """Memory that `best` takes for a row, about."""
+        self.bytes_per_row = BYTES_PER_LOGIT * width if weight.device.type == "cuda" else 0
+        """Memory that `best` takes for a row, about; on a CPU a cache holds it."""
         self._chunks = [Chunk(part, number * width, rows) for number, part in enumerate(weight.split(width))]
 
     def logits(self, outputs: Tensor) -> Tensor:

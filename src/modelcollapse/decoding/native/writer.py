@@ -37,11 +37,8 @@ class Writer(Protocol):
         """Slots of keys and values for a prompt of ``length`` tokens."""
         ...
 
-    def scratch_bytes(self, length: int) -> int:
-        """Memory for a prompt of ``length`` tokens beside its keys and values, about.
-
-        Recorded steps keep memory of their own: what a step takes counts twice.
-        """
+    def step_bytes(self) -> int:
+        """Memory that a step takes for a prompt beside its keys and values, about."""
         ...
 
     def texts(self, length: int, slots: KeyValueSlots) -> Texts:
