@@ -28,7 +28,8 @@ from modelcollapse.data.images import (
     as_intensities,
     real_splits,
 )
-from modelcollapse.execution.fit import Progress, fit_resumably
+from modelcollapse.execution.fit import Fit, fit_resumably
+from modelcollapse.execution.resuming import Progress
 from modelcollapse.execution.trainer import Execution, prepare_process
 from modelcollapse.models.vae.module import FittingModule
 from modelcollapse.models.vae.network import Decoder, VariationalAutoencoder
@@ -141,24 +142,16 @@ def fitted_epoch(training: torch.Tensor, validation: torch.Tensor, execution: Ex
     held = training[:0] if streamed else training
     weights = torch.ones(len(training))
     order = EpochSampler(len(training), len(training), TRAINING.batch_size, Stream(0, 0, "benchmark.order"))
-    sampler = DrawingSampler(order, len(held), ARCHITECTURE.latents, Stream(0, 0, "benchmark.latents"))
+    latents, noise = (Stream(0, 0, f"benchmark.{name}") for name in ("latents", "noise"))
+    sampler = DrawingSampler(order, len(held), ARCHITECTURE.latents, latents, noise)
     noisy = NoisyImages.draw(validation, ARCHITECTURE.latents, Stream(0, 0, "benchmark.validation"))
     data = ImagesDataModule(TrainingImages(held, weights), noisy, sampler, TRAINING.batch_size)
     parent = Decoder(ARCHITECTURE).requires_grad_(False) if streamed else None
     module = FittingModule(VariationalAutoencoder(ARCHITECTURE), TRAINING, 1.0, parent)
-    with TemporaryDirectory() as progress:
-        fit_resumably(
-            module,
-            data,
-            epochs=1,
-            keep_best=False,
-            gradient_clip=None,
-            stream=Stream(0, 0, "benchmark.noise"),
-            execution=execution,
-            label="epoch",
-            progress=Progress(Path(progress), "benchmark", lambda path, fault: None),
-            on_epoch=lambda line: None,
-        )
+    fit = Fit(lambda execution, share: (module, data), 1, False, None, noise, "epoch")
+    with TemporaryDirectory() as folder:
+        progress = Progress(Path(folder), "benchmark", lambda path, fault: None)
+        fit_resumably(fit, execution=execution, progress=progress, on_epoch=lambda line: None)
     return module.validation_value()
 
 

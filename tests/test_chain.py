@@ -205,6 +205,7 @@ def test_regimes_that_compose_the_same_set_share_the_model(chain, tiny):
         ("decoding.batch_size=7", None),
         ("trainer.scoring_batch_size=7", None),
         ("trainer.threads=2", None),
+        ("trainer.devices=2", None),
         ("model.name=another", None),
         ("tracking.project=another", None),
         ("regime.name=another", None),

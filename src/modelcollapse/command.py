@@ -130,6 +130,8 @@ def _print_plan(settings: ChainSettings) -> None:
 
 
 def _run_chain(settings: ChainSettings, folder: Path, values: dict[str, Any]) -> None:
+    # Read when torch is imported, here and in the processes that are started: its warnings are for programmers.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from modelcollapse.execution.memory import seldom_look_for_garbage
 
     seldom_look_for_garbage()

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from importlib import import_module
 
 from modelcollapse.models.family import AnyFamily, SegmentedFamily
-from modelcollapse.settings.chain import ChainSettings
+from modelcollapse.settings.chain import ChainSettings, TrainerSettings
 from modelcollapse.settings.reading import SettingsError
 from modelcollapse.settings.rows import rows_that_cannot_be_had
 from modelcollapse.store import Piece, Store
@@ -31,6 +31,8 @@ def prepare(settings: ChainSettings, family: AnyFamily, store: Store, goals: Ite
         import_module("pytorch_lightning")
     if not missing or isinstance(family, SegmentedFamily):
         return []
+    if problems := device_problems(settings.trainer):
+        raise SettingsError(problems)
     inputs = family.inputs()
     folders = {role: store.obtain(piece) for role, piece in inputs.items()}
     problems = list(family.input_problems(folders))
@@ -41,3 +43,18 @@ def prepare(settings: ChainSettings, family: AnyFamily, store: Store, goals: Ite
     for piece in taken_in:
         store.obtain(piece)
     return taken_in
+
+
+def device_problems(trainer: TrainerSettings) -> list[str]:
+    """What is wrong with ``trainer.devices`` on this machine; on a CPU they are processes, and may be any number."""
+    if trainer.devices == 1 or trainer.accelerator == "cpu":
+        return []
+    import torch
+
+    there = torch.cuda.device_count() or int(torch.backends.mps.is_available())
+    if trainer.devices <= there or (there == 0 and trainer.accelerator == "auto"):
+        return []
+    return [
+        f"trainer.devices: {trainer.devices} GPUs are asked for, and this machine shows {there}; it must be at most"
+        " that, or trainer.accelerator=cpu, where devices are processes"
+    ]

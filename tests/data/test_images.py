@@ -193,7 +193,7 @@ def training_batches(epoch, held=5, drawn=4, batch_size=4):
     pictures = torch.arange(held, dtype=torch.uint8)[:, None, None].repeat(1, 28, 28)
     training = TrainingImages(pictures, torch.arange(held + drawn, dtype=torch.float32))
     order = EpochSampler(held + drawn, held + drawn, batch_size, Stream(0, 1, "order"))
-    sampler = DrawingSampler(order, held, 3, Stream(0, 1, "latents"))
+    sampler = DrawingSampler(order, held, 3, Stream(0, 1, "latents"), Stream(0, 1, "noise"))
     sampler.set_epoch(epoch)
     return list(ImagesDataModule(training, pictures, sampler, 2).train_dataloader())
 

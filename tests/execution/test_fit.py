@@ -11,7 +11,8 @@ from transformers import OPTConfig, OPTForCausalLM
 from modelcollapse.data.batches import EpochSampler
 from modelcollapse.data.blocks import BlocksDataModule
 from modelcollapse.errors import FitFailed
-from modelcollapse.execution.fit import Progress, finished_epochs, fit_resumably, newest_checkpoint
+from modelcollapse.execution.fit import Fit, fit_resumably
+from modelcollapse.execution.resuming import Progress, finished_epochs, newest_checkpoint
 from modelcollapse.execution.trainer import Execution
 from modelcollapse.models.language_model.module import FittingModule
 from modelcollapse.seeding import Stream
@@ -83,18 +84,20 @@ def fit(
     sampler = EpochSampler(ROWS, rows_per_epoch, BATCH, Stream(seed, 0, "test.order"))
     data = BlocksDataModule(blocks, torch.ones(ROWS), validation, sampler, 4)
     module = FittingModule(network(), settings, EPOCHS, len(sampler))
-    lines = fit_resumably(
-        module,
-        data,
+    described = Fit(
+        assemble=lambda execution, share: (module, data),
         epochs=EPOCHS,
         keep_best=keep_best,
         gradient_clip=settings.gradient_clip,
         stream=Stream(seed, 0, "test.dropout"),
-        execution=Execution(TrainerSettings("cpu", "32-true", 1, 4, False), None, lambda generation, line: None),
         label="test",
+        on_nan=on_nan,
+    )
+    _, _, lines = fit_resumably(
+        described,
+        execution=Execution(TrainerSettings("cpu", "32-true", 1, 4, False), None, lambda generation, line: None),
         progress=Progress(progress, owner, discard),
         on_epoch=on_epoch,
-        on_nan=on_nan,
     )
     return {name: tensor.clone() for name, tensor in module.network.state_dict().items()}, lines
 

@@ -92,8 +92,10 @@ def test_joblib_runs_no_more_chains_than_fit_and_as_many_as_are_asked_for(monkey
     assert jobs_of(replace(grid, points=grid.points[:2])) == 2
     assert jobs_of(many("hydra/launcher=joblib", "trainer.threads=4")) == 4
     assert jobs_of(many("hydra/launcher=joblib", "hydra.launcher.n_jobs=7")) == 7
-    monkeypatch.setattr(resources, "visible_gpus", lambda: ["0", "1"])
-    assert jobs_of(grid) == 2
+    assert jobs_of(many("hydra/launcher=joblib", "trainer.devices=8")) == 2
+    monkeypatch.setattr(resources, "visible_gpus", lambda: ["0", "1", "2", "3", "4"])
+    assert jobs_of(grid) == 5
+    assert jobs_of(many("hydra/launcher=joblib", "trainer.devices=2")) == 2
     assert jobs_of(many("hydra/launcher=joblib", "trainer.accelerator=cpu")) == 16
     assert jobs_of(many()) == 1
 
@@ -114,6 +116,7 @@ def test_what_a_chain_takes_grows_with_its_network_and_its_batches():
     assert memory(*ONE_OF_THE_PAPERS) > 4 * small
     assert memory("seed=0", "model.architecture.layers=200") > 1.2 * small
     assert memory("seed=0", "decoding.batch_size=10000") > 1.2 * small
+    assert memory("seed=0", "trainer.devices=2") > 1.5 * small
 
 
 def test_a_launcher_that_is_not_installed_is_told_with_what_installs_it(monkeypatch):

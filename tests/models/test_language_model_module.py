@@ -168,7 +168,7 @@ def test_the_weighted_loss_is_the_weighted_mean_over_blocks():
     model, tokens = network(), blocks(6).long()
     weights = torch.tensor([2 * real_share] * 3 + [2 * (1 - real_share)] * 3)
     module = FittingModule(model, training(), 1, 1)
-    loss = module.training_step({"tokens": tokens, "weights": weights})
+    loss = module.training_step({"tokens": tokens, "weights": weights, "scale": 1.0})
     with torch.no_grad():
         by_block = token_losses(model, tokens).mean(1).tolist()
     expected = real_share * sum(by_block[:3]) / 3 + (1 - real_share) * sum(by_block[3:]) / 3
@@ -187,7 +187,8 @@ def test_a_mean_takes_weights_and_lets_nan_through():
 def test_weights_reach_the_gradient():
     model, tokens = network(dropout=0.0), blocks(4).long()
     module = FittingModule(model, training(), 1, 1)
-    module.training_step({"tokens": tokens, "weights": torch.tensor([2.0, 2.0, 0.0, 0.0])}).backward()
+    batch = {"tokens": tokens, "weights": torch.tensor([2.0, 2.0, 0.0, 0.0]), "scale": 1.0}
+    module.training_step(batch).backward()
     weighted = model.model.decoder.layers[0].fc1.weight.grad.clone()
     model.zero_grad()
     model(input_ids=tokens[:2], labels=tokens[:2]).loss.backward()

@@ -213,6 +213,22 @@ IMPOSSIBLE = {
         (*WITH["gaussian"], "trainer.accelerator=gpu"),
         ["trainer.accelerator: 'gpu'", "auto or cpu"],
     ),
+    "several devices for a Gaussian": (
+        (*WITH["gaussian"], "trainer.devices=2"),
+        ["trainer.devices: 2", "model.family=gaussian", "it must be 1"],
+    ),
+    "more devices than rows": (
+        ("trainer.devices=3", "model.training.batch_size=2"),
+        ["trainer.devices: 3", "model.training.batch_size=2", "at most that"],
+    ),
+    "more devices than a base's rows": (
+        (*WITH["language model on text"], "trainer.devices=3", "model.base.training.batch_size=2"),
+        ["trainer.devices: 3", "model.base.training.batch_size=2", "at most that"],
+    ),
+    "several devices of a kind that has one": (
+        (*WITH["vae"], "trainer.devices=2", "trainer.accelerator=mps"),
+        ["trainer.devices: 2", "trainer.accelerator=mps", "it must be 1"],
+    ),
     "half precision on a CPU": (
         ("trainer.accelerator=cpu", "trainer.precision=16-mixed"),
         ["trainer.precision: '16-mixed'", "32-true or bf16-mixed"],

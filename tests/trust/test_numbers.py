@@ -37,6 +37,7 @@ CATEGORICAL = [word for word in GAUSSIAN if not word.startswith("data")]
 WORDS = {
     "language_model": LANGUAGE_MODEL,
     "language model with beams": BEAM,
+    "language model without dropout": (*LANGUAGE_MODEL, "model.architecture.dropout=0"),
     "vae": CHAINS["vae"],
     "gaussian": CHAINS["gaussian"],
     "gaussian_mixture": (*CHAINS["gaussian_mixture"], "data.rows=500"),
@@ -48,6 +49,7 @@ BOUNDS = ("test/elbo", "validation/elbo", "test/reconstruction", "test/kl")
 DRAWN = ("synthetic/latent_spread", "real/latent_spread", "synthetic/kid", "synthetic/classifier_confidence")
 COMPARED = {
     "language_model": (*LOSSES, *WRITTEN),
+    "language model without dropout": (*LOSSES, *WRITTEN),
     "language model with beams": (*LOSSES, *WRITTEN),
     "vae": (*BOUNDS, *DRAWN),
 }
@@ -66,9 +68,12 @@ class Case(NamedTuple):
 
 HALF_TRAINING, HALF_WRITING = "trainer.precision=bf16-mixed", "decoding.precision=bf16-true"
 BATCHES = ("trainer.scoring_batch_size=1", "trainer.scoring_batch_size=7")
+DEVICES = "trainer.devices=2"
 THREADS = ("trainer.threads=2", "trainer.threads=3")
 ON_CPU = [
     *(Case(chain, (word,), REORDERED) for chain in ("language_model", "vae") for word in (*BATCHES, *THREADS)),
+    Case("language model without dropout", (DEVICES,), REORDERED),
+    pytest.param(Case("vae", (DEVICES,), REORDERED), marks=pytest.mark.slow),
     *(Case(chain, (HALF_TRAINING,), HALF) for chain in ("language_model", "vae")),
     Case("language_model", (HALF_WRITING,), HALF),
     Case("language model with beams", (HALF_WRITING,), HALF),

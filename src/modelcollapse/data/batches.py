@@ -1,12 +1,32 @@
 """Batches out of tensors held in memory: which rows come when, whatever a row is."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from modelcollapse.seeding import Stream
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one of several processes takes of all rows that they work on together: every row is taken once."""
+
+    rank: int = 0
+    world_size: int = 1
+
+    def of_batch(self, rows: Sequence[int]) -> Sequence[int]:
+        """Its rows of a training batch; none where there are fewer rows than processes."""
+        return rows[self.rank :: self.world_size]
+
+    def of_range(self, rows: int) -> range:
+        """Its rows of those that come in order, side by side."""
+        return range(rows * self.rank // self.world_size, rows * (self.rank + 1) // self.world_size)
+
+
+EVERYTHING = Share()
 
 
 class EpochSampler(Sampler[list[int]]):
@@ -28,6 +48,11 @@ class EpochSampler(Sampler[list[int]]):
         """Choose the epoch that the next iteration serves; Lightning calls this before each epoch."""
         self._epoch = epoch
 
+    @property
+    def rows_per_epoch(self) -> int:
+        """Rows of all batches of an epoch."""
+        return self._rows_per_epoch
+
     def __len__(self) -> int:
         return -(-self._rows_per_epoch // self._batch_size)
 
@@ -45,19 +70,22 @@ class EpochSampler(Sampler[list[int]]):
         return np.concatenate(orders)[first - offset : last - offset]
 
 
-def in_order(rows: torch.Tensor, batch_size: int) -> DataLoader[torch.Tensor]:
+def in_order(rows: torch.Tensor, batch_size: int, share: Share = EVERYTHING) -> DataLoader[torch.Tensor]:
     """Batches of rows, first to last."""
-    return DataLoader(_Rows(rows), sampler=_ranges(len(rows), batch_size), batch_size=None, generator=torch.Generator())
+    batches = _ranges(share.of_range(len(rows)), batch_size)
+    return DataLoader(_Rows(rows), sampler=batches, batch_size=None, generator=torch.Generator())
 
 
-def in_order_together(columns: Sequence[torch.Tensor], batch_size: int) -> DataLoader[tuple[torch.Tensor, ...]]:
+def in_order_together(
+    columns: Sequence[torch.Tensor], batch_size: int, share: Share = EVERYTHING
+) -> DataLoader[tuple[torch.Tensor, ...]]:
     """Batches of the rows of several tensors of one length, side by side, first to last."""
-    batches = _ranges(len(columns[0]), batch_size)
+    batches = _ranges(share.of_range(len(columns[0])), batch_size)
     return DataLoader(_Columns(columns), sampler=batches, batch_size=None, generator=torch.Generator())
 
 
-def _ranges(rows: int, size: int) -> Sequence[range]:
-    return [range(start, min(start + size, rows)) for start in range(0, rows, size)]
+def _ranges(rows: range, size: int) -> Sequence[range]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 class _Columns(Dataset[tuple[torch.Tensor, ...]]):

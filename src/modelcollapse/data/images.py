@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from modelcollapse.data.batches import EpochSampler, in_order_together
+from modelcollapse.data.batches import EVERYTHING, EpochSampler, Share, in_order_together
 from modelcollapse.data.idx import PARTS, BadImages, idx_files, read_idx
 from modelcollapse.regimes import rows_of
 from modelcollapse.seeding import Stream
@@ -226,20 +226,27 @@ class TrainingImages(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Rows of a training set, and latents [drawn, latents] for those among them that are drawn anew."""
+    """Rows of a training set, and what is random about them.
+
+    The noise is for rows that are held, then for those that are drawn. It belongs to the rows, whoever takes them.
+    """
 
     rows: list[int]
     latents: torch.Tensor
+    """Latents [drawn, latents] of the rows among them that are drawn anew."""
+    noise: torch.Tensor
+    """Standard normal numbers [rows, latents] that the encoder's latents are drawn with."""
 
 
 class DrawingSampler(Sampler[Batch]):
-    """An epoch's batches, with standard normal latents for the rows that a decoder draws.
+    """An epoch's batches, with standard normal latents for the rows that a decoder draws, and noise for all.
 
-    Both follow from streams and the epoch alone, so that a fit resumes at any epoch.
+    All follow from streams and the epoch alone, so that a fit resumes at any epoch, and on any number of devices.
     """
 
-    def __init__(self, order: EpochSampler, held: int, latents: int, stream: Stream) -> None:
-        self._order, self._held, self._latents, self._stream = order, held, latents, stream
+    def __init__(self, order: EpochSampler, held: int, latents: int, latent_stream: Stream, noise: Stream) -> None:
+        self._order, self._held, self._latents = order, held, latents
+        self._latent_stream, self._noise_stream = latent_stream, noise
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -251,32 +258,42 @@ class DrawingSampler(Sampler[Batch]):
         return len(self._order)
 
     def __iter__(self) -> Iterator[Batch]:
-        generator = self._stream.at(self._epoch).torch()
+        of_latents, of_noise = (stream.at(self._epoch).torch() for stream in (self._latent_stream, self._noise_stream))
         for rows in self._order:
             drawn = sum(row >= self._held for row in rows)
-            yield Batch(rows, torch.randn(drawn, self._latents, generator=generator))
+            latents = torch.randn(drawn, self._latents, generator=of_latents)
+            yield Batch(rows, latents, torch.randn(len(rows), self._latents, generator=of_noise))
 
 
-class _TrainingRows(Dataset[dict[str, torch.Tensor]]):
-    def __init__(self, training: TrainingImages) -> None:
-        self._training = training
+class _TrainingRows(Dataset[dict[str, Any]]):
+    def __init__(self, training: TrainingImages, share: Share) -> None:
+        self._training, self._share = training, share
 
     def __len__(self) -> int:
         return self._training.rows
 
-    def __getitem__(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Held images in grey levels, latents of the others, and weights in the order held, drawn."""
+    def __getitem__(self, batch: Batch) -> dict[str, Any]:
+        """Of the share of a batch: held images in grey levels, latents of others; weights and noise in that order.
+
+        With summed losses multiplied by their scales, the average over the processes is the sum over the whole batch.
+        A process that is left without a row takes one that counts nothing.
+        """
         held = [row for row in batch.rows if row < self._training.held]
         drawn = [row for row in batch.rows if row >= self._training.held]
+        own = self._share.of_batch(range(len(batch.rows)))
+        taken = list(own or range(1))
+        own_latents = [place - len(held) for place in taken if place >= len(held)]
         return {
-            "images": self._training.images[held],
-            "latents": batch.latents,
-            "weights": self._training.weights[held + drawn],
+            "images": self._training.images[[held[place] for place in taken if place < len(held)]],
+            "latents": batch.latents[own_latents],
+            "weights": self._training.weights[[(held + drawn)[place] for place in taken]] * bool(own),
+            "noise": batch.noise[taken],
+            "scale": float(self._share.world_size),
         }
 
 
 class ImagesDataModule(LightningDataModule):
-    """A composed training set and the real validation split of one fit."""
+    """A composed training set and the real validation split of one fit, or one process's share of them."""
 
     def __init__(
         self,
@@ -284,18 +301,22 @@ class ImagesDataModule(LightningDataModule):
         validation: NoisyImages,
         sampler: DrawingSampler,
         scoring_batch_size: int,
+        share: Share = EVERYTHING,
     ) -> None:
         super().__init__()
-        self._training = _TrainingRows(training)
+        self._training = _TrainingRows(training, share)
         self._validation, self._sampler, self._scoring_batch_size = validation, sampler, scoring_batch_size
+        self._share = share
+        # A validation split may have fewer rows than there are processes.
+        self.allow_zero_length_dataloader_with_multiple_devices = True
 
-    def train_dataloader(self) -> DataLoader[dict[str, torch.Tensor]]:
+    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Training batches in the epoch's own order."""
         return DataLoader(self._training, sampler=self._sampler, batch_size=None, generator=torch.Generator())
 
     def val_dataloader(self) -> DataLoader[tuple[torch.Tensor, ...]]:
         """The real validation images in order, and their noise."""
-        return in_order_together(self._validation, self._scoring_batch_size)
+        return in_order_together(self._validation, self._scoring_batch_size, self._share)
 
 
 class LabelledDataModule(LightningDataModule):

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from rich.console import Console
 
+from modelcollapse.data.batches import EVERYTHING, Share
 from modelcollapse.execution.memory import keep_freed_memory
-from modelcollapse.execution.process import quiet_transformers
+from modelcollapse.execution.process import quiet_transformers, threads_of_each
 from modelcollapse.settings.chain import TrainerSettings
 
 if TYPE_CHECKING:
@@ -38,17 +39,26 @@ class Execution:
     """Told of every finished epoch of a generation's fit."""
 
     def trainer(
-        self, callbacks: Sequence[Callback], epochs: int | None = None, gradient_clip: float | None = None
+        self,
+        callbacks: Sequence[Callback],
+        epochs: int | None = None,
+        gradient_clip: float | None = None,
+        share: Share = EVERYTHING,
     ) -> Trainer:
-        """A silent one-device trainer that writes nothing of its own and leaves samplers alone."""
+        """A silent trainer that writes nothing of its own and leaves samplers alone.
+
+        It computes on one device; with a share of what several processes do, together with theirs.
+        """
         from pytorch_lightning import Trainer
 
         from modelcollapse.execution.checkpoint import SafeCheckpointIO
+        from modelcollapse.execution.sharing import SharedFit
 
         _quiet_lightning()
         return Trainer(
             accelerator=self.settings.accelerator,
-            devices=1,
+            devices=share.world_size,
+            strategy="auto" if share == EVERYTHING else SharedFit(share),
             precision=self.settings.precision,
             max_epochs=epochs,
             gradient_clip_val=gradient_clip,
@@ -66,25 +76,25 @@ class Execution:
         """Rows that are scored at once: as the settings say, or as many as a bounded memory holds."""
         if self.settings.scoring_batch_size is not None:
             return self.settings.scoring_batch_size
-        on_cpu = self.trainer(()).strategy.root_device.type == "cpu"
-        return max(1, (CPU_SCORING_BYTES if on_cpu else GPU_SCORING_BYTES) // bytes_per_row)
+        return max(1, (CPU_SCORING_BYTES if self.device.type == "cpu" else GPU_SCORING_BYTES) // bytes_per_row)
 
-    def facts(self, **more: Any) -> dict[str, Any]:
-        """How this process executes: bits are promised for equal facts only."""
-        device, world_size = self._place
+    def facts(self, devices: int = 1, /, **more: Any) -> dict[str, Any]:
+        """How work is executed, shared by so many devices: bits are promised for equal facts only."""
         return {
-            "device": str(device.type),
-            "device_name": _device_name(device),
-            "threads": torch.get_num_threads(),
-            "world_size": world_size,
+            "device": str(self.device.type),
+            "device_name": _device_name(self.device),
+            "threads": threads_of_each(devices),
+            "world_size": devices,
             **more,
         }
 
     @cached_property
-    def _place(self) -> tuple[torch.device, int]:
-        """Device and world size: a trainer knows them, and to make one takes as long as ten cheap generations."""
-        trainer = self.trainer(())
-        return trainer.strategy.root_device, trainer.world_size
+    def device(self) -> torch.device:
+        """The first device, on which everything but fits is computed.
+
+        A trainer knows it, and to make one takes as long as ten cheap generations.
+        """
+        return self.trainer(()).strategy.root_device
 
 
 def _quiet_lightning() -> None:

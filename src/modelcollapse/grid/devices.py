@@ -1,9 +1,10 @@
-"""Which GPU a chain uses where a machine has several: one that no other chain of the sweep uses, while there is one."""
+"""Which GPUs a chain uses where a machine has several: those that no other chain of the sweep uses, while there are."""
 
 import fcntl
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -17,11 +18,11 @@ def visible_gpus() -> list[str]:
 
 
 @contextmanager
-def gpu_of_its_own(folder: Path, number: int) -> Iterator[Mapping[str, str]]:
-    """Environment variables that show chain ``number`` one of several GPUs; none where there is at most one.
+def gpus_of_its_own(folder: Path, number: int, count: int) -> Iterator[Mapping[str, str]]:
+    """Environment variables that show chain ``number`` so many of several GPUs; none where there is at most one.
 
-    A GPU is taken by locking a file in ``folder``: the lock goes with the process that holds it. Where there are more
-    chains than GPUs, they are dealt out in turn.
+    A GPU is taken by locking a file in ``folder``: the lock goes with the process that holds it. Where more are asked
+    for than there are, they are dealt out in turn.
     """
     devices = visible_gpus()
     with ExitStack() as held:
@@ -29,8 +30,10 @@ def gpu_of_its_own(folder: Path, number: int) -> Iterator[Mapping[str, str]]:
             yield {}
             return
         folder.mkdir(parents=True, exist_ok=True)
-        free = next((device for device in devices if _taken(folder, device, held)), devices[number % len(devices)])
-        yield {VISIBLE: free}
+        shown = list(islice((device for device in devices if _taken(folder, device, held)), count))
+        first = number % len(devices)
+        shown += [device for device in devices[first:] + devices[:first] if device not in shown][: count - len(shown)]
+        yield {VISIBLE: ",".join(shown)}
 
 
 def _taken(folder: Path, device: str, held: ExitStack) -> bool:

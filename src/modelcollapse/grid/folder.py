@@ -43,6 +43,8 @@ class PlannedChain:
     """The chain's stable id, as in ``chain.json``."""
     generations: int
     """Number of its last generation."""
+    devices: int = 1
+    """Devices that share its fits."""
 
     @property
     def title(self) -> str:

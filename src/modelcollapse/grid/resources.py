@@ -32,11 +32,12 @@ WORDS = 1_000
 
 def jobs_at_once(chains: Sequence[ChainSettings]) -> int:
     """How many of the chains run at once on this machine: bounded by their number, cores, memory and GPUs."""
-    by_cores = usable_cores() // max(chain.trainer.threads or 1 for chain in chains)
+    devices = max(chain.trainer.devices for chain in chains)
+    by_cores = usable_cores() // max(devices, *(chain.trainer.threads or 1 for chain in chains))
     by_memory = usable_memory() // max(expected_memory(chain) for chain in chains)
     bounds = [len(chains), by_cores, by_memory]
-    if any(chain.trainer.accelerator in ("auto", "gpu") for chain in chains) and (devices := len(visible_gpus())):
-        bounds.append(devices)
+    if any(chain.trainer.accelerator in ("auto", "gpu") for chain in chains) and (gpus := len(visible_gpus())):
+        bounds.append(gpus // devices)
     return max(1, min(bounds))
 
 
@@ -66,18 +67,20 @@ def _free_of_machine() -> int:
 
 
 def expected_memory(chain: ChainSettings) -> int:
-    """Bytes that the process of a chain is expected to take at most, from its settings alone.
+    """Bytes that the processes of a chain are expected to take at most, from its settings alone.
 
-    For a language model: the process, 16 bytes a parameter, and the larger of what a training step keeps for the
-    backward pass and what decoding keeps of keys, values and logits. Other families are given a constant.
+    For a language model: each process that shares a fit, 16 bytes a parameter in each, and the larger of what a
+    training step keeps for the backward pass and what decoding keeps of keys, values and logits. Other families are
+    given a constant for each process.
     """
+    devices = chain.trainer.devices
     if not isinstance(chain.model, LanguageModelSettings):
-        return OTHER_FAMILIES_BYTES
+        return devices * OTHER_FAMILIES_BYTES
     shape = chain.model.architecture or PRETRAINED
     vocabulary = _vocabulary(chain.model)
     fit = max(_step_numbers(shape, vocabulary, batch, chain.data.block_length) for batch in _batch_sizes(chain))
     working = max(4 * fit, _scoring_bytes(chain, vocabulary), _decoding_bytes(chain, shape, vocabulary))
-    return PROCESS_BYTES + BYTES_PER_PARAMETER * _parameters(shape, vocabulary) + working
+    return devices * (PROCESS_BYTES + BYTES_PER_PARAMETER * _parameters(shape, vocabulary)) + working
 
 
 def _scoring_bytes(chain: ChainSettings, vocabulary: int) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from modelcollapse.grid.devices import gpu_of_its_own
+from modelcollapse.grid.devices import gpus_of_its_own
 from modelcollapse.grid.errors import error_of
 from modelcollapse.grid.folder import ChainProcess, SweepFolder, now
 
@@ -37,7 +37,8 @@ def run_planned(sweep: SweepFolder, number: int, permit: str) -> int:
     if not sweep.may_run(permit):
         return NEVER_BEGAN
     sweep.chain(number).mkdir(parents=True, exist_ok=True)
-    with sweep.output(number).open("wb") as output, gpu_of_its_own(sweep.path / "devices", number) as environment:
+    gpus = gpus_of_its_own(sweep.path / "devices", number, sweep.chains()[number].devices)
+    with sweep.output(number).open("wb") as output, gpus as environment:
         child = subprocess.Popen(
             _command(sweep, number),
             env={**os.environ, **environment},

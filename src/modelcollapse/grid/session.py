@@ -59,6 +59,7 @@ def planned(point: Point, threads: int | None) -> PlannedChain:
         varied=point.varied,
         id=chain_id(point.settings),
         generations=point.settings.generations,
+        devices=point.settings.trainer.devices,
     )
 
 

@@ -32,6 +32,7 @@ NO_SETTING_OF_A_CHAIN = (
     "paths",
     "store",
     "trainer.accelerator",
+    "trainer.devices",
     "trainer.threads",
     "trainer.scoring_batch_size",
     "trainer.progress",

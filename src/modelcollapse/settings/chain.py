@@ -26,7 +26,7 @@ class TrainerSettings:
     """Where and how the work is executed."""
 
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
-    """Device that computes; one a chain."""
+    """Kind of device that computes."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
     """Arithmetic of fitting, scoring and writing; in every key."""
     threads: Annotated[int, Range(low=1)] | None
@@ -38,6 +38,9 @@ class TrainerSettings:
     on_nan: Literal["stop", "continue"] = "stop"
     """What happens when a generation's loss becomes NaN or infinite: the chain stops, or goes on with the weights of an
     epoch before, and the record says so."""
+    devices: Annotated[int, Range(low=1)] = 1
+    """Devices of this machine that share the fit of a network: GPUs or, on a CPU, processes that share the threads. The
+    batches stay what they are, each device taking a part of every one. Not in any key."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,8 @@ class FamilySettings:
     """Each looks at few settings: one that needs a setting that is wrong in itself is left out."""
     accelerators: tuple[str, ...] = ("auto", "cpu", "gpu", "mps")
     """Where the family can be computed."""
+    shares_fits: bool = False
+    """Whether several devices can share a fit: it then has gradients to be averaged."""
 
 
 FLOAT64_ON_CPU = ("auto", "cpu")
@@ -132,6 +137,7 @@ FAMILIES = {
         decoding={"beam": language_model.DecodingSettings, "sample": language_model.DecodingSettings},
         goes_with="data=language decoding=beam",
         checks=language_model.CHECKS,
+        shares_fits=True,
     ),
     "gaussian": FamilySettings(
         model=gaussian.GaussianSettings,
@@ -163,6 +169,7 @@ FAMILIES = {
         decoding=NO_DECODING,
         goes_with="data=mnist (or data=digits) decoding=none",
         checks=vae.CHECKS,
+        shares_fits=True,
     ),
 }
 
@@ -232,6 +239,8 @@ def _problems_between(settings: ChainSettings, family: FamilySettings, foreign: 
     checks = [partial(check, settings.model, data, decoding, regime) for check in family.checks]
     checks += [
         partial(_accelerator_problems, settings, family),
+        partial(_device_problems, settings, family),
+        partial(_share_problems, settings, family),
         partial(row_problems, regime, settings.generations, data),
         partial(memory_problems, settings.model, data, regime, settings.generations),
     ]
@@ -259,3 +268,30 @@ def _accelerator_problems(settings: ChainSettings, family: FamilySettings) -> li
             "trainer.precision: '16-mixed' needs a GPU; with trainer.accelerator=cpu it must be 32-true or bf16-mixed"
         )
     return problems
+
+
+def _device_problems(settings: ChainSettings, family: FamilySettings) -> list[str]:
+    devices = settings.trainer.devices
+    if devices == 1:
+        return []
+    if not family.shares_fits:
+        return [
+            f"trainer.devices: {devices} are of no use to model.family={settings.model.family}, which is computed on"
+            " one device; it must be 1"
+        ]
+    if settings.trainer.accelerator == "mps":
+        return [f"trainer.devices: {devices} is not allowed with trainer.accelerator=mps; it must be 1"]
+    return []
+
+
+def _share_problems(settings: ChainSettings, family: FamilySettings) -> list[str]:
+    """Batches that have fewer rows than there are devices."""
+    fits = {"model.training": settings.model.training} if family.shares_fits else {}
+    if base := getattr(settings.model, "base", None):
+        fits["model.base.training"] = base.training
+    return [
+        f"trainer.devices: {settings.trainer.devices} devices cannot share batches of {name}.batch_size="
+        f"{fit.batch_size} rows; it must be at most that"
+        for name, fit in fits.items()
+        if fit.batch_size < settings.trainer.devices
+    ]

@@ -3,16 +3,19 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import torch
 from transformers import PreTrainedModel
 
-from modelcollapse.data.batches import EpochSampler
+from modelcollapse.data.batches import EpochSampler, Share
 from modelcollapse.data.blocks import BlocksDataModule, block_count, read_blocks
 from modelcollapse.data.tokenizers import load_tokenizer
-from modelcollapse.execution.fit import Progress, fit_resumably
+from modelcollapse.execution.fit import Fit, fit_resumably
+from modelcollapse.execution.resuming import Progress
+from modelcollapse.execution.trainer import Execution
 from modelcollapse.models.language_model.bench import Bench
 from modelcollapse.models.language_model.files import TRAINING_FILE
 from modelcollapse.models.language_model.module import FittingModule
@@ -20,8 +23,10 @@ from modelcollapse.models.language_model.network import load_network, new_networ
 from modelcollapse.models.stages import epochs_of, source_role, within
 from modelcollapse.regimes import Draw, Source, resolve
 from modelcollapse.seeding import Stream
-from modelcollapse.settings.language_model import TrainingSettings
+from modelcollapse.settings.language_model import ArchitectureSettings, TrainingSettings
 from modelcollapse.store import Workshop
+
+Folders = Mapping[str, Path]
 
 
 def make_pretrained(bench: Bench, workshop: Workshop) -> None:
@@ -34,10 +39,7 @@ def make_base(bench: Bench, workshop: Workshop, *, stream: Stream) -> None:
     """Pretrain the base on its text, a part of each pass at a time."""
     base = bench.model.base
     assert base is not None
-    blocks = read_blocks(workshop.parents["data"], "train")
-    validation = read_blocks(workshop.parents["data"], "validation")
-    rows_per_part = -(-len(blocks) // base.parts_per_epoch)
-    task = FitTask(blocks, torch.ones(len(blocks)), validation, rows_per_part)
+    task = partial(_base_task, parts_per_epoch=base.parts_per_epoch)
     _fit(bench, workshop, base.training, base.training.epochs * base.parts_per_epoch, stream, task, _ignore)
 
 
@@ -45,11 +47,8 @@ def make_generation(
     bench: Bench, workshop: Workshop, *, generation: int, draws: Sequence[Draw], stream: Stream
 ) -> None:
     """Fit a generation to its composition of the sources."""
-    real, training = workshop.parents["real"], bench.model.training
-    real_rows = block_count(real, "train")
-    blocks, weights = composed_blocks(draws, workshop.parents, real_rows)
-    rows_per_epoch = real_rows if training.epoch_size == "real" else len(blocks)
-    task = FitTask(blocks, weights, read_blocks(real, "validation"), rows_per_epoch)
+    training = bench.model.training
+    task = partial(_generation_task, draws=draws, epoch_size=training.epoch_size)
 
     def tell(line: Mapping[str, float]) -> None:
         bench.execution.on_epoch(generation, line)
@@ -72,9 +71,19 @@ class FitTask:
     """Rows that an epoch passes over."""
 
 
-def composed_blocks(
-    draws: Sequence[Draw], folders: Mapping[str, Path], real_rows: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _base_task(folders: Folders, parts_per_epoch: int) -> FitTask:
+    blocks, validation = (read_blocks(folders["data"], split) for split in ("train", "validation"))
+    return FitTask(blocks, torch.ones(len(blocks)), validation, -(-len(blocks) // parts_per_epoch))
+
+
+def _generation_task(folders: Folders, draws: Sequence[Draw], epoch_size: Literal["training_set", "real"]) -> FitTask:
+    real_rows = block_count(folders["real"], "train")
+    blocks, weights = composed_blocks(draws, folders, real_rows)
+    rows_per_epoch = real_rows if epoch_size == "real" else len(blocks)
+    return FitTask(blocks, weights, read_blocks(folders["real"], "validation"), rows_per_epoch)
+
+
+def composed_blocks(draws: Sequence[Draw], folders: Folders, real_rows: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The training set of a composition: blocks [rows, length] and weights [rows] with mean 1."""
     sets = {source: _source_blocks(source, folders) for draw in draws for source in draw.sources}
     parts = resolve(draws, {source: len(blocks) for source, blocks in sets.items()}, real_rows)
@@ -83,7 +92,7 @@ def composed_blocks(
     return blocks, weights
 
 
-def _source_blocks(source: Source, folders: Mapping[str, Path]) -> torch.Tensor:
+def _source_blocks(source: Source, folders: Folders) -> torch.Tensor:
     return read_blocks(folders[source_role(source)], "blocks" if source.kind == "synthetic" else "train")
 
 
@@ -93,41 +102,53 @@ def _fit(
     training: TrainingSettings,
     epochs: int,
     stream: Stream,
-    task: FitTask,
+    task: Callable[[Folders], FitTask],
     tell: Callable[[Mapping[str, float]], None],
     on_nan: Literal["stop", "continue"] = "stop",
 ) -> None:
-    sampler = EpochSampler(len(task.blocks), task.rows_per_epoch, training.batch_size, within(stream, "order"))
-    network = _initial_network(bench, workshop, stream)
-    scoring_batch_size = bench.execution.scoring_batch_size(scoring_bytes(network, task.blocks.shape[1]))
-    data = BlocksDataModule(task.blocks, task.weights, task.validation, sampler, scoring_batch_size)
-    module = FittingModule(network, training, epochs, len(sampler))
-    lines = fit_resumably(
-        module,
-        data,
+    execution, folders = bench.execution, dict(workshop.parents)
+    fit = Fit(
+        assemble=partial(_assemble, folders, bench.model.architecture, training, epochs, stream, task),
         epochs=epochs,
         keep_best=training.checkpoint == "best_val",
         gradient_clip=training.gradient_clip,
         stream=within(stream, "dropout"),
-        execution=bench.execution,
         label=workshop.piece.label,
-        progress=Progress.of(workshop),
-        on_epoch=tell,
         on_nan=on_nan,
+        devices=execution.settings.devices,
     )
+    module, data, lines = fit_resumably(fit, execution=execution, progress=Progress.of(workshop), on_epoch=tell)
     save_network(module.network, workshop.folder)
-    load_tokenizer(workshop.parents["tokenizer"]).save_pretrained(workshop.folder)
+    load_tokenizer(folders["tokenizer"]).save_pretrained(workshop.folder)
     (workshop.folder / TRAINING_FILE).write_text("".join(json.dumps(line, sort_keys=True) + "\n" for line in lines))
-    tokens = task.rows_per_epoch * epochs * task.blocks.shape[1]
-    workshop.execution.update(bench.execution.facts(batch_size=training.batch_size, tokens=tokens))
+    tokens = data.tokens_per_epoch * epochs
+    workshop.execution.update(execution.facts(fit.devices, batch_size=training.batch_size, tokens=tokens))
 
 
-def _initial_network(bench: Bench, workshop: Workshop, stream: Stream) -> PreTrainedModel:
-    if "initial" in workshop.parents:
-        return load_network(workshop.parents["initial"])
-    assert bench.model.architecture is not None
-    tokenizer = load_tokenizer(workshop.parents["tokenizer"])
-    return new_network(bench.model.architecture, tokenizer, within(stream, "weights"))
+def _assemble(
+    folders: Folders,
+    architecture: ArchitectureSettings | None,
+    training: TrainingSettings,
+    epochs: int,
+    stream: Stream,
+    make_task: Callable[[Folders], FitTask],
+    execution: Execution,
+    share: Share,
+) -> tuple[FittingModule, BlocksDataModule]:
+    """The module and its share of the data, in whatever process."""
+    task = make_task(folders)
+    sampler = EpochSampler(len(task.blocks), task.rows_per_epoch, training.batch_size, within(stream, "order"))
+    network = _initial_network(folders, architecture, stream)
+    scoring_batch_size = execution.scoring_batch_size(scoring_bytes(network, task.blocks.shape[1]))
+    data = BlocksDataModule(task.blocks, task.weights, task.validation, sampler, scoring_batch_size, share)
+    return FittingModule(network, training, epochs, len(sampler)), data
+
+
+def _initial_network(folders: Folders, architecture: ArchitectureSettings | None, stream: Stream) -> PreTrainedModel:
+    if "initial" in folders:
+        return load_network(folders["initial"])
+    assert architecture is not None
+    return new_network(architecture, load_tokenizer(folders["tokenizer"]), within(stream, "weights"))
 
 
 def _ignore(line: Mapping[str, float]) -> None:

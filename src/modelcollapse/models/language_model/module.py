@@ -91,24 +91,25 @@ class FittingModule(LossModule):
         self.validation_loss = mean_metric()
 
     def on_train_epoch_start(self) -> None:
-        """Switch dropout on: networks are loaded in evaluation mode, and Lightning leaves the mode as it is."""
+        """Start new means, with dropout: networks are loaded in evaluation mode, and Lightning leaves it at that."""
         self.network.train()
         self.training_loss.reset()
+        # Not where validation starts: of several processes, one that has nothing to validate never comes there.
+        self.validation_loss.reset()
 
-    def training_step(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Weighted mean loss per token of a batch {tokens [batch, length], weights [batch]}."""
+    def training_step(self, batch: dict[str, Any]) -> torch.Tensor:
+        """Weighted mean loss per token of a batch {tokens [batch, length], weights [batch], scale}, times its scale."""
         loss, losses = weighted_loss(self.network, batch["tokens"], batch["weights"])
         self.training_loss.update(losses.double().mean(1), batch["weights"].double())
-        return loss
+        return loss * batch["scale"]
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Free the gradients: Lightning would keep them until the next forward pass has taken its memory."""
         self.trainer.optimizers[0].zero_grad()
 
     def on_validation_epoch_start(self) -> None:
-        """Start a new mean, without dropout."""
+        """Switch dropout off."""
         self.network.eval()
-        self.validation_loss.reset()
 
     def validation_step(self, tokens: torch.Tensor) -> None:
         """Add a batch's token losses to the validation loss."""

@@ -8,10 +8,10 @@ import torch
 
 from modelcollapse.data.images import SIDE, TrainingImages, image_count, read_images
 from modelcollapse.models.stages import source_role
-from modelcollapse.models.vae.bench import Bench
 from modelcollapse.models.vae.files import DECODER_FILE, STREAM_FILE
 from modelcollapse.models.vae.network import Decoder, load_decoder
 from modelcollapse.regimes import Draw, Rows, Source, resolve
+from modelcollapse.settings.vae import VaeArchitectureSettings
 
 
 def composed_images(draws: Sequence[Draw], folders: Mapping[str, Path], real_rows: int) -> TrainingImages:
@@ -29,13 +29,15 @@ def _weights(part: Rows) -> torch.Tensor:
     return torch.full((len(part.indices),), part.weight)
 
 
-def streamed_decoder(bench: Bench, draws: Sequence[Draw], folders: Mapping[str, Path]) -> Decoder | None:
+def streamed_decoder(
+    architecture: VaeArchitectureSettings, draws: Sequence[Draw], folders: Mapping[str, Path]
+) -> Decoder | None:
     """The decoder of the composition's streamed source, if it has one."""
     sources = [source for draw in draws for source in draw.sources if _is_streamed(source, folders)]
     assert len(sources) <= 1, "the settings let one generation be streamed from at a time"
     if not sources:
         return None
-    return load_decoder(bench.model.architecture, _folder(sources[0], folders) / DECODER_FILE)
+    return load_decoder(architecture, _folder(sources[0], folders) / DECODER_FILE)
 
 
 def _folder(source: Source, folders: Mapping[str, Path]) -> Path:

@@ -54,29 +54,28 @@ class FittingModule(LightningModule):
         self.training_loss, self.validation_losses = mean_metric(), Losses()
 
     def on_train_epoch_start(self) -> None:
-        """Start a new mean."""
+        """Start new means."""
         self.training_loss.reset()
+        # Not where validation starts: of several processes, one that has nothing to validate never comes there.
+        self.validation_losses.reset()
 
-    def training_step(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def training_step(self, batch: dict[str, Any]) -> torch.Tensor:
         """Weighted sum, over the images of a batch, of reconstruction loss and beta times KL, as in the paper's code.
 
-        Batches are {images [held, 28, 28], latents [drawn, latents], weights [held + drawn]}.
+        Batches are {images [held, 28, 28], latents [drawn, latents], weights [held + drawn], noise [held + drawn,
+        latents], scale}; the sum is multiplied by the scale.
         """
-        reconstruction, kl = self.network.losses(self._images(batch))
+        reconstruction, kl = self.network.losses(self._images(batch), batch["noise"])
         losses = reconstruction + self._beta * kl
         self.training_loss.update(losses.detach().double(), batch["weights"].double())
-        return (losses * batch["weights"]).sum()
+        return (losses * batch["weights"]).sum() * batch["scale"]
 
-    def _images(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def _images(self, batch: dict[str, Any]) -> torch.Tensor:
         held = as_intensities(batch["images"])
         if self.parent is None:
             return held
         with torch.no_grad():
             return torch.cat([held, self.parent(batch["latents"])])
-
-    def on_validation_epoch_start(self) -> None:
-        """Start new means."""
-        self.validation_losses.reset()
 
     def validation_step(self, batch: Sequence[torch.Tensor]) -> None:
         """Add a batch of grey images [rows, 28, 28] and noise [rows, latents] to the validation losses."""

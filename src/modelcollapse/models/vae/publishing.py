@@ -19,12 +19,13 @@ def publish_fit(
     network: torch.nn.Module,
     lines: Sequence[Mapping[str, float]],
     batch_size: int,
+    devices: int,
 ) -> None:
     """Write the weights, the lines of the epochs, and how the fit was executed."""
     save_network(network, workshop.folder / NETWORK_FILE)
     written = "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines)
     (workshop.folder / TRAINING_FILE).write_text(written)
-    workshop.execution.update(bench.execution.facts(batch_size=batch_size))
+    workshop.execution.update(bench.execution.facts(devices, batch_size=batch_size))
 
 
 def read_lines(folder: Path) -> list[dict[str, float]]:
