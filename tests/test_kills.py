@@ -6,7 +6,6 @@ kill themselves with SIGKILL at a moment that the test names, so that no test de
 
 import contextlib
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -18,20 +17,8 @@ from pathlib import Path
 import pytest
 
 from conftest import DETERMINISTIC
+from processes import fork_server
 
-IMPORTED_ONCE = [
-    "torch",
-    "pytorch_lightning",
-    "transformers.models.opt.modeling_opt",
-    "modelcollapse.command",
-    "modelcollapse.console",
-    "modelcollapse.record",
-    "modelcollapse.models.language_model.data_stages",
-    "modelcollapse.models.language_model.fit_stage",
-    "modelcollapse.models.language_model.results",
-    "modelcollapse.models.language_model.scoring_stage",
-    "modelcollapse.models.language_model.writing_stage",
-]
 RECORDED = DETERMINISTIC[:5]
 """Those that do not wait for the end of the chain."""
 PATIENCE = 240
@@ -101,9 +88,7 @@ def run_watched(words, cwd, log, store, moment, tally):
 
 @pytest.fixture(scope="module")
 def forks():
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(IMPORTED_ONCE)
-    return context
+    return fork_server()
 
 
 class Runner:

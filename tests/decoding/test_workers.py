@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from modelcollapse.errors import UserError
 from modelcollapse.models.language_model.engines import engine_over, engines_at_once
 from modelcollapse.models.language_model.writing_stage import Shards
 from modelcollapse.seeding import Stream
+from processes import assert_end, children
 
 STREAM = Stream(3, 1, "synthesis")
 SAMPLE = {"kind": "sample", "beams": 1}
@@ -124,20 +124,6 @@ if __name__ == "__main__":
 """
 
 
-def descendants(pid):
-    listed = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout
-    parents = dict(map(int, line.split()) for line in listed.splitlines()[1:])
-    return [child for child, parent in parents.items() if parent == pid]
-
-
-def is_alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_workers_end_with_the_process_that_started_them(folder, tmp_path, number):
@@ -146,13 +132,10 @@ def test_workers_end_with_the_process_that_started_them(folder, tmp_path, number
     command = [sys.executable, script, folder, Path(__file__).parent]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as starter:
         assert starter.stdout.readline().strip().isdigit(), "at work"
-        started = descendants(starter.pid)
+        started = children(starter.pid)
         assert len(started) == 3, "two workers and Python's own tracker"
         os.kill(starter.pid, number)
-    until = time.monotonic() + PATIENCE
-    while any(map(is_alive, started)) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not any(map(is_alive, started))
+    assert_end(started, PATIENCE)
 
 
 # ---- memory ---------------------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ class Faulty(FittingModule):
         return loss * float("nan") if self.fault == "nan" else loss
 
 
-def network(dropout):
+def network(dropout=0.2):
     config = OPTConfig(
         vocab_size=30,
         hidden_size=16,
@@ -55,20 +55,21 @@ def network(dropout):
         return OPTForCausalLM(config).eval()
 
 
-def training():
-    return TrainingSettings(
-        epochs=EPOCHS,
-        generation0_epochs=None,
-        epoch_size="training_set",
-        batch_size=BATCH,
-        learning_rate=2e-2,
-        final_learning_rate=1e-4,
-        schedule="cosine_per_step",
-        warmup_steps=2,
-        weight_decay=0.01,
-        gradient_clip=CLIP,
-        checkpoint="best_val",
-    )
+def training(**changed):
+    values = {
+        "epochs": EPOCHS,
+        "generation0_epochs": None,
+        "epoch_size": "training_set",
+        "batch_size": BATCH,
+        "learning_rate": 2e-2,
+        "final_learning_rate": 1e-4,
+        "schedule": "cosine_per_step",
+        "warmup_steps": 2,
+        "weight_decay": 0.01,
+        "gradient_clip": CLIP,
+        "checkpoint": "best_val",
+    }
+    return TrainingSettings(**{**values, **changed})
 
 
 def assemble(dropout, fault, execution, share, validation_rows=VALIDATION_ROWS):

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import torch
-from transformers import OPTConfig, OPTForCausalLM
+from shared_fits import network, training
 
 from modelcollapse.data.batches import EpochSampler
 from modelcollapse.data.blocks import BlocksDataModule
@@ -17,7 +17,6 @@ from modelcollapse.execution.trainer import Execution
 from modelcollapse.models.language_model.module import FittingModule
 from modelcollapse.seeding import Stream
 from modelcollapse.settings.chain import TrainerSettings
-from modelcollapse.settings.language_model import TrainingSettings
 
 EPOCHS, ROWS, BATCH = 4, 22, 5
 STEPS = -(-ROWS // BATCH)
@@ -25,39 +24,6 @@ STEPS = -(-ROWS // BATCH)
 
 class Interruption(BaseException):
     """Like a signal: not an Exception."""
-
-
-def network(dropout=0.2):
-    config = OPTConfig(
-        vocab_size=30,
-        hidden_size=16,
-        word_embed_proj_dim=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        ffn_dim=32,
-        max_position_embeddings=16,
-        dropout=dropout,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        return OPTForCausalLM(config).eval()
-
-
-def training(**changed):
-    values = {
-        "epochs": EPOCHS,
-        "generation0_epochs": None,
-        "epoch_size": "training_set",
-        "batch_size": BATCH,
-        "learning_rate": 2e-2,
-        "final_learning_rate": 1e-4,
-        "schedule": "cosine_per_step",
-        "warmup_steps": 2,
-        "weight_decay": 0.01,
-        "gradient_clip": 1.0,
-        "checkpoint": "best_val",
-    }
-    return TrainingSettings(**{**values, **changed})
 
 
 def refuse(path, fault):
@@ -77,7 +43,7 @@ def fit(
 ):
     """The fitted network and the lines of its epochs; the module is made anew, as after a kill."""
     progress.mkdir(exist_ok=True)
-    settings = settings or training()
+    settings = settings or training(gradient_clip=1.0)
     generator = torch.Generator().manual_seed(1)
     blocks = torch.randint(0, 30, (ROWS, 8), generator=generator, dtype=torch.int32)
     validation = torch.randint(0, 30, (9, 8), generator=generator, dtype=torch.int32)
@@ -188,7 +154,7 @@ def test_the_lines_tell_epoch_step_losses_and_rate(tmp_path):
 
 def test_the_best_weights_are_those_of_the_epoch_with_the_lowest_validation_loss(tmp_path):
     """On random blocks more epochs overfit: the best epoch is not the last."""
-    settings = training(learning_rate=0.1)
+    settings = training(learning_rate=0.1, gradient_clip=1.0)
     best, lines = fit(tmp_path / "best", keep_best=True, settings=settings)
     perplexities = [line["validation/perplexity"] for line in lines]
     epoch = perplexities.index(min(perplexities))

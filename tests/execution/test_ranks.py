@@ -17,6 +17,7 @@ from conftest import run_chain_of
 from modelcollapse.errors import FitFailed
 from modelcollapse.execution.ranks import RankLost
 from modelcollapse.execution.resuming import finished_epochs, newest_checkpoint
+from processes import assert_end, children
 
 PATIENCE = 60
 ROUNDINGS = 160 * 2**-24
@@ -148,20 +149,6 @@ if __name__ == "__main__":
 """
 
 
-def descendants(pid):
-    listed = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout
-    parents = dict(map(int, line.split()) for line in listed.splitlines()[1:])
-    return [child for child, parent in parents.items() if parent == pid]
-
-
-def is_alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_ranks_end_with_the_process_that_started_them(tmp_path, number):
@@ -171,13 +158,10 @@ def test_ranks_end_with_the_process_that_started_them(tmp_path, number):
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, text=True, **pipes) as starter:
         assert [starter.stdout.readline().strip() for _ in range(2)] == ["0", "1"]
-        started = descendants(starter.pid)
+        started = children(starter.pid)
         assert len(started) == 2, "a rank and Python's own tracker"
         os.kill(starter.pid, number)
-    until = time.monotonic() + PATIENCE
-    while any(map(is_alive, started)) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not any(map(is_alive, started))
+    assert_end(started, PATIENCE)
     resumed, lines = fit(tmp_path / "killed", 2, DROPOUT)
     expected, expected_lines = fit(tmp_path / "undisturbed", 2, DROPOUT)
     assert lines == expected_lines
@@ -215,7 +199,7 @@ def test_a_chain_whose_processes_are_ended_goes_on_to_the_same_bits(ended, undis
         until = time.monotonic() + PATIENCE
         while not any(store.glob("progress/*/files/epoch-00002")) and time.monotonic() < until:
             time.sleep(0.005)
-        started = descendants(process.pid)
+        started = children(process.pid)
         ranks = [pid for pid in started if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
         assert len(ranks) == 1
         number = signal.SIGTERM if ended == "the chain, politely" else signal.SIGKILL
@@ -225,9 +209,7 @@ def test_a_chain_whose_processes_are_ended_goes_on_to_the_same_bits(ended, undis
     assert "Traceback" not in said
     assert ("(trainer.devices) was ended from outside" in said) == (ended == "a rank")
     assert ("the same command goes on" in said) == (ended != "the chain")
-    while any(map(is_alive, started)) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not any(map(is_alive, started))
+    assert_end(started, PATIENCE)
     resumed = run_chain_of(words, store, tmp_path / "resumed")
     assert resumed.bytes() == undisturbed.bytes()
     assert resumed.bytes("training.jsonl") == undisturbed.bytes("training.jsonl")

@@ -2,9 +2,12 @@
 
 import multiprocessing
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
+
+from modelcollapse.store.files import is_alive
 
 IMPORTED_ONCE = [
     "torch",
@@ -116,6 +119,21 @@ def processor_seconds(process):
     except (FileNotFoundError, ProcessLookupError):
         return 0.0
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def children(process):
+    """Numbers of the processes that the process of this number has started."""
+    listed = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout
+    parents = dict(map(int, line.split()) for line in listed.splitlines()[1:])
+    return [child for child, parent in parents.items() if parent == process]
+
+
+def assert_end(processes, seconds):
+    """The processes of these numbers end, within so many seconds."""
+    until = time.monotonic() + seconds
+    while any(map(is_alive, processes)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(map(is_alive, processes))
 
 
 def wait_for(condition, what):
