@@ -6,11 +6,16 @@ from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from modelcollapse import command
 from modelcollapse.record import read_lines
 from modelcollapse.settings.chain import read_chain_settings
+
+# How long a test takes says something of the machine only.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -26,6 +31,19 @@ DETERMINISTIC = (
 )
 """Files of the run folder that equal values make equal to the byte."""
 EXECUTION = ("tracking=none", "trainer.threads=1", "trainer.accelerator=cpu")
+TINY_NETWORK = (
+    "model.architecture.hidden_size=16",
+    "model.architecture.layers=1",
+    "model.architecture.heads=2",
+    "model.architecture.feedforward_size=32",
+)
+TWO_BEAMS = (
+    "decoding.kind=beam",
+    "decoding.beams=2",
+    "decoding.prompt_tokens=null",
+    "decoding.top_p=1.0",
+    "decoding.batch_size=32",
+)
 TINY = (
     *EXECUTION,
     "data.language.topics=2",
@@ -33,19 +51,12 @@ TINY = (
     "data.train_blocks=60",
     "data.validation_blocks=24",
     "data.test_blocks=24",
-    "model.architecture.hidden_size=16",
-    "model.architecture.layers=1",
-    "model.architecture.heads=2",
-    "model.architecture.feedforward_size=32",
+    *TINY_NETWORK,
     "model.training.epochs=2",
     "model.training.generation0_epochs=null",
     "model.training.warmup_steps=2",
     "model.init=fresh",
-    "decoding.kind=beam",
-    "decoding.beams=2",
-    "decoding.prompt_tokens=null",
-    "decoding.top_p=1.0",
-    "decoding.batch_size=32",
+    *TWO_BEAMS,
     "generations=2",
 )
 TINY_SMALL_OPT = (
@@ -56,21 +67,14 @@ TINY_SMALL_OPT = (
     "data.train_blocks=60",
     "data.evaluation_blocks=24",
     "model.tokenizer.vocabulary_size=300",
-    "model.architecture.hidden_size=16",
-    "model.architecture.layers=1",
-    "model.architecture.heads=2",
-    "model.architecture.feedforward_size=32",
+    *TINY_NETWORK,
     "model.base.maximum_blocks=150",
     "model.base.parts_per_epoch=1",
     "model.base.training.epochs=2",
     "model.base.training.warmup_steps=2",
     "model.training.epochs=2",
     "model.training.generation0_epochs=2",
-    "decoding.kind=beam",
-    "decoding.beams=2",
-    "decoding.prompt_tokens=null",
-    "decoding.top_p=1.0",
-    "decoding.batch_size=32",
+    *TWO_BEAMS,
     "generations=2",
 )
 

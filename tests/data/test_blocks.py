@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from modelcollapse.data.batches import EpochSampler, in_order, in_order_together
@@ -113,7 +113,6 @@ def test_a_sampler_can_be_iterated_again_and_out_of_order():
         assert orders.setdefault(number, order) == order
 
 
-@settings(deadline=None)
 @given(st.integers(1, 25), st.integers(1, 60), st.integers(1, 8))
 def test_epochs_of_any_length_take_their_rows_evenly(rows, rows_per_epoch, epochs):
     """Laid end to end the epochs are permutation after permutation: no row is ever two rounds behind another."""
