@@ -111,7 +111,7 @@ def prepare(place: Path, arguments: argparse.Namespace) -> None:
     from modelcollapse.data.language import HiddenMarkovLanguage
     from modelcollapse.data.tokenizers import train_byte_pairs
     from modelcollapse.seeding import Stream
-    from modelcollapse.settings.language_model import LanguageSettings
+    from modelcollapse.settings.text import LanguageSettings
 
     language = HiddenMarkovLanguage(LanguageSettings(topics=8))
     for number, (split, blocks) in enumerate(_split_sizes(arguments.blocks).items()):

@@ -40,7 +40,7 @@ from modelcollapse.decoding import Engine, engine_for
 from modelcollapse.decoding.workers import continue_by_workers
 from modelcollapse.execution.memory import keep_freed_memory
 from modelcollapse.seeding import Stream
-from modelcollapse.settings.language_model import DecodingSettings
+from modelcollapse.settings.decoding import DecodingSettings
 
 PROMPT, NEW, BEAMS = 64, 64, 5
 SHAPES = {

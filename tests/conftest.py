@@ -224,7 +224,7 @@ def finished_chain(tmp_path_factory):
 def _sentences(count, seed):
     from modelcollapse.data.language import HiddenMarkovLanguage
     from modelcollapse.seeding import Stream
-    from modelcollapse.settings.language_model import LanguageSettings
+    from modelcollapse.settings.text import LanguageSettings
 
     language = HiddenMarkovLanguage(LanguageSettings(topics=2))
     words = language.sample(count, 12, Stream(seed, 0, "test.text").numpy())

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from modelcollapse.data.text import BadText, file_lines, fingerprint, source_recipe, split_lines
-from modelcollapse.settings.language_model import HubDataSettings, TextFilesDataSettings
+from modelcollapse.settings.text import HubDataSettings, TextFilesDataSettings
 
 TEXT = " = Heading = \n\n The first line. \n \t \nGrüße 🙂\nlast without end"
 LINES = [" = Heading = \n", "", " The first line. \n", "", "Grüße 🙂\n", "last without end"]

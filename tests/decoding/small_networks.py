@@ -7,7 +7,8 @@ from modelcollapse.data.language import HiddenMarkovLanguage
 from modelcollapse.decoding.native import engine, forward, linear, sampling, vocabulary
 from modelcollapse.decoding.native.attention import TorchAttention
 from modelcollapse.decoding.native.search import TorchSearch
-from modelcollapse.settings.language_model import DecodingSettings, LanguageSettings
+from modelcollapse.settings.decoding import DecodingSettings
+from modelcollapse.settings.text import LanguageSettings
 
 EOS, PAD, NEW = 2, 1, 9
 

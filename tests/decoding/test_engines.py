@@ -15,7 +15,8 @@ from modelcollapse.decoding.engine import decoding_recipe
 from modelcollapse.errors import UserError
 from modelcollapse.models.language_model.network import new_network
 from modelcollapse.seeding import Stream
-from modelcollapse.settings.language_model import ArchitectureSettings, LanguageSettings
+from modelcollapse.settings.language_model import ArchitectureSettings
+from modelcollapse.settings.text import LanguageSettings
 
 VOCABULARY = 30
 

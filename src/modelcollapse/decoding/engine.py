@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from modelcollapse.errors import UserError
 from modelcollapse.seeding import Stream
-from modelcollapse.settings.language_model import DecodingSettings
+from modelcollapse.settings.decoding import DecodingSettings
 
 if TYPE_CHECKING:
     import torch

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from transformers import PreTrainedModel
 
-from modelcollapse.settings.language_model import DecodingSettings
+from modelcollapse.settings.decoding import DecodingSettings
 
 DTYPES = {"32-true": torch.float32, "bf16-true": torch.bfloat16}
 

@@ -5,7 +5,7 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from modelcollapse.decoding.precision import as_it_is, for_writing
 from modelcollapse.seeding import Stream
-from modelcollapse.settings.language_model import DecodingSettings
+from modelcollapse.settings.decoding import DecodingSettings
 
 
 class TransformersEngine:

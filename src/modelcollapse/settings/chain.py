@@ -6,7 +6,16 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 from modelcollapse.regimes import DrawError, RegimeSettings
-from modelcollapse.settings import discrete, gaussian, gaussian_mixture, language_model, vae
+from modelcollapse.settings import (
+    discrete,
+    gaussian,
+    gaussian_mixture,
+    language_model,
+    language_model_checks,
+    text,
+    vae,
+)
+from modelcollapse.settings.decoding import DecodingSettings
 from modelcollapse.settings.memory import memory_problems
 from modelcollapse.settings.reading import (
     UNKNOWN,
@@ -130,13 +139,13 @@ FAMILIES = {
     "language_model": FamilySettings(
         model=language_model.LanguageModelSettings,
         data={
-            "language": language_model.LanguageDataSettings,
-            "text_files": language_model.TextFilesDataSettings,
-            "hub": language_model.HubDataSettings,
+            "language": text.LanguageDataSettings,
+            "text_files": text.TextFilesDataSettings,
+            "hub": text.HubDataSettings,
         },
-        decoding={"beam": language_model.DecodingSettings, "sample": language_model.DecodingSettings},
+        decoding={"beam": DecodingSettings, "sample": DecodingSettings},
         goes_with="data=language decoding=beam",
-        checks=language_model.CHECKS,
+        checks=language_model_checks.CHECKS,
         shares_fits=True,
     ),
     "gaussian": FamilySettings(

@@ -21,7 +21,7 @@ from modelcollapse.decoding.native.writer import Texts, Writer
 from modelcollapse.decoding.precision import as_it_is, for_writing
 from modelcollapse.errors import UserError
 from modelcollapse.seeding import Stream
-from modelcollapse.settings.language_model import DecodingSettings
+from modelcollapse.settings.decoding import DecodingSettings
 
 GIGABYTE = 10**9
 

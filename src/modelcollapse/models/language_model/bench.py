@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from modelcollapse.settings.language_model import DecodingSettings, LanguageModelSettings, TextDataSettings
+from modelcollapse.settings.decoding import DecodingSettings
+from modelcollapse.settings.language_model import LanguageModelSettings
+from modelcollapse.settings.text import TextDataSettings
 
 if TYPE_CHECKING:
     from modelcollapse.execution.trainer import Execution

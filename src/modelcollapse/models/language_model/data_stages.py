@@ -12,7 +12,7 @@ from modelcollapse.data.tokenizers import bytes_per_token, load_tokenizer, train
 from modelcollapse.models.language_model.bench import Bench
 from modelcollapse.regimes import reserve_rows, rows_of
 from modelcollapse.seeding import Stream
-from modelcollapse.settings.language_model import HubDataSettings, LanguageDataSettings, TextFilesDataSettings
+from modelcollapse.settings.text import HubDataSettings, LanguageDataSettings, TextFilesDataSettings
 from modelcollapse.store import Workshop
 
 BYTES = "bytes_per_token"

@@ -6,7 +6,7 @@ from modelcollapse.decoding.engine import Engine, engine_for, engine_name
 from modelcollapse.decoding.native import NativeEngine
 from modelcollapse.models.language_model.network import load_network, network_without_weights
 from modelcollapse.seeding import Stream
-from modelcollapse.settings.language_model import DecodingSettings
+from modelcollapse.settings.decoding import DecodingSettings
 
 
 def engine_over(folder: Path, settings: DecodingSettings, stream: Stream) -> Engine:

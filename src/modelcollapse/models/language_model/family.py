@@ -15,7 +15,9 @@ from modelcollapse.models.stages import source_role, stage, training_recipe
 from modelcollapse.regimes import Draw, Source, composition_recipe, reserve_stream
 from modelcollapse.seeding import Stream
 from modelcollapse.settings.chain import ChainSettings
-from modelcollapse.settings.language_model import DecodingSettings, LanguageModelSettings, TextDataSettings
+from modelcollapse.settings.decoding import DecodingSettings
+from modelcollapse.settings.language_model import LanguageModelSettings
+from modelcollapse.settings.text import TextDataSettings
 from modelcollapse.store import Piece, Workshop
 
 if TYPE_CHECKING:

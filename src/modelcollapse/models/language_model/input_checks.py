@@ -8,12 +8,9 @@ from transformers import PreTrainedTokenizerBase
 from modelcollapse.data.blocks import block_count
 from modelcollapse.data.tokenizers import load_tokenizer
 from modelcollapse.models.language_model.network import network_config
-from modelcollapse.settings.language_model import (
-    DecodingSettings,
-    LanguageDataSettings,
-    LanguageModelSettings,
-    TextDataSettings,
-)
+from modelcollapse.settings.decoding import DecodingSettings
+from modelcollapse.settings.language_model import LanguageModelSettings
+from modelcollapse.settings.text import LanguageDataSettings, TextDataSettings
 
 
 def rows(data: TextDataSettings, real: Path) -> tuple[int, int | None]:

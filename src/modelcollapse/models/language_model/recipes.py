@@ -5,12 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from modelcollapse.data.text import fingerprint, source_recipe
-from modelcollapse.settings.language_model import (
-    ArchitectureSettings,
-    BaseSettings,
-    LanguageModelSettings,
-    TextDataSettings,
-)
+from modelcollapse.settings.language_model import ArchitectureSettings, BaseSettings, LanguageModelSettings
+from modelcollapse.settings.text import TextDataSettings
 
 MODEL_TYPE = "opt"
 """What transformers calls the family's networks."""

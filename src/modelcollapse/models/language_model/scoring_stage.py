@@ -20,7 +20,7 @@ from modelcollapse.models.language_model.data_stages import BYTES
 from modelcollapse.models.language_model.files import METRICS_FILE, SEQUENCES_FILE, TRAINING_FILE, read_sequences
 from modelcollapse.models.language_model.module import Scores, ScoringModule
 from modelcollapse.models.language_model.network import load_network, scoring_bytes
-from modelcollapse.settings.language_model import LanguageDataSettings
+from modelcollapse.settings.text import LanguageDataSettings
 from modelcollapse.store import Workshop
 
 REAL_SPLITS = ("validation", "test")
