@@ -130,11 +130,7 @@ def _print_plan(settings: ChainSettings) -> None:
 
 
 def _run_chain(settings: ChainSettings, folder: Path, values: dict[str, Any]) -> None:
-    # Read when torch is imported, here and in the processes that are started: its warnings are for programmers.
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    from modelcollapse.execution.memory import seldom_look_for_garbage
-
-    seldom_look_for_garbage()
+    _before_imports()
     from modelcollapse.chain import chain_id, run_chain
     from modelcollapse.console import ChainReporter, print_messages
     from modelcollapse.execution.trainer import prepare_process
@@ -165,6 +161,15 @@ def _run_chain(settings: ChainSettings, folder: Path, values: dict[str, Any]) ->
             works.append(work)
         figures = write_report(record, family, works, settings)
     reporter.finish(works, figures, store)
+
+
+def _before_imports() -> None:
+    """Set what torch reads when it is imported, here and in processes that are started, and let imports be quick."""
+    from modelcollapse.execution.memory import seldom_look_for_garbage
+
+    # Warnings of its C++ code are for programmers.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    seldom_look_for_garbage()
 
 
 def _family_and_store(settings: ChainSettings, on_epoch: Any) -> "tuple[AnyFamily, Any]":
