@@ -83,9 +83,10 @@ def fit_resumably(fit: Fit, *, execution: Execution, progress: Progress, on_epoc
             if checkpoint is not None:
                 bar.advance(finished_epochs(checkpoint) * steps // fit.epochs)
             _run(fit, execution, share, module, data, [boundary, BatchProgress(bar)], checkpoint)
-    # The optimiser's state, larger than the network, is in a circle with the trainer.
-    give_back_memory()
     kept: Any = module
+    # With the trainer goes the optimiser's state, which is larger than the network.
+    kept.trainer = None
+    give_back_memory()
     if fit.keep_best:
         epoch = boundary.best_epoch
         kept.network.load_state_dict(load_sealed(progress.best(epoch), progress.best_owner(epoch)))

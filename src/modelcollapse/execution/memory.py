@@ -6,6 +6,7 @@ import gc
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 GARBAGE_THRESHOLDS = (50_000, 20, 20)
 """New objects until the young ones are looked through, and how often that happens until older ones are too."""
+MOST_OBJECTS_OF_A_CHAIN = 50_000
 
 
 def keep_freed_memory() -> None:
@@ -25,12 +26,17 @@ def seldom_look_for_garbage() -> None:
 
 
 def give_back_memory() -> None:
-    """Delete what a stage leaves in circles, as Lightning's trainers and modules do, and return its memory.
-
-    What lives on is not looked through again.
-    """
+    """Delete what was left in circles, as Lightning's trainers are, and return its memory to the system."""
     gc.collect()
-    gc.freeze()
     library = ctypes.CDLL(None)
     if hasattr(library, "malloc_trim"):
         library.malloc_trim(0)
+
+
+def set_imports_aside() -> None:
+    """Let what imports have made not be looked through again, where memory has just been given back.
+
+    Not for the middle of a stage: what lives now is never deleted later where it is in a circle.
+    """
+    if len(gc.get_objects()) > MOST_OBJECTS_OF_A_CHAIN:
+        gc.freeze()

@@ -6,7 +6,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-from modelcollapse.execution.memory import give_back_memory
+from modelcollapse.execution.memory import give_back_memory, set_imports_aside
 from modelcollapse.regimes import Source
 from modelcollapse.seeding import Stream
 from modelcollapse.settings.fitting import EpochSettings
@@ -51,3 +51,4 @@ def stage(module: str, function: str, bench: Any, **arguments: Any) -> Callable[
 def _run(module: str, function: str, bench: Any, arguments: Mapping[str, Any], workshop: Workshop) -> None:
     getattr(import_module(module), function)(bench, workshop, **arguments)
     give_back_memory()
+    set_imports_aside()
