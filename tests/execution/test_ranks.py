@@ -149,6 +149,20 @@ if __name__ == "__main__":
 """
 
 
+def test_the_signal_to_stop_is_left_to_who_asks_for_the_fit(tmp_path):
+    """Lightning's own handler would wait for other ranks, which wait for this one."""
+
+    def stop(number, frame):
+        raise AssertionError("nobody sends it")
+
+    found, before = [], signal.signal(signal.SIGTERM, stop)
+    try:
+        fit(tmp_path / "fit", 2, on_epoch=lambda line: found.append(signal.getsignal(signal.SIGTERM)))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert found == [stop] * EPOCHS
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_ranks_end_with_the_process_that_started_them(tmp_path, number):

@@ -1,5 +1,7 @@
 """Lightning's side of a fit that several processes of one machine share, which ranks.py has started."""
 
+import signal
+from threading import current_thread, main_thread
 from typing import Any
 
 from lightning_fabric.plugins.environments import ClusterEnvironment
@@ -68,6 +70,17 @@ class SharedFit(DDPStrategy):
             # step again: sums over three processes and more would be added up in another order there.
             find_unused_parameters=True,
         )
+        self._on_stop = signal.getsignal(signal.SIGTERM)
+
+    def barrier(self, *arguments: Any, **named: Any) -> None:
+        """Wait for all, with the signal to stop left to the chain.
+
+        Lightning takes it before the first barrier of a fit, to tell the others, who are at something else: it would
+        wait for them for ever.
+        """
+        if current_thread() is main_thread():
+            signal.signal(signal.SIGTERM, self._on_stop)
+        super().barrier(*arguments, **named)
 
     def _configure_launcher(self) -> None:
         """None: Lightning's would choose a number of threads."""
