@@ -39,7 +39,7 @@ def check_growth(rows, segment):
     memory, files, seconds = zip(*rows, strict=True)
     early, late = slice(quarter, 2 * quarter), slice(-quarter, None)
     growth = statistics.median(memory[late]) - statistics.median(memory[early])
-    assert growth < 32 * MEGABYTE + 0.05 * memory[quarter], f"{growth / MEGABYTE:.0f} MB more"
+    assert growth < 16 * MEGABYTE, f"{growth / MEGABYTE:.0f} MB more"
     assert max(files[late]) <= max(files[early]), (max(files[late]), max(files[early]))
     each = [after - before for before, after in zip(seconds[:-segment], seconds[segment:], strict=True)]
     slower = statistics.median(each[late]) / statistics.median(each[early])
