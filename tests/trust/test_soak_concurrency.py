@@ -5,11 +5,11 @@ import signal
 from collections import Counter
 
 import pytest
-from processes import PATIENCE, Program, fork_server, soak_size
 from tiny_chains import CHAINS, recorded
 
 from conftest import TINY
 from modelcollapse.store.__main__ import main
+from processes import PATIENCE, Program, fork_server, soak_size
 
 SAMPLING = (*TINY, "decoding=sample", "decoding.batch_size=20", "generations=2")
 OVERLAPPING = {

@@ -8,11 +8,11 @@ import random
 import signal
 
 import pytest
-from processes import Program, ended_within, fork_server, soak_size
 from tiny_chains import CHAINS, recorded
 
 from conftest import TINY
 from modelcollapse.store.__main__ import main
+from processes import Program, ended_within, fork_server, soak_size
 
 KILLED = {
     "language_model": (*TINY, "generations=2", "decoding=sample", "decoding.batch_size=20", "model.init=previous"),

@@ -4,11 +4,11 @@ import statistics
 import time
 
 import pytest
-from processes import memory_and_files, soak_size
 from tiny_chains import CHAINS
 
 from conftest import TINY, composed
 from modelcollapse.settings.chain import read_chain_settings
+from processes import memory_and_files, soak_size
 
 MEGABYTE = 2**20
 
