@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 
-from modelcollapse.execution.sealing import Unsealed, load_sealed, sync, write_sealed
+from modelcollapse.execution.sealing import Unsealed, load_sealed, write_sealed
+from modelcollapse.store.files import sync
 
 STRUCTURE, TENSORS = "structure.json", "tensors.safetensors"
 

@@ -5,12 +5,13 @@ the name of the work that it belongs to.
 """
 
 import hashlib
-import os
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+
+from modelcollapse.store.files import sync
 
 OWNER, CHECKSUM = "owner", "sha256"
 
@@ -67,12 +68,3 @@ def _checksum(tensors: dict[str, torch.Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def sync(path: Path) -> None:
-    """Wait until the disk has a file's content, or a folder's list of names."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -18,6 +18,8 @@ VEGA_DASHES = {"-": [], "--": [6, 3], ":": [2, 2], "-.": [7, 2, 2, 2]}
 """The same patterns in points, as Vega wants them."""
 MARKERS = ("o", "s", "^", "D")
 VEGA_MARKERS = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond"}
+LOWEST_BAND = 0.1
+"""Of the mean, where a band of intervals ends on a logarithmic axis."""
 PALETTE = (style.VERMILLION, style.BLUE, style.GREEN, style.ORANGE, style.PURPLE, style.BLACK)
 
 

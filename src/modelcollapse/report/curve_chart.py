@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from modelcollapse.report import charts
-from modelcollapse.report.appearance import Appearance
+from modelcollapse.report.appearance import LOWEST_BAND, Appearance
 from modelcollapse.thinning import shown_generations
 
 MOST_GENERATIONS = 60
@@ -54,7 +54,7 @@ def curves_chart(
     drawn = _placed(drawn).transform_calculate(
         y=f"log_y ? (datum.mean > 0 ? {_LOG.format('datum.mean')} : null) : datum.mean",
         # A band that reaches zero is cut one decade below the mean.
-        y_low=f"log_y ? {_LOG.format('max(datum.low, datum.mean / 10)')} : datum.low",
+        y_low=f"log_y ? {_LOG.format(f'max(datum.low, datum.mean * {LOWEST_BAND})')} : datum.low",
         y_high=f"log_y ? {_LOG.format('datum.high')} : datum.high",
         interval="isValid(datum.low) ? format(datum.low, '.5~g') + ' to ' + format(datum.high, '.5~g') : 'none'",
     )

@@ -17,7 +17,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from modelcollapse.figures import curves, style
 from modelcollapse.figures.style import FigureText
 from modelcollapse.models.presentation import CurveFigure, JointFigure, Panel, PooledFigure, Presentation
-from modelcollapse.report.appearance import Appearance
+from modelcollapse.report.appearance import LOWEST_BAND, Appearance
 from modelcollapse.report.chains import ReportChain
 from modelcollapse.report.groups import Group, listed_seeds
 from modelcollapse.report.tables import REPLICATES
@@ -26,8 +26,6 @@ _MOST_ABREAST = 3
 _PANEL_HEIGHT = 2.3
 _MOST_MARKERS = 12
 _BAND_ROOM = 0.5
-_LOWEST_BAND = 0.1
-"""Of the mean, on a logarithmic axis."""
 
 
 def drawn_figures(
@@ -111,7 +109,7 @@ def _draw_panel(
         mean, low, high = (_height(rows[name], panel) for name in ("mean", "low", "high"))
         if panel.log:
             # Of few skewed values it often ends below zero, which is at no height of a logarithmic axis.
-            low = np.maximum(low, mean * _LOWEST_BAND)
+            low = np.maximum(low, mean * LOWEST_BAND)
         axes.fill_between(places, low, high, color=look.colour, alpha=0.16, linewidth=0)
         marker = look.marker if len(rows) <= _MOST_MARKERS else ""
         axes.plot(places, mean, color=look.colour, linestyle=look.dashes, marker=marker, markersize=3)
