@@ -21,12 +21,12 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from modelcollapse.chain import run_chain
-from modelcollapse.command import configuration_folder
-from modelcollapse.execution.trainer import Execution, prepare_process
-from modelcollapse.models import family_for
+from modelcollapse.commands.run import configuration_folder
+from modelcollapse.config.settings import ChainSettings, read_chain_settings
+from modelcollapse.families import family_for
 from modelcollapse.record import ChainIdentity, Record
-from modelcollapse.settings.chain import ChainSettings, read_chain_settings
 from modelcollapse.store import Store
+from modelcollapse.training.trainer import Execution, prepare_process
 
 SIZES = (100, 500, 1000, 10_000)
 """Rows of the paper's chains."""

@@ -44,7 +44,7 @@ STAGES_OF_WORK = {
     "score": ("scores", "measures", "zero_shot"),
     "synthesis": ("synthetic", "continuations"),
 }
-"""Roles of the pieces that are fitted, scored or written."""
+"""Roles of the artifacts that are fitted, scored or written."""
 ACCELERATORS = {"cpu": ("trainer.accelerator=cpu",),
                 "cuda": ("trainer.accelerator=gpu", "decoding.batch_size=512", "decoding.memory_gb=40")}  # fmt: skip
 QUICK = {"shape": "small", "blocks": 64, "batch_size": 32, "repeats": 1}
@@ -109,9 +109,9 @@ def prepare(place: Path, arguments: argparse.Namespace) -> None:
     from transformers import OPTConfig, OPTForCausalLM
 
     from modelcollapse.data.language import HiddenMarkovLanguage
+    from modelcollapse.data.settings import LanguageSettings
     from modelcollapse.data.tokenizers import train_byte_pairs
     from modelcollapse.seeding import Stream
-    from modelcollapse.settings.text import LanguageSettings
 
     language = HiddenMarkovLanguage(LanguageSettings(topics=8))
     for number, (split, blocks) in enumerate(_split_sizes(arguments.blocks).items()):

@@ -34,14 +34,14 @@ from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
 from modelcollapse.chain import run_chain
-from modelcollapse.command import configuration_folder
-from modelcollapse.execution.trainer import Execution, prepare_process
-from modelcollapse.models.segmented.mixture import GaussianMixtureEstimator, GaussianMixtureFamily
+from modelcollapse.commands.run import configuration_folder
+from modelcollapse.config.settings import ChainSettings, read_chain_settings
+from modelcollapse.families.gaussian_mixture.estimator import GaussianMixtureEstimator, GaussianMixtureFamily
 from modelcollapse.record import ChainIdentity, Record
+from modelcollapse.record.wandb_view import views
 from modelcollapse.seeding import Stream
-from modelcollapse.settings.chain import ChainSettings, read_chain_settings
 from modelcollapse.store import Store
-from modelcollapse.tracking import views
+from modelcollapse.training.trainer import Execution, prepare_process
 
 TRIAL_GENERATIONS = 3
 Seconds = defaultdict[str, float]

@@ -37,10 +37,10 @@ import torch
 from transformers import OPTConfig, OPTForCausalLM
 
 from modelcollapse.decoding import Engine, engine_for
+from modelcollapse.decoding.settings import DecodingSettings
 from modelcollapse.decoding.workers import continue_by_workers
-from modelcollapse.execution.memory import keep_freed_memory
 from modelcollapse.seeding import Stream
-from modelcollapse.settings.decoding import DecodingSettings
+from modelcollapse.training.processes import keep_freed_memory
 
 PROMPT, NEW, BEAMS = 64, 64, 5
 SHAPES = {

@@ -37,12 +37,12 @@ from transformers import OPTConfig, OPTForCausalLM, Trainer, TrainerCallback, Tr
 
 from modelcollapse.data.batches import EpochSampler
 from modelcollapse.data.blocks import BlocksDataModule
-from modelcollapse.execution.memory import keep_freed_memory
-from modelcollapse.execution.trainer import Execution, prepare_process
-from modelcollapse.models.language_model.module import FittingModule
+from modelcollapse.families.language_model.module import FittingModule
+from modelcollapse.families.language_model.settings import TrainingSettings
 from modelcollapse.seeding import Stream
-from modelcollapse.settings.chain import TrainerSettings
-from modelcollapse.settings.language_model import TrainingSettings
+from modelcollapse.training.processes import keep_freed_memory
+from modelcollapse.training.settings import TrainerSettings
+from modelcollapse.training.trainer import Execution, prepare_process
 
 LENGTH = 64
 LABELS = {

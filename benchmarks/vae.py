@@ -19,23 +19,17 @@ from tempfile import TemporaryDirectory
 import torch
 
 from modelcollapse.data.batches import EpochSampler
-from modelcollapse.data.images import (
-    DrawingSampler,
-    ImagesDataModule,
-    LabelledImages,
-    NoisyImages,
-    TrainingImages,
-    as_intensities,
-    real_splits,
-)
-from modelcollapse.execution.fit import Fit, fit_resumably
-from modelcollapse.execution.resuming import Progress
-from modelcollapse.execution.trainer import Execution, prepare_process
-from modelcollapse.models.vae.module import FittingModule
-from modelcollapse.models.vae.network import Decoder, VariationalAutoencoder
+from modelcollapse.data.image_batches import DrawingSampler, ImagesDataModule, NoisyImages, TrainingImages
+from modelcollapse.data.images import LabelledImages, as_intensities, real_splits
+from modelcollapse.data.settings import ImagesDataSettings
+from modelcollapse.families.vae.module import FittingModule
+from modelcollapse.families.vae.network import Decoder, VariationalAutoencoder
+from modelcollapse.families.vae.settings import VaeArchitectureSettings, VaeTrainingSettings
 from modelcollapse.seeding import Stream
-from modelcollapse.settings.chain import TrainerSettings
-from modelcollapse.settings.vae import ImagesDataSettings, VaeArchitectureSettings, VaeTrainingSettings
+from modelcollapse.training.fit import Fit, fit_resumably
+from modelcollapse.training.settings import TrainerSettings
+from modelcollapse.training.trainer import Execution, prepare_process
+from modelcollapse.training.verified_files import Progress
 
 ARCHITECTURE = VaeArchitectureSettings(channels=64, latents=20)
 TRAINING = VaeTrainingSettings(

@@ -9,9 +9,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from modelcollapse import command
+from modelcollapse.commands import run
+from modelcollapse.config.settings import read_chain_settings
 from modelcollapse.record import read_lines
-from modelcollapse.settings.chain import read_chain_settings
 
 # How long a test takes says something of the machine only.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -101,7 +101,7 @@ def run_command(words, cwd, folder, configuration="train"):
     typed, sys.argv = sys.argv, [f"{configuration}.py", *words]
     try:
         with chdir(cwd), redirect_stdout(out), redirect_stderr(err):
-            getattr(command, configuration)()
+            getattr(run, configuration)()
     except SystemExit as leaving:
         code = leaving.code
     finally:
@@ -114,7 +114,7 @@ def composed(*words):
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    with initialize_config_dir(str(command.configuration_folder()), version_base="1.3"):
+    with initialize_config_dir(str(run.configuration_folder()), version_base="1.3"):
         return OmegaConf.to_container(compose("train", overrides=list(words)), resolve=True)
 
 
@@ -134,7 +134,7 @@ class Chain:
         return chain_generations(self.settings, self.family)
 
     def computed(self):
-        return [piece.label for work in self.works for piece in work.computed]
+        return [artifact.label for work in self.works for artifact in work.computed]
 
     def lines(self, name="generations.jsonl"):
         return read_lines(self.folder / name)
@@ -146,10 +146,10 @@ class Chain:
 def run_chain_of(words, store, folder, execute=True):
     """Run a chain below the command line: no report at the end, and errors come out as they are raised."""
     from modelcollapse.chain import run_chain
-    from modelcollapse.execution.trainer import Execution, prepare_process
-    from modelcollapse.models import family_for
+    from modelcollapse.families import family_for
     from modelcollapse.record import ChainIdentity, Record
     from modelcollapse.store import Store
+    from modelcollapse.training.trainer import Execution, prepare_process
 
     values = composed(*words)
     settings = read_chain_settings(values)
@@ -223,8 +223,8 @@ def finished_chain(tmp_path_factory):
 
 def _sentences(count, seed):
     from modelcollapse.data.language import HiddenMarkovLanguage
+    from modelcollapse.data.settings import LanguageSettings
     from modelcollapse.seeding import Stream
-    from modelcollapse.settings.text import LanguageSettings
 
     language = HiddenMarkovLanguage(LanguageSettings(topics=2))
     words = language.sample(count, 12, Stream(seed, 0, "test.text").numpy())

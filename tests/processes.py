@@ -13,25 +13,20 @@ IMPORTED_ONCE = [
     "torch",
     "pytorch_lightning",
     "transformers.models.opt.modeling_opt",
-    "modelcollapse.command",
-    "modelcollapse.console",
+    "modelcollapse.commands.run",
+    "modelcollapse.commands.console",
     "modelcollapse.record",
-    "modelcollapse.reporting",
-    "modelcollapse.models.language_model.data_stages",
-    "modelcollapse.models.language_model.fit_stage",
-    "modelcollapse.models.language_model.input_checks",
-    "modelcollapse.models.language_model.results",
-    "modelcollapse.models.language_model.scoring_stage",
-    "modelcollapse.models.language_model.writing_stage",
-    "modelcollapse.models.segmented.gaussian",
-    "modelcollapse.models.segmented.mixture",
-    "modelcollapse.models.vae.data_stages",
-    "modelcollapse.models.vae.family",
-    "modelcollapse.models.vae.fit_stage",
-    "modelcollapse.models.vae.classifier_stage",
-    "modelcollapse.models.vae.scoring_stage",
-    "modelcollapse.models.vae.writing_stage",
-    "modelcollapse.models.vae.results",
+    "modelcollapse.families.language_model.inputs",
+    "modelcollapse.families.language_model.fitting",
+    "modelcollapse.families.language_model.report",
+    "modelcollapse.families.language_model.scoring",
+    "modelcollapse.families.language_model.generating",
+    "modelcollapse.families.gaussian.estimator",
+    "modelcollapse.families.gaussian_mixture.estimator",
+    "modelcollapse.families.vae.stages",
+    "modelcollapse.families.vae.family",
+    "modelcollapse.families.vae.scoring",
+    "modelcollapse.families.vae.report",
 ]
 PATIENCE = 900
 POLL_SECONDS = 0.01
@@ -46,7 +41,7 @@ def fork_server():
 
 def type_words(words, cwd, log, made):
     """What a forked process does: the command, its output in ``log``, the keys of what it made in ``made``."""
-    from modelcollapse.command import train
+    from modelcollapse.commands.run import train
     from modelcollapse.store import Store
 
     os.chdir(cwd)
@@ -55,9 +50,9 @@ def type_words(words, cwd, log, made):
     os.dup2(output, 2)
     publish = Store._publish
 
-    def noted_publish(self, workshop):
-        publish(self, workshop)
-        note(made, workshop.piece.key)
+    def noted_publish(self, context):
+        publish(self, context)
+        note(made, context.artifact.key)
 
     Store._publish = noted_publish
     sys.argv = ["train.py", *words]
@@ -93,7 +88,7 @@ class Program:
         return (self.folder / f"{name}.log").read_text()
 
     def keys_made(self):
-        """The keys of the pieces that were published, in order, as often as they were."""
+        """The keys of the artifacts that were published, in order, as often as they were."""
         return self.made.read_text().split() if self.made.exists() else []
 
     def litter(self):

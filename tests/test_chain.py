@@ -9,14 +9,14 @@ import torch
 import yaml
 
 from conftest import DETERMINISTIC
-from modelcollapse.command import configuration_folder
+from modelcollapse.commands.run import configuration_folder
 from modelcollapse.data.blocks import block_count, read_blocks
-from modelcollapse.models.language_model.fit_stage import composed_blocks
-from modelcollapse.models.language_model.writing_stage import prompt_blocks
+from modelcollapse.families.language_model.fitting import composed_blocks
+from modelcollapse.families.language_model.generating import prompt_blocks
+from modelcollapse.record.results import results
 from modelcollapse.regimes import compose, golden_ratio_weight
-from modelcollapse.results import results
-from modelcollapse.settings.reading import SettingsError
-from modelcollapse.store import Store, Workshop
+from modelcollapse.settings import SettingsError
+from modelcollapse.store import BuildContext, Store
 
 N = 60
 """Blocks of the real training split in the tiny chain."""
@@ -24,8 +24,8 @@ REGIMES = sorted(path.stem for path in (configuration_folder() / "regime").glob(
 
 
 def manifests(store):
-    """Every finished piece of the store, counted by what it is."""
-    return Counter(manifest.label for manifest in Store(store).pieces())
+    """Every finished artifact of the store, counted by what it is."""
+    return Counter(manifest.label for manifest in Store(store).artifacts())
 
 
 # ---- one run and its folder -----------------------------------------------------------------------------------
@@ -173,13 +173,13 @@ def test_generation_0_is_the_same_model_in_all_regimes(chain, tiny, compose_valu
     keys = set()
     for regime in REGIMES:
         promised = chain(*tiny, "decoding.kind=sample", "decoding.beams=1", f"regime={regime}", execute=False)
-        keys.add(promised.generations()[0].pieces["model"].key)
+        keys.add(promised.generations()[0].artifacts["model"].key)
     assert len(keys) == 1
 
 
 def test_regimes_that_compose_the_same_set_share_the_model(chain, tiny):
     def models(*words):
-        return [g.pieces["model"].key for g in chain(*tiny, *words, execute=False).generations()]
+        return [g.artifacts["model"].key for g in chain(*tiny, *words, execute=False).generations()]
 
     accumulate, augment = models("regime=accumulate"), models("regime=augment")
     assert accumulate[:2] == augment[:2]
@@ -212,9 +212,9 @@ def test_regimes_that_compose_the_same_set_share_the_model(chain, tiny):
     ],
 )
 def test_a_key_changes_with_what_decides_the_content_and_nothing_else(chain, tiny, word, first_new):
-    pieces = chain(*tiny, execute=False).generations()[0].pieces
-    changed = chain(*tiny, word, execute=False).generations()[0].pieces
-    different = {role for role in pieces if pieces[role].key != changed[role].key}
+    artifacts = chain(*tiny, execute=False).generations()[0].artifacts
+    changed = chain(*tiny, word, execute=False).generations()[0].artifacts
+    different = {role for role in artifacts if artifacts[role].key != changed[role].key}
     expected = {
         "model": {"model", "synthetic", "scores", "measures", "continuations"},
         "synthetic": {"synthetic", "measures", "continuations"},
@@ -254,15 +254,15 @@ def test_a_plan_computes_and_writes_nothing_and_names_the_keys_of_the_run(train,
     plan = train(*tiny, "plan=true")
     assert plan.code == 0
     assert list(tmp_path.iterdir()) == []
-    assert "17 pieces to compute, nothing computed now" in plan.out
+    assert "17 artifacts to compute, nothing computed now" in plan.out
     run = train(*tiny)
-    keys = {manifest.key for manifest in Store(tmp_path / "store").pieces()}
+    keys = {manifest.key for manifest in Store(tmp_path / "store").artifacts()}
     assert len(keys) == 17
     assert all(key[:12] in plan.out for key in keys)
     after = train(*tiny, "plan=true", "generations=3")
     assert not after.folder.exists()
     assert all(f"/{key}" in after.out for key in keys)
-    assert "5 pieces to compute" in after.out
+    assert "5 artifacts to compute" in after.out
     assert run.code == 0
 
 
@@ -277,7 +277,7 @@ def test_a_plan_says_what_disk_it_takes(train, small_opt_words):
 
 
 def models_kept(run):
-    return [run.store.has(generation.pieces["model"]) for generation in run.generations()]
+    return [run.store.has(generation.artifacts["model"]) for generation in run.generations()]
 
 
 @pytest.mark.parametrize("init", ["fresh", "previous", "generation0"])
@@ -337,7 +337,7 @@ def test_every_regime_trains_on_a_set_of_its_size(chain, tiny, regime):
     run = chain(*words)
     sizes = []
     for generation in run.generations():
-        model = generation.pieces["model"]
+        model = generation.artifacts["model"]
         folders = {role: run.store.folder(parent) for role, parent in model.parents.items()}
         draws = compose(run.settings.regime, generation.number, run.settings.seed)
         blocks, weights = composed_blocks(draws, folders, N)
@@ -359,7 +359,7 @@ def _check_members(regime, generation, run, blocks, weights):
     if generation.number == 0 or regime == "real":
         assert blocks.tolist() == real.tolist()
     elif regime in ("replace", "grown_replace"):
-        latest = run.generations()[generation.number - 1].pieces["synthetic"]
+        latest = run.generations()[generation.number - 1].artifacts["synthetic"]
         assert blocks.tolist() == read_blocks(run.store.folder(latest), "blocks").tolist()
     elif regime in ("preserve", "mixture"):
         assert sum(from_real) >= 6
@@ -373,9 +373,9 @@ def _check_members(regime, generation, run, blocks, weights):
 
 def test_grown_replace_writes_more_blocks_from_generation_to_generation(chain, tiny):
     run = chain(*tiny, "decoding.kind=sample", "decoding.beams=1", "decoding.prompt_tokens=3", "regime=grown_replace")
-    written = [block_count(run.store.folder(g.pieces["synthetic"]), "blocks") for g in run.generations()]
+    written = [block_count(run.store.folder(g.artifacts["synthetic"]), "blocks") for g in run.generations()]
     assert written == [N, 2 * N, 3 * N]
-    last = read_blocks(run.store.folder(run.generations()[1].pieces["synthetic"]), "blocks")
+    last = read_blocks(run.store.folder(run.generations()[1].artifacts["synthetic"]), "blocks")
     assert last[:N].tolist() != last[N:].tolist()
 
 
@@ -384,7 +384,7 @@ def test_equal_compute_takes_the_steps_of_the_real_data(chain, tiny):
     plain = chain(*tiny, "regime=accumulate", "decoding.prompt_tokens=3")
     steps = {line["generation"]: line["step"] for line in run.lines("training.jsonl")}
     assert steps == {0: 4, 1: 4, 2: 4}
-    keys, plain_keys = ([g.pieces["model"].key for g in one.generations()] for one in (run, plain))
+    keys, plain_keys = ([g.artifacts["model"].key for g in one.generations()] for one in (run, plain))
     assert keys[0] == plain_keys[0]
     assert keys[1] != plain_keys[1]
     assert {line["generation"]: line["step"] for line in plain.lines("training.jsonl")} == {0: 4, 1: 8, 2: 12}
@@ -395,21 +395,21 @@ def test_prompts_are_not_training_data(chain, tiny):
     for prompts in ("real", "previous"):
         run = chain(*tiny, "regime=accumulate", f"decoding.prompts={prompts}", "decoding.prompt_tokens=3")
         for generation in run.generations():
-            piece = generation.pieces["synthetic"]
-            folders = {role: run.store.folder(parent) for role, parent in piece.parents.items()}
-            given = prompt_blocks(Workshop(piece, run.folder, run.folder, folders), 1.0, 3)
+            artifact = generation.artifacts["synthetic"]
+            folders = {role: run.store.folder(parent) for role, parent in artifact.parents.items()}
+            given = prompt_blocks(BuildContext(artifact, run.folder, run.folder, folders), 1.0, 3)
             assert given.shape == (N, 3)
             source, name = run.family.real(), "train"
             if prompts == "previous" and generation.number:
-                source, name = run.generations()[generation.number - 1].pieces["synthetic"], "blocks"
+                source, name = run.generations()[generation.number - 1].artifacts["synthetic"], "blocks"
             assert given.tolist() == read_blocks(run.store.folder(source), name)[:, -3:].tolist()
 
 
 def test_what_each_generation_starts_from(chain, tiny):
     def starts(init):
         generations = chain(*tiny, f"model.init={init}", "generations=3", execute=False).generations()
-        keys = [generation.pieces["model"].key for generation in generations]
-        parents = [generation.pieces["model"].parents.get("initial") for generation in generations]
+        keys = [generation.artifacts["model"].key for generation in generations]
+        parents = [generation.artifacts["model"].parents.get("initial") for generation in generations]
         return [None if parent is None else keys.index(parent.key) for parent in parents]
 
     assert starts("fresh") == [None] * 4
@@ -425,7 +425,7 @@ def test_a_continued_generation_starts_at_the_weights_it_continues(chain, tiny):
     timid = ("model.training.learning_rate=1e-30", "model.training.final_learning_rate=0")
     run = chain(*words, *timid)
     first, second = (
-        load_file(run.store.folder(generation.pieces["model"]) / "model.safetensors")
+        load_file(run.store.folder(generation.artifacts["model"]) / "model.safetensors")
         for generation in run.generations()
     )
     assert set(first) == set(second)
@@ -454,7 +454,7 @@ def test_fresh_rows_of_a_finite_text_come_from_its_reserve_and_end_with_it(chain
     train = read_blocks(run.store.folder(run.family.real()), "train")
     assert (len(train), len(reserve)) == (36, 24)
     fresh = [
-        read_blocks(run.store.folder(generation.pieces["model"].parents[f"fresh_{generation.number}"]), "train")
+        read_blocks(run.store.folder(generation.artifacts["model"].parents[f"fresh_{generation.number}"]), "train")
         for generation in run.generations()[1:]
     ]
     assert [len(blocks) for blocks in fresh] == [7, 7]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from modelcollapse.command import configuration_folder
+from modelcollapse.commands.run import configuration_folder
 
 EXPERIMENTS = sorted(path.stem for path in (configuration_folder() / "experiment").glob("*.yaml"))
 OWN_OF_REGIMES = sorted(path.stem for path in (configuration_folder() / "experiment" / "with").glob("*.yaml"))
@@ -82,7 +82,10 @@ def test_the_experiment_runs_at_a_reduced_size(train, pretrained, texts, wikitex
 def test_the_papers_regimes_share_generation_0(chain, pretrained, wikitext):
     words = [word.format(pretrained=pretrained, wikitext=wikitext) for word in PAPER_OPT]
     keys = {
-        chain("experiment=paper_opt", own, "tracking=none", *words, execute=False).generations()[0].pieces["model"].key
+        chain("experiment=paper_opt", own, "tracking=none", *words, execute=False)
+        .generations()[0]
+        .artifacts["model"]
+        .key
         for own in ("regime=replace", "regime=preserve", "decoding.repetition_penalty=2.0")
     }
     assert len(keys) == 1

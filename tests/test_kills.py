@@ -71,7 +71,7 @@ class Watch:
 
 def run_watched(words, cwd, log, store, moment, tally):
     """What a forked process does: the command, its output in a file, its moment watched for."""
-    from modelcollapse.command import train
+    from modelcollapse.commands.run import train
 
     os.chdir(cwd)
     with Path(log).open("w") as output:
@@ -163,16 +163,16 @@ def runner(forks, tmp_path, words):
 
 @pytest.fixture(scope="module")
 def keys(words, tmp_path_factory):
-    """Label of each piece of the chain -> its key."""
+    """Label of each artifact of the chain -> its key."""
     from conftest import run_chain_of
 
     promised = run_chain_of(words, tmp_path_factory.mktemp("nothing"), None, execute=False)
     found = {}
-    stack = [piece for generation in promised.generations() for piece in generation.pieces.values()]
+    stack = [artifact for generation in promised.generations() for artifact in generation.artifacts.values()]
     while stack:
-        piece = stack.pop()
-        found[piece.label] = f"{piece.kind}/{piece.key}"
-        stack += piece.parents.values()
+        artifact = stack.pop()
+        found[artifact.label] = f"{artifact.kind}/{artifact.key}"
+        stack += artifact.parents.values()
     return found
 
 
@@ -222,7 +222,7 @@ def test_a_killed_chain_ends_with_the_same_bits(runner, keys, undisturbed, chain
 def test_what_was_finished_before_the_kill_is_not_done_again(runner, keys):
     """Three steps an epoch; three shards a set, eight forward passes each: one for every new token.
 
-    Renamed are the note of the run, two shards, and the piece.
+    Renamed are the note of the run, two shards, and the artifact.
     """
     fit, writing = (keys[label].split("/")[1] for label in (FIT, WRITING))
     published = Moment("rename", f"model/.{fit}.*/manifest.json")
@@ -237,7 +237,7 @@ def test_what_was_finished_before_the_kill_is_not_done_again(runner, keys):
 
 
 def test_a_chain_killed_over_and_over_ends_with_the_same_bits(runner, keys, undisturbed):
-    """Each attempt ends at its fourth rename, the first of which notes the run: an epoch, shards or pieces further."""
+    """Each attempt ends at its fourth rename, the first of which notes the run: an epoch, shards or more."""
     for _ in range(60):
         code, log = runner.finish(Moment("rename", "locks", 4))
         if code == 0:

@@ -12,9 +12,9 @@ from importlib import metadata
 import pytest
 
 import modelcollapse
+from modelcollapse.commands import settings_document
+from modelcollapse.config.settings import FAMILIES, ChainSettings
 from modelcollapse.record import ChainIdentity, Record
-from modelcollapse.settings import document
-from modelcollapse.settings.chain import FAMILIES, ChainSettings
 
 UNPINNED = {"modelcollapse", "pip"}
 """The package itself, and what every virtual environment begins with."""
@@ -73,19 +73,19 @@ def test_the_version_is_that_of_the_metadata_and_of_the_citation(repository):
 
 
 def test_results_stays_a_function_whatever_is_imported(tmp_path):
-    from modelcollapse.results import CHAIN_COLUMNS
+    from modelcollapse.record.results import CHAIN_COLUMNS
 
     identity = ChainIdentity("id", "experiment", "family", "model", "replace", 3)
     with Record(tmp_path / "run", identity, {}) as record:
         record.generation(0, {"test/perplexity": 2.0})
-    table = modelcollapse.results(tmp_path)
+    table = modelcollapse.record.results(tmp_path)
     assert [table.loc[0, column] for column in CHAIN_COLUMNS] == ["experiment", "family", "model", "replace", 3]
     assert table.loc[0, "test/perplexity"] == 2.0
 
 
 def test_importing_the_package_imports_nothing_heavy():
     heavy = "{'torch', 'transformers', 'pandas', 'numpy', 'hydra', 'wandb', 'matplotlib'}"
-    program = f"import sys, modelcollapse, modelcollapse.settings.chain; print(sorted({heavy} & set(sys.modules)))"
+    program = f"import sys, modelcollapse, modelcollapse.config.settings; print(sorted({heavy} & set(sys.modules)))"
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert finished.stdout == "[]\n"
 
@@ -120,8 +120,8 @@ def test_the_wheel_holds_the_whole_configuration_and_the_licence(repository, unp
     (licence,) = unpacked.glob("modelcollapse-*.dist-info/licenses/LICENSE")
     assert licence.read_text().startswith("MIT License")
     entry_points = next(unpacked.glob("modelcollapse-*.dist-info/entry_points.txt")).read_text()
-    assert "modelcollapse-train = modelcollapse.command:train" in entry_points
-    assert "modelcollapse-sweep = modelcollapse.command:sweep" in entry_points
+    assert "modelcollapse-train = modelcollapse.commands.run:train" in entry_points
+    assert "modelcollapse-sweep = modelcollapse.commands.run:sweep" in entry_points
 
 
 def test_the_wheel_holds_what_the_page_of_a_report_is_made_of(repository, unpacked):
@@ -132,7 +132,7 @@ def test_the_wheel_holds_what_the_page_of_a_report_is_made_of(repository, unpack
 
 def run_script(unpacked, cwd, *words, function="train"):
     """Call the console script's function out of the unpacked wheel, as an installed script would."""
-    script = f"import sys; from modelcollapse.command import {function}; sys.exit({function}())"
+    script = f"import sys; from modelcollapse.commands.run import {function}; sys.exit({function}())"
     return subprocess.run(
         [sys.executable, "-c", script, *words],
         cwd=cwd,
@@ -164,8 +164,8 @@ def test_the_installed_script_plans_a_chain(unpacked, tmp_path):
 
 
 def test_the_page_of_settings_is_up_to_date(repository):
-    made = "python -m modelcollapse.settings.document > docs/settings.md"
-    assert document.page() == (repository / "docs" / "settings.md").read_text(), f"make it anew: {made}"
+    made = "python -m modelcollapse.commands.settings_document > docs/settings.md"
+    assert settings_document.page() == (repository / "docs" / "settings.md").read_text(), f"make it anew: {made}"
 
 
 def test_every_setting_says_what_it_means():
@@ -173,4 +173,4 @@ def test_every_setting_says_what_it_means():
     for family in FAMILIES.values():
         classes |= {family.model, *family.data.values(), *family.decoding.values()}
     for cls in classes:
-        assert {field.name for field in dataclasses.fields(cls)} == set(document.field_meanings(cls))
+        assert {field.name for field in dataclasses.fields(cls)} == set(settings_document.field_meanings(cls))

@@ -1,12 +1,12 @@
 """The laboratory for model collapse.
 
-``modelcollapse.results(PATH)`` reads every run at or below a folder into one table.
+``modelcollapse.record.results(PATH)`` reads every run at or below a folder into one table.
 """
 
 from typing import Any
 
 # Imported here and not on demand: importing the module later would put it in the function's place.
-from modelcollapse.results import results
+from modelcollapse.record.results import results
 
 __all__ = ["__version__", "results"]
 

@@ -1,6 +1,6 @@
 """The loop over generations: fit, score, write, measure, and train the next one on what was written.
 
-The loop first promises every piece (names it by its recipe) and then asks the store for each: what is there is not
+The loop first promises every artifact (names it by its recipe) and then asks the store for each: what is there is not
 computed again. It knows no model family.
 """
 
@@ -12,12 +12,12 @@ from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelcollapse.config.settings import ChainSettings
 from modelcollapse.errors import UserError
-from modelcollapse.models.family import AnyFamily, Family, GenerationResult, Segment, SegmentedFamily
+from modelcollapse.families.base import AnyFamily, Family, GenerationResult, Segment, SegmentedFamily
 from modelcollapse.preflight import prepare
 from modelcollapse.regimes import REAL, Draw, Source, compose, synthetic_rows
-from modelcollapse.settings.chain import ChainSettings
-from modelcollapse.store import Piece, Store, canonical_json
+from modelcollapse.store import Artifact, Store, canonical_json
 
 if TYPE_CHECKING:
     from modelcollapse.record import Record
@@ -28,10 +28,10 @@ NOT_IDENTITY = ("generations", "plan", "trainer", "tracking", "paths", "store")
 
 @dataclass(frozen=True)
 class Generation:
-    """The promised pieces of one generation, role -> piece, in the order of work."""
+    """The promised artifacts of one generation, role -> artifact, in the order of work."""
 
     number: int
-    pieces: Mapping[str, Piece]
+    artifacts: Mapping[str, Artifact]
 
 
 @dataclass(frozen=True)
@@ -40,21 +40,21 @@ class Work:
 
     generation: Generation
     result: GenerationResult
-    computed: Sequence[Piece]
+    computed: Sequence[Artifact]
     seconds: float
     """Wall seconds of the stages computed now."""
 
 
 def chain_generations(settings: ChainSettings, family: AnyFamily) -> list[Generation]:
-    """The promised generations 0 .. N of a chain: their pieces follow from the settings alone."""
+    """The promised generations 0 .. N of a chain: their artifacts follow from the settings alone."""
     if isinstance(family, SegmentedFamily):
         return list(_segments(settings, family))
     return list(islice(_one_by_one(settings, family), settings.generations + 1))
 
 
 def _one_by_one(settings: ChainSettings, family: Family) -> Iterator[Generation]:
-    sources: dict[Source, Piece] = {REAL: family.real()}
-    models: list[Piece] = []
+    sources: dict[Source, Artifact] = {REAL: family.real()}
+    models: list[Artifact] = []
     prompts = family.real()
     for number in count():
         draws = compose(settings.regime, number, settings.seed)
@@ -75,13 +75,13 @@ def _segments(settings: ChainSettings, family: SegmentedFamily) -> Iterator[Gene
     first = 0
     while first <= settings.generations:
         last = 0 if first == 0 else min(first + family.segment_length - 1, settings.generations)
-        piece = family.advance(first, last, settings.regime, tuple(earlier))
-        earlier.append(Segment(first, last, piece))
-        yield from (Generation(number, {SEGMENT: piece}) for number in range(first, last + 1))
+        artifact = family.advance(first, last, settings.regime, tuple(earlier))
+        earlier.append(Segment(first, last, artifact))
+        yield from (Generation(number, {SEGMENT: artifact}) for number in range(first, last + 1))
         first = last + 1
 
 
-def _fresh_sources(draws: Iterable[Draw], family: Family, generation: int) -> dict[Source, Piece]:
+def _fresh_sources(draws: Iterable[Draw], family: Family, generation: int) -> dict[Source, Artifact]:
     return {
         source: family.fresh(generation, draw.rows)
         for draw in draws
@@ -90,7 +90,7 @@ def _fresh_sources(draws: Iterable[Draw], family: Family, generation: int) -> di
     }
 
 
-def _initial(family: Family, models: Sequence[Piece]) -> Piece | None:
+def _initial(family: Family, models: Sequence[Artifact]) -> Artifact | None:
     """The weights that the next generation starts from; generation 0 has no earlier one."""
     if family.initial == "fresh":
         return None
@@ -105,19 +105,19 @@ def chain_id(settings: ChainSettings) -> str:
     return sha256(canonical_json(content).encode()).hexdigest()[:16]
 
 
-def goals(generation: Generation, settings: ChainSettings, family: AnyFamily) -> list[Piece]:
-    """The pieces of a generation that must be in the store at the end; others are made only where one needs them."""
+def goals(generation: Generation, settings: ChainSettings, family: AnyFamily) -> list[Artifact]:
+    """The artifacts of a generation that must be in the store at the end; others are made only where one needs them."""
     is_end = generation.number in (0, settings.generations)
     dispensable = () if settings.store.keep == "all" or is_end else tuple(family.reclaimable())
-    return [piece for piece in generation.pieces.values() if piece.kind not in dispensable]
+    return [artifact for artifact in generation.artifacts.values() if artifact.kind not in dispensable]
 
 
 def run_chain(settings: ChainSettings, family: AnyFamily, store: Store, record: "Record") -> Iterator[Work]:
     """Work through the chain, recording each generation as it is finished."""
     previous: Generation | None = None
-    known: Mapping[Piece, Path] = {}
+    known: Mapping[Artifact, Path] = {}
     generations = chain_generations(settings, family)
-    promised = (piece for generation in generations for piece in generation.pieces.values())
+    promised = (artifact for generation in generations for artifact in generation.artifacts.values())
     store.note_run(record.identity.id, record.folder, promised)
     wanted = (goal for each in generations for goal in goals(each, settings, family))
     taken_in = prepare(settings, family, store, wanted)
@@ -126,16 +126,16 @@ def run_chain(settings: ChainSettings, family: AnyFamily, store: Store, record: 
         new = (goal for goal in goals(generation, settings, family) if goal not in known)
         computed, taken_in = [*taken_in, *(made for goal in new for made in _make_missing(store, goal))], []
         folders = {
-            role: known.get(piece) or store.obtain(piece)
-            for role, piece in generation.pieces.items()
-            if piece in known or store.has(piece)
+            role: known.get(artifact) or store.obtain(artifact)
+            for role, artifact in generation.artifacts.items()
+            if artifact in known or store.has(artifact)
         }
         result = _unbroken(family.result(generation.number, folders), generation, settings)
         _record(record, generation, result, store, folders, computed, known)
-        known = {generation.pieces[role]: folder for role, folder in folders.items()}
+        known = {generation.artifacts[role]: folder for role, folder in folders.items()}
         if previous is not None:
             _reclaim(previous, settings, family, store)
-        seconds = sum(store.manifest(piece).seconds for piece in computed if store.has(piece))
+        seconds = sum(store.manifest(artifact).seconds for artifact in computed if store.has(artifact))
         yield Work(generation, result, computed, seconds)
         previous = generation
 
@@ -156,11 +156,11 @@ def _unbroken(result: GenerationResult, generation: Generation, settings: ChainS
     return replace(result, metrics={**result.metrics, "fit/broken_epoch": broken[0]["epoch"]})
 
 
-def _make_missing(store: Store, goal: Piece) -> list[Piece]:
+def _make_missing(store: Store, goal: Artifact) -> list[Artifact]:
     missing = store.missing([goal])
-    for piece in missing:
-        store.obtain(piece)
-    return [piece for piece in missing if store.has_made(piece)]
+    for artifact in missing:
+        store.obtain(artifact)
+    return [artifact for artifact in missing if store.has_made(artifact)]
 
 
 def _record(
@@ -169,22 +169,22 @@ def _record(
     result: GenerationResult,
     store: Store,
     folders: Mapping[str, Path],
-    computed: Sequence[Piece],
-    known: Collection[Piece],
+    computed: Sequence[Artifact],
+    known: Collection[Artifact],
 ) -> None:
     for line in result.epochs:
         record.epoch(generation.number, line)
     for role in folders:
-        piece = generation.pieces[role]
-        if piece in known:
+        artifact = generation.artifacts[role]
+        if artifact in known:
             continue
-        manifest = store.manifest(piece)
+        manifest = store.manifest(artifact)
         record.timing(
             generation.number,
             role,
             manifest.seconds,
-            computed=piece in computed,
-            key=piece.key,
+            computed=artifact in computed,
+            key=artifact.key,
             **_rate(manifest.execution.get("tokens"), manifest.seconds),
         )
     record.generation(
@@ -192,7 +192,7 @@ def _record(
         result.metrics,
         distributions=result.distributions,
         samples=result.samples,
-        pieces={role: piece.key for role, piece in generation.pieces.items()},
+        artifacts={role: artifact.key for role, artifact in generation.artifacts.items()},
         folders=folders,
     )
 
@@ -204,6 +204,6 @@ def _rate(tokens: int | None, seconds: float) -> dict[str, float]:
 def _reclaim(generation: Generation, settings: ChainSettings, family: AnyFamily, store: Store) -> None:
     """Remove what ``store.keep=ends`` does not keep of a generation that nothing ahead needs."""
     wanted = goals(generation, settings, family)
-    for piece in generation.pieces.values():
-        if piece not in wanted:
-            store.remove(piece)
+    for artifact in generation.artifacts.values():
+        if artifact not in wanted:
+            store.remove(artifact)

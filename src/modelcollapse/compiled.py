@@ -25,9 +25,9 @@ _CONFIGURATION: Any = numba.config
 MODULES = (
     "compiled.py",
     "decoding/native/kernels.py",
-    "metrics/mixture_kernels.py",
-    "models/segmented/clustering.py",
-    "models/segmented/expectation_maximisation.py",
+    "families/gaussian_mixture/kernels.py",
+    "families/gaussian_mixture/clustering.py",
+    "families/gaussian_mixture/expectation_maximisation.py",
 )
 """Where compiled functions are, relative to the package: one may call another's, of which Numba takes no notice."""
 

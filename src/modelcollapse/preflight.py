@@ -8,17 +8,18 @@ chain in its first seconds, not after days.
 from collections.abc import Iterable
 from importlib import import_module
 
-from modelcollapse.models.family import AnyFamily, SegmentedFamily
-from modelcollapse.settings.chain import ChainSettings, TrainerSettings
-from modelcollapse.settings.reading import SettingsError
-from modelcollapse.settings.rows import rows_that_cannot_be_had
-from modelcollapse.store import Piece, Store
+from modelcollapse.config.settings import ChainSettings
+from modelcollapse.families.base import AnyFamily, SegmentedFamily
+from modelcollapse.regimes.availability import rows_that_cannot_be_had
+from modelcollapse.settings import SettingsError
+from modelcollapse.store import Artifact, Store
+from modelcollapse.training.settings import TrainerSettings
 
 TAKEN_IN = ("tokenizer", "data", "pretrained")
-"""Kinds of pieces for which nothing is learnt."""
+"""Kinds of artifacts for which nothing is learnt."""
 
 
-def prepare(settings: ChainSettings, family: AnyFamily, store: Store, goals: Iterable[Piece]) -> list[Piece]:
+def prepare(settings: ChainSettings, family: AnyFamily, store: Store, goals: Iterable[Artifact]) -> list[Artifact]:
     """Make what the missing ones of the goals take in, and check that it goes together; returns what was made.
 
     Raises:
@@ -27,21 +28,21 @@ def prepare(settings: ChainSettings, family: AnyFamily, store: Store, goals: Ite
     """
     missing = store.missing(goals)
     if missing:
-        # Takes seconds, which would be counted to the piece that needs it first. A finished chain does without.
+        # Takes seconds, which would be counted to the artifact that needs it first. A finished chain does without.
         import_module("pytorch_lightning")
     if not missing or isinstance(family, SegmentedFamily):
         return []
     if problems := device_problems(settings.trainer):
         raise SettingsError(problems)
     inputs = family.inputs()
-    folders = {role: store.obtain(piece) for role, piece in inputs.items()}
+    folders = {role: store.obtain(artifact) for role, artifact in inputs.items()}
     problems = list(family.input_problems(folders))
     problems += rows_that_cannot_be_had(settings.regime, settings.generations, *family.rows(folders["real"]))
     if problems:
         raise SettingsError(problems)
-    taken_in = [piece for piece in missing if piece.kind in TAKEN_IN]
-    for piece in taken_in:
-        store.obtain(piece)
+    taken_in = [artifact for artifact in missing if artifact.kind in TAKEN_IN]
+    for artifact in taken_in:
+        store.obtain(artifact)
     return taken_in
 
 

@@ -51,7 +51,7 @@ class Stream:
     replicate: int = 0
     """The independent chain among those run in one batch of tensors."""
     index: int = 0
-    """The piece of the stage: an epoch, a shard."""
+    """The artifact of the stage: an epoch, a shard."""
 
     def __post_init__(self) -> None:
         for name in ("seed", "generation", "replicate", "index"):
@@ -83,7 +83,7 @@ class Stream:
         }
 
     def at(self, index: int) -> Stream:
-        """The stream of another piece of the same stage."""
+        """The stream of another artifact of the same stage."""
         return replace(self, index=index)
 
     def numpy(self) -> np.random.Generator:

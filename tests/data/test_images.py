@@ -8,16 +8,10 @@ from PIL import Image
 
 from modelcollapse.data.batches import EpochSampler
 from modelcollapse.data.idx import BadImages, read_idx
-from modelcollapse.data.images import (
-    DrawingSampler,
-    ImagesDataModule,
-    TrainingImages,
-    as_grey,
-    as_intensities,
-    real_splits,
-)
+from modelcollapse.data.image_batches import DrawingSampler, ImagesDataModule, TrainingImages
+from modelcollapse.data.images import as_grey, as_intensities, real_splits
+from modelcollapse.data.settings import DigitsDataSettings, ImagesDataSettings
 from modelcollapse.seeding import Stream
-from modelcollapse.settings.vae import DigitsDataSettings, ImagesDataSettings
 
 RANDOM = np.random.default_rng(0)
 

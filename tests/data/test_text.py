@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
+from modelcollapse.data.settings import HubDataSettings, TextFilesDataSettings
 from modelcollapse.data.text import BadText, file_lines, fingerprint, source_recipe, split_lines
-from modelcollapse.settings.text import HubDataSettings, TextFilesDataSettings
 
 TEXT = " = Heading = \n\n The first line. \n \t \nGrüße 🙂\nlast without end"
 LINES = [" = Heading = \n", "", " The first line. \n", "", "Grüße 🙂\n", "last without end"]

@@ -5,9 +5,9 @@ from transformers import AutoTokenizer
 
 from conftest import SHARED_DATA
 from modelcollapse.data.language import HiddenMarkovLanguage
+from modelcollapse.data.settings import LanguageSettings
 from modelcollapse.data.tokenizers import bytes_per_token, load_tokenizer, train_byte_pairs, words_tokenizer
 from modelcollapse.errors import UserError
-from modelcollapse.settings.text import LanguageSettings
 
 TEXTS = [
     "The old smith, who had come a long way, spoke softly.\n",

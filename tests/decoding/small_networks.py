@@ -4,11 +4,11 @@ import torch
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, OPTConfig, OPTForCausalLM
 
 from modelcollapse.data.language import HiddenMarkovLanguage
+from modelcollapse.data.settings import LanguageSettings
 from modelcollapse.decoding.native import engine, forward, linear, sampling, vocabulary
-from modelcollapse.decoding.native.attention import TorchAttention
+from modelcollapse.decoding.native.forward import TorchAttention
 from modelcollapse.decoding.native.search import TorchSearch
-from modelcollapse.settings.decoding import DecodingSettings
-from modelcollapse.settings.text import LanguageSettings
+from modelcollapse.decoding.settings import DecodingSettings
 
 EOS, PAD, NEW = 2, 1, 9
 

@@ -12,8 +12,8 @@ from transformers import (
 
 from modelcollapse.decoding.engine import NATIVE_MODEL_TYPES
 from modelcollapse.decoding.native import NativeEngine
-from modelcollapse.decoding.native.ancestry import Ancestry
 from modelcollapse.decoding.native.architectures import ARCHITECTURES
+from modelcollapse.decoding.native.key_value_slots import Ancestry
 from modelcollapse.decoding.transformers_engine import TransformersEngine
 from modelcollapse.seeding import Stream
 

@@ -9,14 +9,14 @@ from small_networks import EOS, NEW, PAD, settings
 from transformers import BloomConfig, BloomForCausalLM
 
 from modelcollapse.data.language import HiddenMarkovLanguage
+from modelcollapse.data.settings import LanguageSettings
 from modelcollapse.data.tokenizers import words_tokenizer
 from modelcollapse.decoding import engine_for
 from modelcollapse.decoding.engine import decoding_recipe
 from modelcollapse.errors import UserError
-from modelcollapse.models.language_model.network import new_network
+from modelcollapse.families.language_model.network import new_network
+from modelcollapse.families.language_model.settings import ArchitectureSettings
 from modelcollapse.seeding import Stream
-from modelcollapse.settings.language_model import ArchitectureSettings
-from modelcollapse.settings.text import LanguageSettings
 
 VOCABULARY = 30
 

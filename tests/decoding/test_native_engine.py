@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from modelcollapse.decoding.native import NativeEngine, kernels, linear, vocabulary
-from modelcollapse.decoding.native.attention import CompiledAttention, TorchAttention
+from modelcollapse.decoding.native.forward import CompiledAttention, TorchAttention
 from modelcollapse.decoding.native.history import History, Restrictions
 from modelcollapse.decoding.native.key_value_slots import KeyValueSlots, Placement
 from modelcollapse.decoding.native.linear import FUSED_ACTIVATIONS, Linear, packing_works

@@ -14,8 +14,7 @@ from small_networks import network, settings
 
 from modelcollapse.decoding.workers import WorkerLost, continue_by_workers
 from modelcollapse.errors import UserError
-from modelcollapse.models.language_model.engines import engine_over, engines_at_once
-from modelcollapse.models.language_model.writing_stage import Shards
+from modelcollapse.families.language_model.generating import Shards, engine_over, engines_at_once
 from modelcollapse.seeding import Stream
 from processes import assert_end, children
 
@@ -99,7 +98,7 @@ def test_a_chain_written_by_workers_is_the_same_and_a_killed_worker_costs_its_ow
     assert sorted(written) == list(range(15)), "nothing is written twice"
     assert 3 <= before < 15
     assert found.bytes() == expected.bytes()
-    manifest = found.store.manifest(found.generations()[0].pieces["synthetic"])
+    manifest = found.store.manifest(found.generations()[0].artifacts["synthetic"])
     assert (manifest.execution["workers"], manifest.execution["threads"]) == (min(2, 15 - before), 1)
 
 
@@ -111,7 +110,7 @@ import torch
 sys.path.insert(0, sys.argv[2])
 from small_networks import settings
 from modelcollapse.decoding.workers import continue_by_workers
-from modelcollapse.models.language_model.engines import engine_over
+from modelcollapse.families.language_model.generating import engine_over
 from modelcollapse.seeding import Stream
 
 def say(group, tokens):

@@ -58,7 +58,7 @@ def write_run(
                     "real/validation_loss": random.normal(3, 0.5, 200),
                 },
                 samples=[{"prompt": f"Prompt {n}", "continuation": (texts or str)(generation)} for n in (1, 2)],
-                pieces={"model": PIECE_KEY},
+                artifacts={"model": PIECE_KEY},
             )
         if told <= generations:
             record.finish("interrupted")

@@ -9,9 +9,9 @@ import pytest
 from test_sweep_report import Elements
 
 from modelcollapse.errors import UserError
-from modelcollapse.grid.folder import ChainProcess, PlannedChain, SweepFolder
-from modelcollapse.grid.reporting import report_on
+from modelcollapse.record.sweep_folder import ChainProcess, PlannedChain, SweepFolder
 from modelcollapse.report import write_sweep_report
+from modelcollapse.sweeps.reporting import report_on
 
 pytest_plugins = ("report_runs",)
 

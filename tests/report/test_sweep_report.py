@@ -10,9 +10,8 @@ import pytest
 
 from modelcollapse.record import read_lines
 from modelcollapse.report import write_sweep_report
-from modelcollapse.report.examples import continuations
 from modelcollapse.report.histograms import rebinned
-from modelcollapse.report.page import TEMPLATES, vega_script
+from modelcollapse.report.page import TEMPLATES, continuations, vega_script
 
 pytest_plugins = ("report_runs",)
 

@@ -5,20 +5,20 @@ import pandas as pd
 import pytest
 
 from modelcollapse.errors import UserError
-from modelcollapse.models import presentation_of
-from modelcollapse.models.presentation import Presentation
+from modelcollapse.families import presentation_of
+from modelcollapse.families.presentation import Presentation
 from modelcollapse.report.chains import read_chains
-from modelcollapse.report.differences import paired_differences, pairs_of
-from modelcollapse.report.groups import Cube, differing_settings, groups_of, listed_seeds
-from modelcollapse.report.headline import headline_table, interval_text, ranges, unfinished
-from modelcollapse.report.states import states_of
-from modelcollapse.report.tables import (
-    REPLICATES,
-    SEEDS,
-    shown_statistics,
-    statistics_table,
-    summary_table,
+from modelcollapse.report.differences import (
+    headline_table,
+    interval_text,
+    paired_differences,
+    pairs_of,
+    ranges,
+    unfinished,
 )
+from modelcollapse.report.groups import Cube, differing_settings, groups_of, listed_seeds
+from modelcollapse.report.states import states_of
+from modelcollapse.report.tables import REPLICATES, SEEDS, shown_statistics, statistics_table, summary_table
 
 pytest_plugins = ("report_runs",)
 

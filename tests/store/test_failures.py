@@ -1,4 +1,4 @@
-"""What goes wrong while a piece is made: nothing half made is ever in its place, and the error says where."""
+"""What goes wrong while an artifact is made: nothing half made is ever in its place, and the error says where."""
 
 import multiprocessing
 import os
@@ -7,19 +7,19 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from store_pieces import answer, litter, make_nothing, make_weights, obtain_plain, piece
+from store_artifacts import answer, artifact, litter, make_nothing, make_weights, obtain_plain
 
 from modelcollapse.store import Store
 
 
 def test_failed_make_leaves_its_progress_and_nothing_else(tmp_path):
-    def make(workshop):
-        workshop.folder.joinpath("weights").write_text("half")
-        if not any(workshop.progress.iterdir()):
-            workshop.progress.joinpath("epoch").write_text("1")
+    def make(context):
+        context.folder.joinpath("weights").write_text("half")
+        if not any(context.progress.iterdir()):
+            context.progress.joinpath("epoch").write_text("1")
             raise ZeroDivisionError("diverged")
 
-    store, model = Store(tmp_path), piece("model", make=make)
+    store, model = Store(tmp_path), artifact("model", make=make)
     with pytest.raises(ZeroDivisionError, match="diverged"):
         store.obtain(model)
     assert not store.has(model)
@@ -29,25 +29,25 @@ def test_failed_make_leaves_its_progress_and_nothing_else(tmp_path):
     assert litter(tmp_path) == []
 
 
-def link_out(workshop):
-    workshop.folder.joinpath("weights").symlink_to("/etc/hostname")
+def link_out(context):
+    context.folder.joinpath("weights").symlink_to("/etc/hostname")
 
 
-def link_folder(workshop):
-    workshop.folder.joinpath("weights").symlink_to(workshop.progress, target_is_directory=True)
+def link_folder(context):
+    context.folder.joinpath("weights").symlink_to(context.progress, target_is_directory=True)
 
 
-def make_pipe(workshop):
-    os.mkfifo(workshop.folder / "weights")
+def make_pipe(context):
+    os.mkfifo(context.folder / "weights")
 
 
-def take_the_manifests_name(workshop):
-    workshop.folder.joinpath("manifest.json").write_text("{}")
+def take_the_manifests_name(context):
+    context.folder.joinpath("manifest.json").write_text("{}")
 
 
-def tell_no_json(workshop):
-    make_weights(workshop)
-    workshop.execution["device"] = Path("cpu")
+def tell_no_json(context):
+    make_weights(context)
+    context.execution["device"] = Path("cpu")
 
 
 @pytest.mark.parametrize(
@@ -62,31 +62,31 @@ def tell_no_json(workshop):
     ],
 )
 def test_what_cannot_be_kept_is_refused(tmp_path, make, error, told):
-    store, model = Store(tmp_path), piece("model", make=make)
+    store, model = Store(tmp_path), artifact("model", make=make)
     with pytest.raises(error, match=told):
         store.obtain(model)
     assert not store.has(model)
     assert list(tmp_path.glob("model/.*")) == []
 
 
-def test_a_piece_that_needs_itself_is_an_error_rather_than_a_wait_without_end(tmp_path):
+def test_a_artifact_that_needs_itself_is_an_error_rather_than_a_wait_without_end(tmp_path):
     store = Store(tmp_path)
-    model = piece("model", make=lambda workshop: store.obtain(workshop.piece))
+    model = artifact("model", make=lambda context: store.obtain(context.artifact))
     with pytest.raises(RuntimeError, match="wait for a lock that it holds itself"):
         store.obtain(model)
 
 
 def fail_on_a_full_disk(root, make):
     resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
-    model = piece("model", make=make)
+    model = artifact("model", make=make)
     try:
         Store(root).obtain(model)
     except OSError as error:
         return error.filename, Store(root).has(model)
 
 
-def make_large(workshop):
-    workshop.folder.joinpath("weights").write_bytes(bytes(301))
+def make_large(context):
+    context.folder.joinpath("weights").write_bytes(bytes(301))
 
 
 @pytest.mark.parametrize(("make", "place"), [(make_weights, ".*/manifest.json"), (make_large, ".*")])
@@ -101,10 +101,10 @@ def use_read_only(root):
     if os.geteuid() == 0:
         os.setuid(65534)
     store = Store(root)
-    with store.reading(piece("made")) as folder:
+    with store.reading(artifact("made")) as folder:
         read = folder.joinpath("weights").read_text()
     errors = []
-    for use in (lambda: store.obtain(piece("absent")), lambda: store.remove(piece("made"))):
+    for use in (lambda: store.obtain(artifact("absent")), lambda: store.remove(artifact("made"))):
         with pytest.raises(PermissionError) as refused:
             use()
         errors.append(refused.value.filename)
@@ -115,7 +115,7 @@ def test_read_only_store_can_be_read_and_says_what_it_cannot_write():
     # Not under tmp_path: other users, as whom this runs where the tests are root's, cannot enter that.
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        Store(root).obtain(piece("made"))
+        Store(root).obtain(artifact("made"))
         everything = [root, *root.rglob("*")]
         for path in everything:
             path.chmod(0o555 if path.is_dir() else 0o444)

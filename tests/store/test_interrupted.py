@@ -6,34 +6,34 @@ import signal
 import time
 from pathlib import Path
 
-from store_pieces import kill, litter, note, noted, piece, started, wait_for
+from store_artifacts import artifact, kill, litter, note, noted, started, wait_for
 
-from modelcollapse.store import Piece, Store, verify
+from modelcollapse.store import Artifact, Store, verify
 
 
-def make_shards(workshop):
+def make_shards(context):
     """Write five shards, each kept in progress; stalls in the fourth while the file ``stall`` is there."""
-    base = Path(workshop.piece.recipe["base"])
+    base = Path(context.artifact.recipe["base"])
     for index in range(5):
-        shard = workshop.progress / f"shard-{index}"
+        shard = context.progress / f"shard-{index}"
         if shard.exists():
             continue
-        workshop.folder.joinpath("scratch").write_text(str(os.getpid()))
+        context.folder.joinpath("scratch").write_text(str(os.getpid()))
         if index == 3 and base.joinpath("stall").exists():
             base.joinpath("stalled").touch()
             time.sleep(60)
         time.sleep(0.1)
         note(base / "log", f"shard-{index}")
-        cut = workshop.progress / "cut"
+        cut = context.progress / "cut"
         cut.write_text(f"content {index}")
         cut.rename(shard)
-    for shard in workshop.progress.glob("shard-*"):
-        shard.rename(workshop.folder / shard.name)
-    workshop.folder.joinpath("scratch").unlink(missing_ok=True)
+    for shard in context.progress.glob("shard-*"):
+        shard.rename(context.folder / shard.name)
+    context.folder.joinpath("scratch").unlink(missing_ok=True)
 
 
 def shards(base):
-    return Piece("synthetic", {"base": str(base)}, {}, make_shards, "generation 1 · synthesis")
+    return Artifact("synthetic", {"base": str(base)}, {}, make_shards, "generation 1 · synthesis")
 
 
 def obtain_shards(root, base):
@@ -63,8 +63,8 @@ def test_killed_make_goes_on_from_its_progress_with_the_same_result(tmp_path):
     assert 0.45 < store.manifest(shards(base)).seconds < 5
 
 
-def make_and_fork(workshop):
-    base = Path(workshop.piece.recipe["name"])
+def make_and_fork(context):
+    base = Path(context.artifact.recipe["name"])
     if not base.joinpath("worker").exists():
         worker = os.fork()
         if not worker:
@@ -73,11 +73,11 @@ def make_and_fork(workshop):
         base.joinpath("cut").write_text(str(worker))
         base.joinpath("cut").rename(base / "worker")
         time.sleep(60)
-    workshop.folder.joinpath("weights").write_text("made")
+    context.folder.joinpath("weights").write_text("made")
 
 
 def obtain_and_fork(root, base):
-    Store(root).obtain(piece(str(base), make=make_and_fork))
+    Store(root).obtain(artifact(str(base), make=make_and_fork))
 
 
 def test_forked_worker_that_outlives_a_killed_maker_holds_no_lock(tmp_path):
@@ -87,7 +87,7 @@ def test_forked_worker_that_outlives_a_killed_maker_holds_no_lock(tmp_path):
     worker = int((tmp_path / "worker").read_text())
     try:
         told = []
-        Store(tmp_path / "store", announce=told.append).obtain(piece(str(tmp_path), make=make_and_fork))
+        Store(tmp_path / "store", announce=told.append).obtain(artifact(str(tmp_path), make=make_and_fork))
         os.kill(worker, 0)
         assert told == []
     finally:
@@ -95,7 +95,7 @@ def test_forked_worker_that_outlives_a_killed_maker_holds_no_lock(tmp_path):
 
 
 def test_what_was_left_between_publishing_and_dropping_progress_is_tidied(tmp_path):
-    store, model = Store(tmp_path), piece("model")
+    store, model = Store(tmp_path), artifact("model")
     store.obtain(model)
     tmp_path.joinpath("progress", model.key, "files").mkdir(parents=True)
     tmp_path.joinpath("model", f".{model.key}.elsewhere-7").mkdir()
@@ -104,7 +104,7 @@ def test_what_was_left_between_publishing_and_dropping_progress_is_tidied(tmp_pa
 
 
 def test_temporary_folders_of_dead_makers_are_swept_and_those_of_others_are_not(tmp_path):
-    store, model, other = Store(tmp_path), piece("model"), piece("other")
+    store, model, other = Store(tmp_path), artifact("model"), artifact("other")
     for each in (model, other):
         stale = tmp_path / "model" / f".{each.key}.elsewhere-7"
         stale.mkdir(parents=True)
@@ -114,16 +114,16 @@ def test_temporary_folders_of_dead_makers_are_swept_and_those_of_others_are_not(
 
 
 def churn(root, seed):
-    """Make and remove the pieces of a small chain without end."""
+    """Make and remove the artifacts of a small chain without end."""
     shuffler, store = random.Random(seed), Store(root)
     root.parent.joinpath(f"churning-{seed}").touch()
     while True:
-        parent = piece("parent")
-        store.obtain(piece(str(shuffler.randrange(3)), parent))
-        store.remove(shuffler.choice([parent, piece(str(shuffler.randrange(3)), parent)]))
+        parent = artifact("parent")
+        store.obtain(artifact(str(shuffler.randrange(3)), parent))
+        store.remove(shuffler.choice([parent, artifact(str(shuffler.randrange(3)), parent)]))
 
 
-def test_pieces_are_whole_or_absent_after_kills_at_any_moment(tmp_path):
+def test_artifacts_are_whole_or_absent_after_kills_at_any_moment(tmp_path):
     root = tmp_path / "store"
     for seed in range(3):
         pair = [started(churn, root, seed), started(churn, root, 100 + seed)]
@@ -131,14 +131,14 @@ def test_pieces_are_whole_or_absent_after_kills_at_any_moment(tmp_path):
         time.sleep(random.Random(seed).uniform(0.05, 0.25))
         for process in pair:
             kill(process)
-        for manifest in Store(root).pieces():
+        for manifest in Store(root).artifacts():
             verify(root / manifest.kind / manifest.key)
     told = []
-    store, goals = Store(root, announce=told.append), [piece(str(n), piece("parent")) for n in range(3)]
+    store, goals = Store(root, announce=told.append), [artifact(str(n), artifact("parent")) for n in range(3)]
     assert [store.obtain(goal).joinpath("weights").read_text() for goal in goals] == [
         f"{n}(parent())" for n in range(3)
     ]
-    for each in (*goals, piece("parent")):
+    for each in (*goals, artifact("parent")):
         assert store.remove(each)
     assert litter(root) == []
     assert told == []

@@ -1,4 +1,4 @@
-"""Pieces are planned, made once, parents first, described in their manifests, and found again."""
+"""Artifacts are planned, made once, parents first, described in their manifests, and found again."""
 
 import os
 import subprocess
@@ -6,16 +6,16 @@ import sys
 from datetime import datetime
 
 import pytest
-from store_pieces import litter, make_weights, noted, piece
+from store_artifacts import artifact, litter, make_weights, noted
 
 from modelcollapse.store import Store, verify
 
 
 def test_obtain_makes_what_is_missing_parents_first_and_once(tmp_path):
     store, log = Store(tmp_path / "store"), tmp_path / "log"
-    data = piece("data", log=log, kind="data")
-    first = piece("first", data, log=log)
-    second = piece("second", first, data, log=log)
+    data = artifact("data", log=log, kind="data")
+    first = artifact("first", data, log=log)
+    second = artifact("second", first, data, log=log)
     assert not store.root.exists()
     assert store.missing([second]) == [data, first, second]
     assert store.obtain(second).joinpath("weights").read_text() == "second(first(data()),data())"
@@ -27,8 +27,8 @@ def test_obtain_makes_what_is_missing_parents_first_and_once(tmp_path):
 
 def test_nothing_is_needed_for_what_is_published(tmp_path):
     store, log = Store(tmp_path / "store"), tmp_path / "log"
-    parent = piece("parent", log=log)
-    child, sibling = piece("child", parent, log=log), piece("sibling", parent, log=log)
+    parent = artifact("parent", log=log)
+    child, sibling = artifact("child", parent, log=log), artifact("sibling", parent, log=log)
     store.obtain(child)
     assert store.remove(parent)
     assert not store.has(parent)
@@ -41,33 +41,33 @@ def test_nothing_is_needed_for_what_is_published(tmp_path):
 
 
 def test_chains_longer_than_recursion_goes_deep_can_be_planned(tmp_path):
-    chain = [piece("0")]
+    chain = [artifact("0")]
     for generation in range(1, 3000):
-        chain.append(piece(str(generation), chain[-1]))
+        chain.append(artifact(str(generation), chain[-1]))
     assert Store(tmp_path).missing([chain[-1], chain[5]]) == chain
 
 
 def test_parent_removed_before_it_is_used_is_made_again(tmp_path):
     store, log = Store(tmp_path / "store"), tmp_path / "log"
-    first = piece("first", log=log)
+    first = artifact("first", log=log)
 
-    def remove_first(workshop):
+    def remove_first(context):
         if noted(log).count("second") == 1:
             assert store.remove(first)
-        make_weights(workshop)
+        make_weights(context)
 
-    child = piece("child", first, piece("second", log=log, make=remove_first), log=log)
+    child = artifact("child", first, artifact("second", log=log, make=remove_first), log=log)
     assert store.obtain(child).joinpath("weights").read_text() == "child(first(),second())"
     assert noted(log) == ["first", "second", "first", "child"]
 
 
 def test_manifest_tells_what_was_made_of_what_and_how(tmp_path):
-    def make(workshop):
-        workshop.execution["device"] = {"name": "cpu", "threads": 1}
-        make_weights(workshop)
+    def make(context):
+        context.execution["device"] = {"name": "cpu", "threads": 1}
+        make_weights(context)
 
-    store, parent = Store(tmp_path), piece("parent")
-    model = piece("model", parent, make=make)
+    store, parent = Store(tmp_path), artifact("parent")
+    model = artifact("model", parent, make=make)
     folder = store.obtain(model)
     manifest = store.manifest(model)
     assert manifest == verify(folder)
@@ -85,35 +85,35 @@ def test_manifest_tells_what_was_made_of_what_and_how(tmp_path):
     assert 0 <= manifest.seconds < 10
     assert datetime.fromisoformat(manifest.created).utcoffset().total_seconds() == 0
     with pytest.raises(LookupError, match="absent"):
-        store.manifest(piece("absent"))
+        store.manifest(artifact("absent"))
 
 
-def test_files_of_a_piece_may_be_read_by_whom_the_umask_says(tmp_path):
-    def make(workshop):
-        make_weights(workshop)
-        (workshop.folder / "weights").chmod(0o600)
+def test_files_of_a_artifact_may_be_read_by_whom_the_umask_says(tmp_path):
+    def make(context):
+        make_weights(context)
+        (context.folder / "weights").chmod(0o600)
 
     before = os.umask(0o027)
     try:
-        folder = Store(tmp_path).obtain(piece("model", make=make))
+        folder = Store(tmp_path).obtain(artifact("model", make=make))
     finally:
         os.umask(before)
     assert {path.stat().st_mode & 0o777 for path in folder.rglob("*") if path.is_file()} == {0o640}
 
 
-def test_pieces_are_listed_and_found_by_the_beginning_of_their_key(tmp_path):
+def test_artifacts_are_listed_and_found_by_the_beginning_of_their_key(tmp_path):
     store = Store(tmp_path)
-    pieces = [piece(str(number), kind=kind) for number in range(9) for kind in ("model", "score")]
-    for each in pieces:
+    artifacts = [artifact(str(number), kind=kind) for number in range(9) for kind in ("model", "score")]
+    for each in artifacts:
         store.obtain(each)
-    assert {manifest.key for manifest in store.pieces()} == {each.key for each in pieces}
-    folder, manifest = store.find(pieces[4].key[:20])
-    assert (folder, manifest) == (store.folder(pieces[4]), store.manifest(pieces[4]))
+    assert {manifest.key for manifest in store.artifacts()} == {each.key for each in artifacts}
+    folder, manifest = store.find(artifacts[4].key[:20])
+    assert (folder, manifest) == (store.folder(artifacts[4]), store.manifest(artifacts[4]))
     with pytest.raises(LookupError, match="begins with 'x'"):
         store.find("x")
-    with pytest.raises(LookupError, match="18 pieces") as ambiguous:
+    with pytest.raises(LookupError, match="18 artifacts") as ambiguous:
         store.find("")
-    assert all(f"{each.kind} {each.key}" in str(ambiguous.value) for each in pieces)
+    assert all(f"{each.kind} {each.key}" in str(ambiguous.value) for each in artifacts)
 
 
 def test_store_imports_nothing_heavy():

@@ -7,22 +7,22 @@ import threading
 import time
 from pathlib import Path
 
-from store_pieces import answer, kill, litter, make_weights, noted, piece, processes, remove, started, wait_for
+from store_artifacts import answer, artifact, kill, litter, make_weights, noted, processes, remove, started, wait_for
 
 from modelcollapse.store import Store
 
 
-def make_slowly(workshop):
+def make_slowly(context):
     time.sleep(0.2)
-    make_weights(workshop)
+    make_weights(context)
 
 
 def obtain_slow_pair(root, log):
-    parent = piece("parent", log=log, make=make_slowly)
-    return Store(root).obtain(piece("child", parent, log=log, make=make_slowly)).joinpath("weights").read_text()
+    parent = artifact("parent", log=log, make=make_slowly)
+    return Store(root).obtain(artifact("child", parent, log=log, make=make_slowly)).joinpath("weights").read_text()
 
 
-def test_many_processes_make_a_piece_once(tmp_path):
+def test_many_processes_make_a_artifact_once(tmp_path):
     with processes.Pool(6) as pool:
         results = pool.starmap(obtain_slow_pair, [(tmp_path / "store", tmp_path / "log")] * 6, chunksize=1)
     assert results == ["child(parent())"] * 6
@@ -30,9 +30,9 @@ def test_many_processes_make_a_piece_once(tmp_path):
     assert litter(tmp_path / "store") == []
 
 
-def test_many_threads_make_a_piece_once(tmp_path):
+def test_many_threads_make_a_artifact_once(tmp_path):
     store, log = Store(tmp_path / "store"), tmp_path / "log"
-    model = piece("model", log=log, make=make_slowly)
+    model = artifact("model", log=log, make=make_slowly)
     threads = [threading.Thread(target=store.obtain, args=[model]) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -42,15 +42,15 @@ def test_many_threads_make_a_piece_once(tmp_path):
     assert store.has(model)
 
 
-def make_when_told(workshop):
-    base = Path(workshop.piece.recipe["name"])
+def make_when_told(context):
+    base = Path(context.artifact.recipe["name"])
     base.joinpath("making").touch()
     wait_for(base / "go")
-    make_weights(workshop)
+    make_weights(context)
 
 
 def obtain_when_told(root, base):
-    Store(root).obtain(piece(str(base), make=make_when_told))
+    Store(root).obtain(artifact(str(base), make=make_when_told))
 
 
 def test_waiting_says_once_for_whom(tmp_path):
@@ -62,7 +62,7 @@ def test_waiting_says_once_for_whom(tmp_path):
         told.append(message)
         threading.Timer(1, (tmp_path / "go").touch).start()
 
-    model = piece(str(tmp_path), make=make_when_told)
+    model = artifact(str(tmp_path), make=make_when_told)
     Store(tmp_path / "store", announce=listen).obtain(model)
     maker.join()
     host = os.uname().nodename
@@ -70,7 +70,7 @@ def test_waiting_says_once_for_whom(tmp_path):
 
 
 def read_until_told(root, base):
-    with Store(root).reading(piece("model")):
+    with Store(root).reading(artifact("model")):
         base.joinpath("reading").touch()
         wait_for(base / "go")
     base.joinpath("done").touch()
@@ -81,20 +81,20 @@ def test_nothing_is_removed_while_another_process_reads_it(tmp_path):
     store = Store(tmp_path / "store")
     reader = started(read_until_told, store.root, tmp_path)
     wait_for(tmp_path / "reading")
-    assert not store.remove(piece("model"))
-    assert store.has(piece("model"))
+    assert not store.remove(artifact("model"))
+    assert store.has(artifact("model"))
     (tmp_path / "go").touch()
     wait_for(tmp_path / "done")
-    assert store.remove(piece("model"))
-    assert store.remove(piece("model"))
-    assert not store.has(piece("model"))
+    assert store.remove(artifact("model"))
+    assert store.remove(artifact("model"))
+    assert not store.has(artifact("model"))
     assert list(store.root.glob("model/*")) == list(store.root.glob("model/.*")) == []
     kill(reader)
 
 
 def test_lock_on_a_reading_survives_all_else_the_process_does(tmp_path):
     # POSIX locks fall when any descriptor of the file is closed: every way to open it a second time is tried.
-    store, model = Store(tmp_path), piece("model")
+    store, model = Store(tmp_path), artifact("model")
     with store.reading(model):
         with store.reading(model), Store(tmp_path).reading(model):
             assert not store.remove(model)
@@ -112,13 +112,13 @@ def test_lock_on_a_reading_survives_all_else_the_process_does(tmp_path):
 
 def test_forked_child_has_locks_of_its_own(tmp_path):
     store = Store(tmp_path / "store")
-    with store.reading(piece("model")):
+    with store.reading(artifact("model")):
         child = multiprocessing.get_context("fork").Process(target=read_until_told, args=[store.root, tmp_path])
         child.start()
         wait_for(tmp_path / "reading")
-    assert not store.remove(piece("model"))
+    assert not store.remove(artifact("model"))
     kill(child)
-    assert store.remove(piece("model"))
+    assert store.remove(artifact("model"))
 
 
 def remove_without_end(root):
@@ -131,14 +131,14 @@ def test_what_is_being_read_is_there_however_often_others_remove_it(tmp_path):
     store, log = Store(tmp_path), tmp_path / "log"
     deadline = time.monotonic() + 20
     while len(noted(log)) < 25 and time.monotonic() < deadline:
-        with store.reading(piece("model", log=log)) as folder:
+        with store.reading(artifact("model", log=log)) as folder:
             assert folder.joinpath("weights").read_text() == "model()"
     kill(remover)
     assert len(noted(log)) >= 25
 
 
-def test_removal_cut_short_leaves_no_half_of_a_piece(tmp_path):
-    store, model = Store(tmp_path), piece("model")
+def test_removal_cut_short_leaves_no_half_of_a_artifact(tmp_path):
+    store, model = Store(tmp_path), artifact("model")
     folder = store.obtain(model)
     for number in range(2000):
         folder.joinpath(str(number)).touch()
@@ -153,24 +153,24 @@ def test_removal_cut_short_leaves_no_half_of_a_piece(tmp_path):
 
 
 def test_parents_are_not_removed_while_a_child_is_made(tmp_path):
-    def make(workshop):
+    def make(context):
         assert not answer(remove, tmp_path, "parent")
-        assert not Store(tmp_path).remove(piece("parent"))
-        make_weights(workshop)
+        assert not Store(tmp_path).remove(artifact("parent"))
+        make_weights(context)
 
     store = Store(tmp_path)
-    store.obtain(piece("child", piece("parent"), make=make))
-    assert store.has(piece("parent"))
+    store.obtain(artifact("child", artifact("parent"), make=make))
+    assert store.has(artifact("parent"))
     assert answer(remove, tmp_path, "parent")
 
 
 def winner(tmp_path, text):
     """A maker that finds, when it is done, that a process with no respect for locks was faster."""
 
-    def make(workshop):
-        make_weights(workshop)
+    def make(context):
+        make_weights(context)
         elsewhere = Store(tmp_path / "elsewhere")
-        folder = elsewhere.obtain(piece("model", make=lambda w: w.folder.joinpath("weights").write_text("winner")))
+        folder = elsewhere.obtain(artifact("model", make=lambda w: w.folder.joinpath("weights").write_text("winner")))
         folder.joinpath("weights").write_text(text)
         shutil.copytree(folder, tmp_path / "store" / "model" / folder.name)
 
@@ -179,7 +179,7 @@ def winner(tmp_path, text):
 
 def test_loser_of_a_race_takes_what_the_winner_published(tmp_path):
     store = Store(tmp_path / "store")
-    folder = store.obtain(piece("model", make=winner(tmp_path, "winner")))
+    folder = store.obtain(artifact("model", make=winner(tmp_path, "winner")))
     assert folder.joinpath("weights").read_text() == "winner"
     assert litter(store.root) == []
 
@@ -187,7 +187,7 @@ def test_loser_of_a_race_takes_what_the_winner_published(tmp_path):
 def test_loser_of_a_race_replaces_a_damaged_winner(tmp_path):
     told = []
     store = Store(tmp_path / "store", announce=told.append)
-    folder = store.obtain(piece("model", make=winner(tmp_path, "broken")))
+    folder = store.obtain(artifact("model", make=winner(tmp_path, "broken")))
     assert folder.joinpath("weights").read_text() == "model()"
     assert "weights" in told[0]
     assert litter(store.root) == []

@@ -10,7 +10,7 @@ import pytest
 from tiny_chains import CHAINS
 
 from conftest import TINY_SMALL_OPT
-from modelcollapse.models.language_model.module import FittingModule
+from modelcollapse.families.language_model.module import FittingModule
 from modelcollapse.store import Store
 
 FITTED = ("model", "base", "classifier", "synthetic", "scores")
@@ -25,7 +25,7 @@ def refused(train, tmp_path):
         assert finished.code == 2, finished.out + finished.err
         assert "Traceback" not in finished.out + finished.err
         assert finished.err.startswith("error: ")
-        made = {manifest.kind for manifest in Store(tmp_path / "store").pieces()}
+        made = {manifest.kind for manifest in Store(tmp_path / "store").artifacts()}
         assert not made & set(FITTED), made
         assert not list((tmp_path / "store").glob("*/.*"))
         return finished.err

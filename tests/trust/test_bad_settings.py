@@ -16,8 +16,8 @@ from typing import NamedTuple
 import pytest
 
 from conftest import run_command
-from modelcollapse.settings.chain import FAMILIES, ChainSettings
-from modelcollapse.settings.reading import Range, describe
+from modelcollapse.config.settings import FAMILIES, ChainSettings
+from modelcollapse.settings import Range, describe
 
 TEXT = ("data.train=a.txt", "data.validation=b.txt", "data.test=c.txt")
 WITH = {

@@ -7,8 +7,8 @@ import pytest
 from tiny_chains import CHAINS, recorded
 
 from conftest import run_command
-from modelcollapse.models.language_model import writing_stage
-from modelcollapse.store.__main__ import main
+from modelcollapse.commands.store import main
+from modelcollapse.families.language_model import generating
 
 
 def flip(path):
@@ -18,7 +18,7 @@ def flip(path):
 
 
 def swap(path):
-    """Another generation's file in its place, or where there is no other, a file of another piece."""
+    """Another generation's file in its place, or where there is no other, a file of another artifact."""
     others = [*path.parents[1].glob(f"*/{path.name}"), *path.parents[2].glob("[!d]*/*/[!m]*")]
     different = [other for other in others if other.is_file() and other.read_bytes() != path.read_bytes()]
     shutil.copy(different[0], path)
@@ -33,8 +33,8 @@ DAMAGES = {
 }
 
 
-def pieces(store):
-    """The files of every piece, one list a piece, the manifest last; empty files can only be removed."""
+def artifacts(store):
+    """The files of every artifact, one list an artifact, the manifest last; empty files can only be removed."""
     folders = sorted(path.parent for path in store.glob("*/*/manifest.json") if path.parents[2] == store)
     for folder in folders:
         files = sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
@@ -72,8 +72,8 @@ def undisturbed(run, tmp_path_factory):
 
 
 def damage_all(store, damage, number):
-    """Damage the file of that number of every piece; which files, as they are named."""
-    chosen = [files[number % len(files)] for files in pieces(store)]
+    """Damage the file of that number of every artifact; which files, as they are named."""
+    chosen = [files[number % len(files)] for files in artifacts(store)]
     for path in chosen:
         DAMAGES[damage](path)
     return chosen
@@ -97,8 +97,8 @@ ROTATION = [(family, damage, number) for family in CHAINS for number, damage in 
 
 
 @pytest.mark.parametrize(("family", "damage", "number"), ROTATION)
-def test_damaged_pieces_are_named_and_made_again_to_the_bit(run, undisturbed, tmp_path, family, damage, number):
-    """Every piece of the chain is damaged at once, each kind of damage in another of its files."""
+def test_damaged_artifacts_are_named_and_made_again_to_the_bit(run, undisturbed, tmp_path, family, damage, number):
+    """Every artifact of the chain is damaged at once, each kind of damage in another of its files."""
     if family == "vae" and number > 1:
         pytest.skip("each takes seconds; all are in the slow test")
     check_recomputed(run, undisturbed, tmp_path, family, damage, number)
@@ -107,8 +107,8 @@ def test_damaged_pieces_are_named_and_made_again_to_the_bit(run, undisturbed, tm
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("family", CHAINS)
-def test_damage_to_every_file_of_every_piece(run, undisturbed, tmp_path, family, damage):
-    files = max(map(len, pieces(undisturbed(family)[0])))
+def test_damage_to_every_file_of_every_artifact(run, undisturbed, tmp_path, family, damage):
+    files = max(map(len, artifacts(undisturbed(family)[0])))
     for number in range(files):
         check_recomputed(run, undisturbed, tmp_path, family, damage, number)
 
@@ -144,7 +144,7 @@ def begun(chain, monkeypatch, tmp_path):
     """A chain that was stopped after two of its three shards: its store, and the paths of the shards."""
 
     def begin(*more, store=tmp_path / "store"):
-        write = writing_stage.Shards.write
+        write = generating.Shards.write
 
         def interrupted_write(self, group, tokens):
             if group == 2:
@@ -152,7 +152,7 @@ def begun(chain, monkeypatch, tmp_path):
             write(self, group, tokens)
 
         with monkeypatch.context() as patched:
-            patched.setattr(writing_stage.Shards, "write", interrupted_write)
+            patched.setattr(generating.Shards, "write", interrupted_write)
             with pytest.raises(Interruption):
                 chain(*WRITING, *more, store=store)
         return store, sorted(store.glob("progress/*/files/shard-*"))

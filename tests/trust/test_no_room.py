@@ -13,8 +13,8 @@ import pytest
 from tiny_chains import CHAINS, recorded
 
 from conftest import run_command
+from modelcollapse.commands.store import main
 from modelcollapse.store import Store
-from modelcollapse.store.__main__ import main
 
 MESSAGE = "there is no room left on the disk"
 NOBODY = 65534
@@ -77,7 +77,7 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on_when_there_is_room(und
         assert MESSAGE in stopped.err
         assert not list(store.glob("*/.*"))
         assert not store.exists() or main(["verify", "--store", str(store)]) == 0
-        finished = {manifest.key for manifest in Store(store).pieces()}
+        finished = {manifest.key for manifest in Store(store).artifacts()}
         remount(disk, f"size={10 * size}")
         again = run(family, tmp_path / "run", store)
         assert again.code == 0, again.err
@@ -182,9 +182,9 @@ def test_too_little_memory_is_told_with_what_takes_less(train, tiny, tmp_path):
 
 LIMITED = """
 import resource, sys
-from modelcollapse.command import train
-import torch, pytorch_lightning, modelcollapse.models.segmented.gaussian, modelcollapse.figures.gaussian
-import modelcollapse.console, modelcollapse.record
+from modelcollapse.commands.run import train
+import torch, pytorch_lightning, modelcollapse.families.gaussian.estimator, modelcollapse.families.gaussian.figures
+import modelcollapse.commands.console, modelcollapse.record
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 300 * 2**20,) * 2)
 sys.argv = ["train.py", *sys.argv[1:]]

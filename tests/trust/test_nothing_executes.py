@@ -10,7 +10,7 @@ import pytest
 from tiny_chains import CHAINS, recorded
 
 from conftest import EXECUTION, ROOT, TINY_SMALL_OPT, run_command
-from modelcollapse.settings.guard import foreign_code
+from modelcollapse.config.guard import foreign_code
 
 
 class Malice:

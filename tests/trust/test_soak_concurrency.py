@@ -1,4 +1,4 @@
-"""Eight processes that want the same and overlapping chains at once, some of them killed: each piece is made once."""
+"""Eight processes that want the same and overlapping chains at once, some of them killed: each is made once."""
 
 import random
 import signal
@@ -8,7 +8,7 @@ import pytest
 from tiny_chains import CHAINS, recorded
 
 from conftest import TINY
-from modelcollapse.store.__main__ import main
+from modelcollapse.commands.store import main
 from processes import PATIENCE, Program, fork_server, soak_size
 
 SAMPLING = (*TINY, "decoding=sample", "decoding.batch_size=20", "generations=2")
@@ -72,12 +72,12 @@ def check_together(forks, folder, chains, kills):
 
 
 @pytest.mark.parametrize("kills", [0, 2])
-def test_a_few_processes_on_overlapping_chains_make_each_piece_once(forks, tmp_path, kills):
+def test_a_few_processes_on_overlapping_chains_make_each_artifact_once(forks, tmp_path, kills):
     check_together(forks, tmp_path, GAUSSIANS, kills)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("kills", [0, 40])
-def test_eight_processes_on_overlapping_chains_make_each_piece_once(forks, tmp_path, kills):
+def test_eight_processes_on_overlapping_chains_make_each_artifact_once(forks, tmp_path, kills):
     check_together(forks, tmp_path, OVERLAPPING, soak_size("SOAK_KILLS", kills) if kills else 0)

@@ -11,7 +11,7 @@ import pytest
 from tiny_chains import CHAINS, recorded
 
 from conftest import TINY
-from modelcollapse.store.__main__ import main
+from modelcollapse.commands.store import main
 from processes import Program, ended_within, fork_server, soak_size
 
 KILLED = {

@@ -7,7 +7,7 @@ import pytest
 from tiny_chains import CHAINS
 
 from conftest import TINY, composed
-from modelcollapse.settings.chain import read_chain_settings
+from modelcollapse.config.settings import read_chain_settings
 from processes import memory_and_files, soak_size
 
 MEGABYTE = 2**20
@@ -16,10 +16,10 @@ MEGABYTE = 2**20
 def measured(words, folder):
     """Memory, open files and processor seconds after each generation, as a chain goes on."""
     from modelcollapse.chain import run_chain
-    from modelcollapse.execution.trainer import Execution, prepare_process
-    from modelcollapse.models import family_for
+    from modelcollapse.families import family_for
     from modelcollapse.record import ChainIdentity, Record
     from modelcollapse.store import Store
+    from modelcollapse.training.trainer import Execution, prepare_process
 
     values = composed(*words)
     settings = read_chain_settings(values)

@@ -4,23 +4,19 @@ Images are tensors [rows, 28, 28] of grey levels from 0 to 255: unsigned bytes w
 where a model drew them, which is within a sixteenth of a level. Networks see intensities from 0 to 1.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as functional
-from pytorch_lightning import LightningDataModule
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch.utils.data import DataLoader, Dataset, Sampler
 
-from modelcollapse.data.batches import EVERYTHING, EpochSampler, Share, in_order_together
 from modelcollapse.data.idx import PARTS, BadImages, idx_files, read_idx
+from modelcollapse.data.settings import DigitsDataSettings, ImageDataSettings, ImagesDataSettings
 from modelcollapse.regimes import rows_of
 from modelcollapse.seeding import Stream
-from modelcollapse.settings.vae import DigitsDataSettings, ImageDataSettings, ImagesDataSettings
 
 FILE = "images.safetensors"
 SIDE = 28
@@ -147,7 +143,7 @@ def _load_part(data: ImagesDataSettings, part: str) -> Any:
         ) from error
 
 
-# ---- the file of a data piece ---------------------------------------------------------------------------------
+# ---- the file of a data artifact ---------------------------------------------------------------------------------
 
 
 def write_splits(folder: Path, splits: dict[str, LabelledImages]) -> None:
@@ -183,173 +179,3 @@ def image_count(folder: Path, split: str) -> int:
 def _read(folder: Path, name: str) -> torch.Tensor:
     with safe_open(folder / FILE, framework="pt") as file:
         return file.get_tensor(name)
-
-
-# ---- images that are scored -----------------------------------------------------------------------------------
-
-
-class NoisyImages(NamedTuple):
-    """Images in grey levels [rows, 28, 28], and the noise [rows, latents] that their latents are drawn with.
-
-    The noise belongs to the image: a score is the same one in whatever batches, and on whatever device.
-    """
-
-    images: torch.Tensor
-    noise: torch.Tensor
-
-    @classmethod
-    def draw(cls, images: torch.Tensor, latents: int, stream: Stream) -> "NoisyImages":
-        """Images with standard normal noise from the stream."""
-        return cls(images, torch.randn(len(images), latents, generator=stream.torch()))
-
-
-# ---- training sets --------------------------------------------------------------------------------------------
-
-
-class TrainingImages(NamedTuple):
-    """A composed training set: rows that are held, then rows that a decoder draws anew whenever they come."""
-
-    images: torch.Tensor
-    """Held images [held, 28, 28] in grey levels."""
-    weights: torch.Tensor
-    """Weights [held + drawn], mean 1."""
-
-    @property
-    def held(self) -> int:
-        """Rows that are held."""
-        return len(self.images)
-
-    @property
-    def rows(self) -> int:
-        """Rows of the whole training set."""
-        return len(self.weights)
-
-
-class Batch(NamedTuple):
-    """Rows of a training set, and what is random about them.
-
-    The noise is for rows that are held, then for those that are drawn. It belongs to the rows, whoever takes them.
-    """
-
-    rows: list[int]
-    latents: torch.Tensor
-    """Latents [drawn, latents] of the rows among them that are drawn anew."""
-    noise: torch.Tensor
-    """Standard normal numbers [rows, latents] that the encoder's latents are drawn with."""
-
-
-class DrawingSampler(Sampler[Batch]):
-    """An epoch's batches, with standard normal latents for the rows that a decoder draws, and noise for all.
-
-    All follow from streams and the epoch alone, so that a fit resumes at any epoch, and on any number of devices.
-    """
-
-    def __init__(self, order: EpochSampler, held: int, latents: int, latent_stream: Stream, noise: Stream) -> None:
-        self._order, self._held, self._latents = order, held, latents
-        self._latent_stream, self._noise_stream = latent_stream, noise
-        self._epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration serves; Lightning calls this before each epoch."""
-        self._epoch = epoch
-        self._order.set_epoch(epoch)
-
-    def __len__(self) -> int:
-        return len(self._order)
-
-    def __iter__(self) -> Iterator[Batch]:
-        of_latents, of_noise = (stream.at(self._epoch).torch() for stream in (self._latent_stream, self._noise_stream))
-        for rows in self._order:
-            drawn = sum(row >= self._held for row in rows)
-            latents = torch.randn(drawn, self._latents, generator=of_latents)
-            yield Batch(rows, latents, torch.randn(len(rows), self._latents, generator=of_noise))
-
-
-class _TrainingRows(Dataset[dict[str, Any]]):
-    def __init__(self, training: TrainingImages, share: Share) -> None:
-        self._training, self._share = training, share
-
-    def __len__(self) -> int:
-        return self._training.rows
-
-    def __getitem__(self, batch: Batch) -> dict[str, Any]:
-        """Of the share of a batch: held images in grey levels, latents of others; weights and noise in that order.
-
-        With summed losses multiplied by their scales, the average over the processes is the sum over the whole batch.
-        A process that is left without a row takes one that counts nothing.
-        """
-        held = [row for row in batch.rows if row < self._training.held]
-        drawn = [row for row in batch.rows if row >= self._training.held]
-        own = self._share.of_batch(range(len(batch.rows)))
-        taken = list(own or range(1))
-        own_latents = [place - len(held) for place in taken if place >= len(held)]
-        return {
-            "images": self._training.images[[held[place] for place in taken if place < len(held)]],
-            "latents": batch.latents[own_latents],
-            "weights": self._training.weights[[(held + drawn)[place] for place in taken]] * bool(own),
-            "noise": batch.noise[taken],
-            "scale": float(self._share.world_size),
-        }
-
-
-class ImagesDataModule(LightningDataModule):
-    """A composed training set and the real validation split of one fit, or one process's share of them."""
-
-    def __init__(
-        self,
-        training: TrainingImages,
-        validation: NoisyImages,
-        sampler: DrawingSampler,
-        scoring_batch_size: int,
-        share: Share = EVERYTHING,
-    ) -> None:
-        super().__init__()
-        self._training = _TrainingRows(training, share)
-        self._validation, self._sampler, self._scoring_batch_size = validation, sampler, scoring_batch_size
-        self._share = share
-        # A validation split may have fewer rows than there are processes.
-        self.allow_zero_length_dataloader_with_multiple_devices = True
-
-    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """Training batches in the epoch's own order."""
-        return DataLoader(self._training, sampler=self._sampler, batch_size=None, generator=torch.Generator())
-
-    def val_dataloader(self) -> DataLoader[tuple[torch.Tensor, ...]]:
-        """The real validation images in order, and their noise."""
-        return in_order_together(self._validation, self._scoring_batch_size, self._share)
-
-
-class LabelledDataModule(LightningDataModule):
-    """Images with their classes: a training and a validation split, served in whole batches."""
-
-    def __init__(
-        self,
-        training: LabelledImages,
-        validation: LabelledImages,
-        sampler: EpochSampler,
-        scoring_batch_size: int,
-    ) -> None:
-        super().__init__()
-        self._training, self._validation = _LabelledRows(training), _LabelledRows(validation)
-        self._sampler, self._scoring_batch_size = sampler, scoring_batch_size
-
-    def train_dataloader(self) -> DataLoader[LabelledImages]:
-        """Training batches in the epoch's own order."""
-        return DataLoader(self._training, sampler=self._sampler, batch_size=None, generator=torch.Generator())
-
-    def val_dataloader(self) -> DataLoader[LabelledImages]:
-        """The validation split in order."""
-        rows, size = len(self._validation), self._scoring_batch_size
-        batches = [list(range(start, min(start + size, rows))) for start in range(0, rows, size)]
-        return DataLoader(self._validation, sampler=batches, batch_size=None, generator=torch.Generator())
-
-
-class _LabelledRows(Dataset[LabelledImages]):
-    def __init__(self, images: LabelledImages) -> None:
-        self._images = images
-
-    def __len__(self) -> int:
-        return len(self._images.images)
-
-    def __getitem__(self, rows: list[int]) -> LabelledImages:
-        return LabelledImages(self._images.images[rows], self._images.labels[rows])

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelcollapse.data.lexicon import SHARED, TOPICS
-from modelcollapse.settings.text import LanguageSettings
+from modelcollapse.data.settings import LanguageSettings
 
 Matrix = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from modelcollapse.errors import UserError
 
 if TYPE_CHECKING:
-    from modelcollapse.settings.text import HubDataSettings, TextFilesDataSettings
+    from modelcollapse.data.settings import HubDataSettings, TextFilesDataSettings
 
 SPLITS = ("train", "validation", "test")
 WIKITEXT_FILES = {"train": "wiki.train.raw", "validation": "wiki.valid.raw", "test": "wiki.test.raw"}

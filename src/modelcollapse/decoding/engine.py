@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from modelcollapse.decoding.settings import DecodingSettings
 from modelcollapse.errors import UserError
 from modelcollapse.seeding import Stream
-from modelcollapse.settings.decoding import DecodingSettings
 
 if TYPE_CHECKING:
     import torch

@@ -19,10 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from modelcollapse.decoding.engine import Engine
-from modelcollapse.errors import UserError
-from modelcollapse.execution.memory import keep_freed_memory
-from modelcollapse.execution.process import end_with, quiet_transformers, signals_blocked
-from modelcollapse.shortage import GOES_ON
+from modelcollapse.errors import GOES_ON, UserError
+from modelcollapse.training.processes import end_with, keep_freed_memory, quiet_transformers, signals_blocked
 
 MakeEngine = Callable[[], Engine]
 

@@ -1,6 +1,6 @@
 """The record of a run: plain files in its own folder, and the views that are shown the same things.
 
-The record is local and complete; a view (Weights & Biases, :mod:`modelcollapse.tracking`) is written from
+The record is local and complete; a view (Weights & Biases, :mod:`modelcollapse.record.wandb_view`) is written from
 it. Everything a view shows passes through here first, so a run without an account or a network loses
 nothing, and a chain whose generations all came out of the store shows the same curves as one that computed
 them.
@@ -15,7 +15,7 @@ A run folder holds
 ``histograms.jsonl``    one line a generation and distribution, as the views draw it
 ``samples.jsonl``       one line a sample, such as a continuation of a prompt
 ``timings.jsonl``       one line a stage: seconds, and whether it was computed now or taken from the store
-``provenance.jsonl``    one line a generation: the keys of its pieces
+``provenance.jsonl``    one line a generation: the keys of its artifacts
 ``<name>.parquet``      tables
 ======================  =====================================================================================
 
@@ -27,10 +27,8 @@ A run begins by starting these files anew; they are rebuilt from the store, so n
 process leaves at worst half a last line, which :func:`read_lines` leaves out.
 """
 
-from modelcollapse.record.histograms import Histogram, histogram
-from modelcollapse.record.identity import IDENTITY_FILE, ChainIdentity, Status
-from modelcollapse.record.lines import number, read_lines
-from modelcollapse.record.view import View
+from modelcollapse.record.identity import IDENTITY_FILE, ChainIdentity, Status, View
+from modelcollapse.record.lines import Histogram, histogram, number, read_lines
 from modelcollapse.record.writing import EPOCH_KEYS, GENERATION_KEYS, GENERATIONS_FILE, Record
 
 __all__ = [

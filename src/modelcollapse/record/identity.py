@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
-from modelcollapse.secrets import without_secrets
+from modelcollapse.config.credentials import without_secrets
+from modelcollapse.record.lines import Histogram
 
 Status = Literal["finished", "interrupted", "failed"]
 
@@ -66,3 +69,37 @@ def _versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return versions
+
+
+class View(Protocol):
+    """Somebody who watches a run. Called after the record has written the same thing to its files.
+
+    Tables and documents are not announced: they lie in the run folder, whole, when ``finish`` is called.
+    """
+
+    def start(self, folder: Path, identity: ChainIdentity, config: Mapping[str, Any]) -> None:
+        """The run begins; ``config`` holds no secrets."""
+
+    def epoch(self, line: Mapping[str, float]) -> None:
+        """One line of ``training.jsonl``, each epoch once."""
+
+    def timing(self, line: Mapping[str, Any]) -> None:
+        """One line of ``timings.jsonl``."""
+
+    def generation(
+        self,
+        generation: int,
+        metrics: Mapping[str, float],
+        *,
+        histograms: Mapping[str, Histogram],
+        samples: Sequence[Mapping[str, Any]],
+        artifacts: Mapping[str, str],
+        folders: Mapping[str, Path],
+    ) -> None:
+        """One finished generation; arguments as for :meth:`Record.generation`."""
+
+    def figure(self, path: Path) -> None:
+        """An image file that was drawn."""
+
+    def finish(self, status: Status) -> None:
+        """The run ends; its files are complete and closed."""

@@ -7,11 +7,16 @@ import math
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelcollapse.store.files import temporary_beside
+
+if TYPE_CHECKING:
+    import numpy as np
+
 
 SYNC_SECONDS = 1.0
 """A power failure loses the lines of so many seconds at most: a cheap generation takes no longer than a sync."""
@@ -86,3 +91,36 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 def number(value: float | str | None) -> float:
     """The number that a line holds: ``null`` is NaN, ``"Infinity"`` and ``"-Infinity"`` the infinities."""
     return math.nan if value is None else float(value)
+
+
+HISTOGRAM_BINS = 64
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """A distribution as it is drawn: bins of equal width over the finite values."""
+
+    counts: tuple[int, ...]
+    """Values per bin."""
+    edges: tuple[float, ...]
+    """Bin edges, one more than there are bins."""
+    nonfinite: int
+    """How many values were NaN or infinite, and are in no bin."""
+
+
+def histogram(values: np.ndarray) -> Histogram:
+    """Count values into :data:`HISTOGRAM_BINS` bins of equal width between their extremes.
+
+    Args:
+        values: Numbers in any shape; NaN and infinities are counted apart.
+    """
+    import numpy as np
+
+    flat = np.asarray(values, dtype=np.float64).ravel()
+    finite = flat[np.isfinite(flat)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
+    magnitude = max(1.0, abs(low), abs(high))
+    # A collapsed distribution can be narrower than 64 representable bins, which numpy refuses.
+    margin = 0.5 * magnitude if high - low < 1e-12 * magnitude else 0.0
+    counts, edges = np.histogram(finite, bins=HISTOGRAM_BINS, range=(low - margin, high + margin))
+    return Histogram(tuple(counts.tolist()), tuple(edges.tolist()), nonfinite=int(flat.size - finite.size))

@@ -8,11 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, SupportsFloat
 
-from modelcollapse.record.histograms import histogram
-from modelcollapse.record.identity import IDENTITY_FILE, ChainIdentity, Status, identity_text
-from modelcollapse.record.lines import Lines
-from modelcollapse.record.view import View
-from modelcollapse.secrets import without_secrets
+from modelcollapse.config.credentials import without_secrets
+from modelcollapse.record.identity import IDENTITY_FILE, ChainIdentity, Status, View, identity_text
+from modelcollapse.record.lines import Lines, histogram
 from modelcollapse.store.files import delete_abandoned, write_whole
 
 if TYPE_CHECKING:
@@ -34,7 +32,7 @@ class Record:
         folder: The run folder; made if missing. Lines of an earlier run in it are dropped.
         identity: Which chain this is.
         config: The composed configuration, of plain types. Values of environment variables that hold
-            secrets are replaced by the variable's name, see :mod:`modelcollapse.secrets`.
+            secrets are replaced by the variable's name, see :mod:`modelcollapse.config.credentials`.
         views: Who is shown the run.
     """
 
@@ -111,7 +109,7 @@ class Record:
             stage: Such as ``fit``, ``score``, ``synthesise``.
             seconds: Wall-clock.
             computed: Whether the work was done now; otherwise it was taken from the store.
-            key: The store's key of the piece.
+            key: The store's key of the artifact.
             **more: Such as ``tokens_per_second``.
         """
         line = {
@@ -133,7 +131,7 @@ class Record:
         *,
         distributions: Mapping[str, np.ndarray] | None = None,
         samples: Sequence[Mapping[str, Any]] = (),
-        pieces: Mapping[str, str] | None = None,
+        artifacts: Mapping[str, str] | None = None,
         folders: Mapping[str, Path] | None = None,
     ) -> None:
         """Write one finished generation. Its line of metrics comes last: where it is, all the rest is.
@@ -145,7 +143,7 @@ class Record:
                 values themselves with :meth:`table`. Bins have equal widths: hand over logarithms for what
                 has a long tail.
             samples: Flat mappings of plain values, such as a prompt and its continuation.
-            pieces: Role (``model``, ``synthetic``, ...) to store key; goes to ``provenance.jsonl``.
+            artifacts: Role (``model``, ``synthetic``, ...) to store key; goes to ``provenance.jsonl``.
             folders: Role to folder in the store, for views that attach manifests; written nowhere.
 
         Raises:
@@ -161,8 +159,8 @@ class Record:
             self._histogram_lines.write({"generation": generation, "name": name, **vars(drawn)})
         for sample in samples:
             self._sample_lines.write({"generation": generation, **dict(sorted(sample.items()))})
-        pieces = dict(sorted((pieces or {}).items()))
-        self._provenance_lines.write({"generation": generation, **pieces})
+        artifacts = dict(sorted((artifacts or {}).items()))
+        self._provenance_lines.write({"generation": generation, **artifacts})
         self._generation_lines.write({**head, **plain})
         self._generations.add(generation)
         for view in self._views:
@@ -171,7 +169,7 @@ class Record:
                 plain,
                 histograms=histograms,
                 samples=samples,
-                pieces=pieces,
+                artifacts=artifacts,
                 folders=folders or {},
             )
 

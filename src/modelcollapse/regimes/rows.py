@@ -85,10 +85,12 @@ def _drawn(draw: Draw, sizes: Mapping[Source, int], count: int) -> list[tuple[So
         chosen = np.arange(count)
     else:
         chosen = np.sort(np.argpartition(random_keys(int(ends[-1]), draw.stream), count - 1)[:count])
-    pieces = np.split(chosen, np.searchsorted(chosen, ends[:-1]))
+    artifacts = np.split(chosen, np.searchsorted(chosen, ends[:-1]))
     starts = [0, *ends[:-1].tolist()]
     return [
-        (source, piece - start) for source, piece, start in zip(draw.sources, pieces, starts, strict=True) if len(piece)
+        (source, artifact - start)
+        for source, artifact, start in zip(draw.sources, artifacts, starts, strict=True)
+        if len(artifact)
     ]
 
 

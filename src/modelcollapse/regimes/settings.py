@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Annotated, Literal
 
 from modelcollapse.regimes.shares import exact
-from modelcollapse.settings.reading import Range
+from modelcollapse.settings import Range
 
 
 @dataclass(frozen=True)

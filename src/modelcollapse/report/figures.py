@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from modelcollapse.families.presentation import CurveFigure, JointFigure, Panel, PooledFigure, Presentation
 from modelcollapse.figures import curves, style
 from modelcollapse.figures.style import FigureText
-from modelcollapse.models.presentation import CurveFigure, JointFigure, Panel, PooledFigure, Presentation
 from modelcollapse.report.appearance import LOWEST_BAND, Appearance
 from modelcollapse.report.chains import ReportChain
 from modelcollapse.report.groups import Group, listed_seeds
@@ -40,7 +40,7 @@ def drawn_figures(
     Args:
         groups: The groups, of one or several families.
         shown: A row a group, generation and metric, see :func:`modelcollapse.report.tables.shown_statistics`.
-        expected: Closed forms, see :func:`modelcollapse.report.theory.expectations`.
+        expected: Closed forms, see :func:`modelcollapse.report.tables.expectations`.
         presentations: By family.
         looks: By label of a group.
     """

@@ -7,18 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 import modelcollapse
-from modelcollapse.models.presentation import Distribution, Presentation
-from modelcollapse.report import curve_chart, examples, provenance
+from modelcollapse.families.presentation import Distribution, Presentation
+from modelcollapse.figures.curves import shown_generations
+from modelcollapse.report import charts, states
 from modelcollapse.report.appearance import Appearance
 from modelcollapse.report.groups import Group, value_text
-from modelcollapse.report.histogram_chart import histograms_chart
-from modelcollapse.report.histograms import HISTOGRAMS_FILE, pooled_histograms
+from modelcollapse.report.histograms import HISTOGRAMS_FILE, histograms_chart, pooled_histograms
 from modelcollapse.report.states import ChainState
 from modelcollapse.report.statistics import BOOTSTRAP_FROM, RESAMPLES
 from modelcollapse.report.tables import REPLICATES
@@ -73,9 +74,9 @@ def page(content: PageContent) -> str:
         differences=_cells(content.differences) if len(content.differences) else None,
         spread=_spread(content),
         settings=_cells(_settings(content.all_groups)),
-        chains=provenance.chain_rows(content.all_groups, content.states),
-        versions=provenance.version_rows(content.all_groups),
-        commands=provenance.command_lines(content.all_groups),
+        chains=states.chain_rows(content.all_groups, content.states),
+        versions=states.version_rows(content.all_groups),
+        commands=states.command_lines(content.all_groups),
         replicates=(content.shown["over"] == REPLICATES).any(),
         bootstrap_from=BOOTSTRAP_FROM,
         resamples=f"{RESAMPLES:,}",
@@ -92,30 +93,30 @@ def _drawn(content: PageContent) -> dict[str, Any]:
     """Charts, texts and pictures."""
     names = _names_that_fit(content)
     log = _log_at_first(content)
-    curves = curve_chart.curves_chart(content.shown, content.expected, names, content.looks, log=log)
+    curves = charts.curves_chart(content.shown, content.expected, names, content.looks, log=log)
     histograms = pooled_histograms(content.groups, _distributions(content))
     last = int(content.shown["generation"].max())
     return {
         "curves_chart": curves.to_dict(),
         "has_theory": len(content.expected) > 0,
-        "thinned": f"{last + 1:,}" if last >= curve_chart.MOST_GENERATIONS else "",
-        "most_generations": curve_chart.MOST_GENERATIONS,
+        "thinned": f"{last + 1:,}" if last >= charts.MOST_GENERATIONS else "",
+        "most_generations": charts.MOST_GENERATIONS,
         "metrics_left_out": len(content.names) - len(names),
         "histograms_chart": histograms_chart(histograms, content.looks).to_dict() if histograms else None,
         "has_real": any(histogram.real is not None for histogram in histograms),
-        "continuations": examples.continuations(content.groups),
-        "pictures": examples.pictures(content.groups, content.presentations),
+        "continuations": continuations(content.groups),
+        "pictures": pictures(content.groups, content.presentations),
     }
 
 
 def _names_that_fit(content: PageContent) -> dict[str, str]:
     """The metrics of headline and panels, and of the others as many as the page has room for."""
-    counts = curve_chart.thinned(content.shown)["metric"].astype(str).value_counts()
+    counts = charts.thinned(content.shown)["metric"].astype(str).value_counts()
     certain = {name for one in content.presentations.values() for name in one.labels}
     fitting, rows = {}, 0
     for name, label in content.names.items():
         rows += int(counts.get(name, 0))
-        if name in certain or rows <= curve_chart.MOST_ROWS:
+        if name in certain or rows <= charts.MOST_ROWS:
             fitting[name] = label
     return fitting
 
@@ -155,7 +156,7 @@ def _spread(content: PageContent) -> str:
 
 
 def _settings(groups: Sequence[Group]) -> pd.DataFrame:
-    names = provenance.differing_columns(groups)
+    names = states.differing_columns(groups)
     rows = [
         {
             "group": group.label,
@@ -200,3 +201,92 @@ def vega_script() -> str:
 
 def _script_hash(script: str) -> str:
     return f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'"
+
+
+SAMPLES_FILE = "samples.jsonl"
+MOST_PROMPTS = 8
+MOST_GENERATIONS = 10
+MOST_CHARACTERS = 1200
+PICTURE_WIDTH = 1100
+_GREYS = 64
+
+
+@dataclass(frozen=True)
+class Continuations:
+    """What every group wrote after one prompt, each by its first seed."""
+
+    prompt: str
+    columns: Sequence[str]
+    """Group and seed."""
+    rows: Sequence[tuple[int, Sequence[str]]]
+    """(Generation, continuation of each column); the empty text where there is none."""
+
+
+def continuations(groups: Sequence[Group]) -> list[Continuations]:
+    """The first prompts, each over at most MOST_GENERATIONS generations; untrusted text."""
+    written: dict[str, dict[str, dict[int, str]]] = {}
+    for group in groups:
+        for chain in group.chains[:1]:
+            name = f"{group.label}, seed {chain.seed}"
+            for line in chain.lines(SAMPLES_FILE):
+                if "prompt" in line and "continuation" in line:
+                    of_prompt = written.setdefault(str(line["prompt"]), {})
+                    of_prompt.setdefault(name, {})[line["generation"]] = _shortened(str(line["continuation"]))
+    return [_side_by_side(prompt, found) for prompt, found in list(written.items())[:MOST_PROMPTS]]
+
+
+def _side_by_side(prompt: str, found: Mapping[str, Mapping[int, str]]) -> Continuations:
+    generations = sorted({generation for of_group in found.values() for generation in of_group})
+    wanted = shown_generations(generations[-1], MOST_GENERATIONS)
+    rows = [
+        (generation, [of_group.get(generation, "") for of_group in found.values()])
+        for generation in generations
+        if generation in wanted
+    ]
+    return Continuations(prompt, list(found), rows)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS] + " …"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image inside the page."""
+
+    caption: str
+    data: str
+    """A ``data:`` address."""
+
+
+def pictures(groups: Sequence[Group], presentations: Mapping[str, Presentation]) -> list[tuple[str, list[Picture]]]:
+    """(What it shows, a picture of each group's first seed that has one), of the figures of single runs."""
+    found = []
+    for family, presentation in presentations.items():
+        for name, meaning in presentation.pictures:
+            shown = [_picture(group, name) for group in groups if group.family == family]
+            if present := [picture for picture in shown if picture is not None]:
+                found.append((meaning, present))
+    return found
+
+
+def _picture(group: Group, name: str) -> Picture | None:
+    for chain in group.chains:
+        path = chain.folder / "figures" / f"{name}.png"
+        if path.is_file():
+            return Picture(f"{group.label}, seed {chain.seed}", embedded(path))
+    return None
+
+
+def embedded(path: Path) -> str:
+    """A PNG as an address that holds it, made smaller: at most PICTURE_WIDTH wide, of a palette of few colours."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        drawn = image.convert("RGB")
+        if drawn.width > PICTURE_WIDTH:
+            height = round(drawn.height * PICTURE_WIDTH / drawn.width)
+            drawn = drawn.resize((PICTURE_WIDTH, height), Image.Resampling.LANCZOS)
+        target = BytesIO()
+        drawn.quantize(_GREYS).save(target, "PNG", optimize=True)
+    return "data:image/png;base64," + b64encode(target.getvalue()).decode()

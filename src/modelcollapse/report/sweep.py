@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from modelcollapse.models import PRESENTATIONS, presentation_of
-from modelcollapse.models.presentation import Presentation
+from modelcollapse.families import PRESENTATIONS, presentation_of
+from modelcollapse.families.presentation import Presentation
+from modelcollapse.figures.style import save
 from modelcollapse.report.appearance import appearances
 from modelcollapse.report.chains import NothingToReport, ReportChain, read_chains
-from modelcollapse.report.differences import paired_differences, pairs_of
-from modelcollapse.report.figures import drawn_figures
-from modelcollapse.report.files import write_figures, write_table
-from modelcollapse.report.groups import Cube, Group, groups_of
-from modelcollapse.report.headline import (
+from modelcollapse.report.differences import (
     differences_table,
     headline_metrics,
     headline_table,
     metric_names,
+    paired_differences,
+    pairs_of,
     unfinished,
 )
+from modelcollapse.report.figures import drawn_figures
+from modelcollapse.report.groups import Cube, Group, groups_of
 from modelcollapse.report.page import PageContent, page
 from modelcollapse.report.states import ChainState, states_of
-from modelcollapse.report.tables import (
-    shown_statistics,
-    statistics_table,
-    summary_table,
-)
-from modelcollapse.report.theory import expectations
+from modelcollapse.report.tables import expectations, shown_statistics, statistics_table, summary_table
 from modelcollapse.store.files import write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -131,3 +132,33 @@ def _lead(groups: Sequence[Group], states: Sequence[ChainState]) -> str:
     chains = "1 chain" if count == 1 else f"{count} chains"
     counted = f"{chains} in {len(groups)} groups" if len(groups) > 1 else chains
     return f"{models}: {counted}, {'all' if finished == count else f'{finished} of them'} finished."
+
+
+def write_table(table: pd.DataFrame, folder: Path, name: str) -> list[Path]:
+    """Write a table as ``<name>.parquet`` and ``<name>.csv``; NaN is ``nan`` and infinities ``inf`` in the latter."""
+    import pyarrow as pa
+    from pyarrow import csv
+
+    whole = pa.Table.from_pandas(table, preserve_index=False)
+    plain = [field.type.value_type if pa.types.is_dictionary(field.type) else field.type for field in whole.schema]
+    schema = pa.schema(list(zip(whole.schema.names, plain, strict=True)))
+    buffer = pa.BufferOutputStream()
+    csv.write_csv(whole.cast(schema), buffer, csv.WriteOptions(quoting_style="needed"))
+    return [
+        write_whole(folder / f"{name}.parquet", table.to_parquet(index=False)),
+        write_whole(folder / f"{name}.csv", buffer.getvalue().to_pybytes()),
+    ]
+
+
+def write_figures(figures: Iterable[tuple[str, Figure]], folder: Path) -> list[Path]:
+    """Write each figure as PNG and PDF; figures of an earlier report that this one does not have go away."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    with TemporaryDirectory(dir=folder.parent, prefix=".figures.") as temporary:
+        for name, figure in figures:
+            for path in save(figure, Path(temporary), name):
+                written.append(path.replace(folder / path.name))
+    for path in folder.iterdir():
+        if path.suffix in (".png", ".pdf") and path not in written:
+            path.unlink()
+    return written

@@ -1,12 +1,12 @@
 """Finished work, named by the recipe that produced it, shared by all runs and by concurrent processes.
 
-A :class:`Piece` says what something is made of and how; its key follows from the recipe alone, so a plan can
+A :class:`Artifact` says what something is made of and how; its key follows from the recipe alone, so a plan can
 name what does not exist yet. A :class:`Store` makes what is missing, once, whoever asks, and hands back
 verified folders.
 """
 
+from modelcollapse.store.artifacts import Artifact, BuildContext, canonical_json
 from modelcollapse.store.manifest import Damaged, FileRecord, Manifest, verify
-from modelcollapse.store.pieces import Piece, Workshop, canonical_json
 from modelcollapse.store.store import Store
 
-__all__ = ["Damaged", "FileRecord", "Manifest", "Piece", "Store", "Workshop", "canonical_json", "verify"]
+__all__ = ["Artifact", "BuildContext", "Damaged", "FileRecord", "Manifest", "Store", "canonical_json", "verify"]

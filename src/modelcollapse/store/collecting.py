@@ -1,21 +1,22 @@
 """What in a store nothing refers to, and its removal.
 
-Removed are finished pieces and progress that belong to no run, what dead processes left, damaged pieces that were moved
+Removed are finished artifacts and progress that belong to no run, what dead processes left, damaged artifacts moved
 aside, and notes of runs that are gone. What a process makes or reads stays: everything is removed under its lock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from modelcollapse.store import locks
+from modelcollapse.store.artifacts import Name
 from modelcollapse.store.files import delete
 from modelcollapse.store.layout import Layout
 from modelcollapse.store.manifest import Damaged, Manifest
-from modelcollapse.store.pieces import Name
 from modelcollapse.store.runs import Run, noted_runs
 
 
@@ -28,14 +29,14 @@ class Waste:
     """For people."""
     bytes: int
     key: str | None
-    """The piece whose lock must be held; None for what no process uses."""
+    """The artifact whose lock must be held; None for what no process uses."""
 
 
 def referred(layout: Layout, runs: Iterable[Run]) -> set[str]:
-    """The keys that the runs refer to, and those that these pieces are made from as far as the store knows."""
+    """The keys that the runs refer to, and those that these artifacts are made from as far as the store knows."""
     places = {path.name: path for path in layout.published()}
     found: set[str] = set()
-    waiting = [key for run in runs if run.refers for key in run.pieces]
+    waiting = [key for run in runs if run.refers for key in run.artifacts]
     while waiting:
         key = waiting.pop()
         if key not in found:
@@ -45,7 +46,7 @@ def referred(layout: Layout, runs: Iterable[Run]) -> set[str]:
 
 
 def waste(layout: Layout, kept: Collection[str]) -> Iterator[Waste]:
-    """What can go while the pieces with these keys are kept.
+    """What can go while the artifacts with these keys are kept.
 
     Raises:
         Damaged: the note of a run cannot be read.
@@ -71,7 +72,7 @@ def waste(layout: Layout, kept: Collection[str]) -> Iterator[Waste]:
 
 
 def is_busy(layout: Layout, key: str) -> bool:
-    """Whether a process makes or removes the piece now."""
+    """Whether a process makes or removes the artifact now."""
     lock = layout.lock_of(key)
     if not lock.exists():
         return False
@@ -80,7 +81,7 @@ def is_busy(layout: Layout, key: str) -> bool:
 
 
 def remove(layout: Layout, item: Waste) -> bool:
-    """Take one thing away; gives whether it is gone. It stays while a process makes or reads its piece.
+    """Take one thing away; gives whether it is gone. It stays while a process makes or reads its artifact.
 
     Raises:
         OSError: the store cannot be written.
@@ -106,7 +107,7 @@ def size_of(path: Path) -> int:
 
 
 def _hidden(layout: Layout, path: Path) -> Path:
-    """Rename a finished piece, so that it is never seen half deleted."""
+    """Rename a finished artifact, so that it is never seen half deleted."""
     if path.parent == layout.root / "progress" or path.name.startswith("."):
         return path
     hidden = layout.temporary(Name(path.parent.name, path.name))
@@ -126,3 +127,84 @@ def _label(place: Path) -> str:
         return Manifest.read(place).label
     except Damaged:
         return "damaged"
+
+
+SHOWN_KEY = 12
+MOST_RUNS_SHOWN = 2
+UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def listing(manifests: Iterable[Manifest], runs: Sequence[Run]) -> Iterator[str]:
+    """A heading for each kind, and a line for each of its artifacts: key, size, when, seconds, what, which runs."""
+    users = _users(runs)
+    for kind, group in groupby(manifests, key=lambda manifest: manifest.kind):
+        artifacts = sorted(group, key=lambda manifest: (manifest.created, manifest.label))
+        total = sum(map(artifact_bytes, artifacts))
+        yield f"{kind}: {len(artifacts)} {'artifact' if len(artifacts) == 1 else 'artifacts'}, {readable_bytes(total)}"
+        for artifact in artifacts:
+            yield (
+                f"  {artifact.key[:SHOWN_KEY]}  {readable_bytes(artifact_bytes(artifact)):>9}  {artifact.created[:16]}"
+                f"  {artifact.seconds:9.1f} s  {artifact.label}{_named(users.get(artifact.key, ()))}"
+            )
+
+
+def _users(runs: Iterable[Run]) -> Mapping[str, Sequence[str]]:
+    users: dict[str, list[str]] = {}
+    for run in runs:
+        for key in run.artifacts:
+            users.setdefault(key, []).append(_short(run.folder))
+    return users
+
+
+def _short(folder: str) -> str:
+    """The path from where the command is typed, where it leads down."""
+    path = Path(folder)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else folder
+
+
+def _named(folders: Sequence[str]) -> str:
+    if not folders:
+        return "  [no run]"
+    more = f" and {len(folders) - MOST_RUNS_SHOWN} more" if len(folders) > MOST_RUNS_SHOWN else ""
+    return f"  [{', '.join(folders[:MOST_RUNS_SHOWN])}{more}]"
+
+
+def tree(manifests: Sequence[Manifest], key_prefix: str | None = None) -> Iterator[str]:
+    """Each artifact that nothing else was made from, or the one asked for, and under it what it was made from.
+
+    What an artifact was made from is shown where the artifact comes first; two blanks a step back.
+    """
+    known = {manifest.key: manifest for manifest in manifests}
+    used = {key for manifest in manifests for key in manifest.parents.values()}
+    wanted = [key for key in known if (key not in used if key_prefix is None else key.startswith(key_prefix))]
+    # A stack of its own: chains are longer than Python's recursion goes deep.
+    waiting = [("", key, 0) for key in reversed(wanted)]
+    shown: set[str] = set()
+    while waiting:
+        role, key, depth = waiting.pop()
+        artifact = known.get(key)
+        yield "  " * depth + (f"{role}: " if role else "") + _line(key, artifact, key in shown)
+        if artifact is not None and key not in shown:
+            shown.add(key)
+            waiting += [(role, parent, depth + 1) for role, parent in sorted(artifact.parents.items(), reverse=True)]
+
+
+def _line(key: str, artifact: Manifest | None, is_shown: bool) -> str:
+    if artifact is None:
+        return f"{key[:SHOWN_KEY]} (no longer in the store)"
+    return f"{artifact.kind} {key[:SHOWN_KEY]} ({artifact.label})" + (
+        ", see above" if is_shown and artifact.parents else ""
+    )
+
+
+def artifact_bytes(artifact: Manifest) -> int:
+    """Bytes of the artifact's files."""
+    return sum(record.bytes for record in artifact.files.values())
+
+
+def readable_bytes(count: float) -> str:
+    """The number with a unit, powers of a thousand."""
+    unit = 0
+    while count >= 999.5 and unit < len(UNITS) - 1:
+        count, unit = count / 1000, unit + 1
+    return f"{count:.0f} {UNITS[unit]}" if unit == 0 or count >= 99.95 else f"{count:.1f} {UNITS[unit]}"

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from modelcollapse.shortage import is_full_disk
+from modelcollapse.errors import is_full_disk
 
 
 class IrregularFileError(ValueError):

@@ -2,12 +2,12 @@
 
 Under the root::
 
-    <kind>/<key>/                a finished piece, with its manifest.json
-    <kind>/.<key>.<host>-<pid>/  a piece being made, or being removed
+    <kind>/<key>/                a finished artifact, with its manifest.json
+    <kind>/.<key>.<host>-<pid>/  an artifact being made, or being removed
     progress/<key>/              what a killed maker left to go on from
     locks/<key>.lock             who makes or reads it
     damaged/<kind>/<key>.<n>/    moved aside because it was not what had been published
-    runs/<chain>-<hash>.json     a run folder, and the keys of all pieces of its chain
+    runs/<chain>-<hash>.json     a run folder, and the keys of all artifacts of its chain
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelcollapse.store.artifacts import KEY_PATTERN, RESERVED_FOLDERS, Name, Named
 from modelcollapse.store.manifest import MANIFEST_NAME
-from modelcollapse.store.pieces import KEY_PATTERN, RESERVED_FOLDERS, Name, Named
 
 
 @dataclass(frozen=True)
@@ -28,34 +28,34 @@ class Layout:
 
     root: Path
 
-    def folder(self, piece: Named) -> Path:
-        """Where the finished piece is, or will be."""
-        return self.root / piece.kind / piece.key
+    def folder(self, artifact: Named) -> Path:
+        """Where the finished artifact is, or will be."""
+        return self.root / artifact.kind / artifact.key
 
-    def temporary(self, piece: Named) -> Path:
-        """Where this process makes the piece."""
-        return self.root / piece.kind / f".{piece.key}.{os.uname().nodename}-{os.getpid()}"
+    def temporary(self, artifact: Named) -> Path:
+        """Where this process makes the artifact."""
+        return self.root / artifact.kind / f".{artifact.key}.{os.uname().nodename}-{os.getpid()}"
 
-    def temporaries(self, piece: Named) -> Iterator[Path]:
-        """Where any process has made the piece and left something."""
-        return (self.root / piece.kind).glob(f".{piece.key}.*")
+    def temporaries(self, artifact: Named) -> Iterator[Path]:
+        """Where any process has made the artifact and left something."""
+        return (self.root / artifact.kind).glob(f".{artifact.key}.*")
 
-    def progress(self, piece: Named) -> Path:
-        """What outlives a killed maker of the piece."""
-        return self.root / "progress" / piece.key
+    def progress(self, artifact: Named) -> Path:
+        """What outlives a killed maker of the artifact."""
+        return self.root / "progress" / artifact.key
 
-    def lock(self, piece: Named) -> Path:
-        """The piece's lock file."""
-        return self.lock_of(piece.key)
+    def lock(self, artifact: Named) -> Path:
+        """The artifact's lock file."""
+        return self.lock_of(artifact.key)
 
     def lock_of(self, key: str) -> Path:
-        """The lock file of the piece of that key, whatever its kind."""
+        """The lock file of the artifact of that key, whatever its kind."""
         return self.root / "locks" / f"{key}.lock"
 
-    def aside(self, piece: Named) -> Path:
-        """A free place to move the damaged piece to."""
-        folder = self.root / "damaged" / piece.kind
-        numbered = (folder / f"{piece.key}.{number}" for number in itertools.count(1))
+    def aside(self, artifact: Named) -> Path:
+        """A free place to move the damaged artifact to."""
+        folder = self.root / "damaged" / artifact.kind
+        numbered = (folder / f"{artifact.key}.{number}" for number in itertools.count(1))
         return next(path for path in numbered if not os.path.lexists(path))
 
     @property
@@ -69,11 +69,11 @@ class Layout:
         return self.root / "locks" / "runs.lock"
 
     def published(self) -> Iterator[Path]:
-        """The folders of all finished pieces, sorted by kind and key."""
+        """The folders of all finished artifacts, sorted by kind and key."""
         return (path for path in self.places() if os.path.lexists(path / MANIFEST_NAME))
 
     def places(self) -> Iterator[Path]:
-        """Whatever lies where a finished piece lies, damaged or not, sorted by kind and key."""
+        """Whatever lies where a finished artifact lies, damaged or not, sorted by kind and key."""
         for path in sorted(self.root.glob("*/*")):
             if path.parent.name not in RESERVED_FOLDERS and KEY_PATTERN.fullmatch(path.name):
                 yield path
@@ -90,5 +90,5 @@ class Layout:
         return (path for path in sorted(self.root.glob("progress/*")) if KEY_PATTERN.fullmatch(path.name))
 
     def set_aside(self) -> Iterator[Path]:
-        """The damaged pieces that were moved aside, sorted."""
+        """The damaged artifacts that were moved aside, sorted."""
         return iter(sorted(self.root.glob("damaged/*/*")))

@@ -1,4 +1,4 @@
-"""What is written beside a finished piece, and the check that the piece is still what it was."""
+"""What is written beside a finished artifact, and the check that the artifact is still what it was."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from modelcollapse.store.artifacts import BuildContext, plain_json, recipe_key, sha256_of_json
 from modelcollapse.store.files import IrregularFileError, plain_files, sha256_of_file, write_synced
-from modelcollapse.store.pieces import Workshop, plain_json, recipe_key, sha256_of_json
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_FORMAT = 1
@@ -21,7 +21,7 @@ _RECORDED_LIBRARIES = ("torch", "pytorch_lightning", "transformers", "numpy")
 
 
 class Damaged(Exception):
-    """A piece in the store is not what was published."""
+    """An artifact in the store is not what was published."""
 
     def __init__(self, folder: Path, name: str, fault: str, advice: str = "") -> None:
         super().__init__(folder, name, fault, advice)
@@ -40,7 +40,7 @@ class Damaged(Exception):
 
 @dataclass(frozen=True)
 class FileRecord:
-    """Size and content of one file of a piece."""
+    """Size and content of one file of an artifact."""
 
     bytes: int
     sha256: str
@@ -48,7 +48,7 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a finished piece is, what it was made from and how."""
+    """What a finished artifact is, what it was made from and how."""
 
     format: int
     kind: str
@@ -58,37 +58,37 @@ class Manifest:
     parents: dict[str, str]
     """Role to key."""
     files: dict[str, FileRecord]
-    """Path within the piece, with forward slashes, to what is there; the manifest is not among them."""
+    """Path within the artifact, with forward slashes, to what is there; the manifest is not among them."""
     execution: dict[str, Any]
     """How it was executed: device, threads, batch sizes, as the maker told."""
     versions: dict[str, str]
     seconds: float
-    """Wall-clock seconds of the work in the piece, over all attempts; work lost to a kill is left out."""
+    """Wall-clock seconds of the work in the artifact, over all attempts; work lost to a kill is left out."""
     created: str
     """When it was finished, UTC, ISO 8601."""
 
     @classmethod
-    def describe(cls, workshop: Workshop, seconds: float) -> Manifest:
-        """Describe what a maker left in ``workshop.folder``.
+    def describe(cls, context: BuildContext, seconds: float) -> Manifest:
+        """Describe what a maker left in ``context.folder``.
 
         Raises:
             IrregularFileError: it left a link or a device.
             ValueError: it left nothing, or a file with the manifest's name.
-            TypeError: ``workshop.execution`` holds something that is not a JSON value.
+            TypeError: ``context.execution`` holds something that is not a JSON value.
         """
-        piece = workshop.piece
-        files = plain_files(workshop.folder)
+        artifact = context.artifact
+        files = plain_files(context.folder)
         if not files or MANIFEST_NAME in files:
-            raise ValueError(f"the maker of {piece} must write files, and none named {MANIFEST_NAME}")
+            raise ValueError(f"the maker of {artifact} must write files, and none named {MANIFEST_NAME}")
         return cls(
             format=MANIFEST_FORMAT,
-            kind=piece.kind,
-            key=piece.key,
-            label=piece.label,
-            recipe=dict(piece.recipe),
-            parents={role: parent.key for role, parent in piece.parents.items()},
+            kind=artifact.kind,
+            key=artifact.key,
+            label=artifact.label,
+            recipe=dict(artifact.recipe),
+            parents={role: parent.key for role, parent in artifact.parents.items()},
             files={name: FileRecord(path.stat().st_size, sha256_of_file(path)) for name, path in files.items()},
-            execution=plain_json(workshop.execution, "execution"),
+            execution=plain_json(context.execution, "execution"),
             versions=_versions(),
             seconds=round(seconds, 6),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -99,7 +99,7 @@ class Manifest:
         """Read the manifest of a published folder.
 
         Raises:
-            Damaged: it is missing, unreadable, of another format or altered, or belongs to another piece.
+            Damaged: it is missing, unreadable, of another format or altered, or belongs to another artifact.
         """
         fields = _read_fields(folder)
         if fields.get("format") != MANIFEST_FORMAT:
@@ -125,7 +125,7 @@ class Manifest:
     def _check_place(self, folder: Path) -> None:
         named = (folder.parent.name, folder.name)
         if (self.kind, self.key) != named or recipe_key(self.kind, self.recipe, self.parents) != self.key:
-            raise Damaged(folder, MANIFEST_NAME, f"is that of another piece, {self.kind} {self.key}")
+            raise Damaged(folder, MANIFEST_NAME, f"is that of another artifact, {self.kind} {self.key}")
 
 
 def verify(folder: Path) -> Manifest:

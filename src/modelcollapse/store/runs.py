@@ -1,6 +1,6 @@
-"""Which runs refer to what: every run notes its folder and the keys of its chain's pieces in the store.
+"""Which runs refer to what: every run notes its folder and the keys of its chain's artifacts in the store.
 
-What is noted protects pieces from :mod:`modelcollapse.store.collecting`. A run counts as long as its folder is there
+What is noted protects artifacts from :mod:`modelcollapse.store.collecting`. A run counts as long as its folder is there
 and is still that chain's; whether it finished, was interrupted or is at work makes no difference.
 """
 
@@ -14,10 +14,10 @@ from hashlib import sha256
 from pathlib import Path
 
 from modelcollapse.store import locks
+from modelcollapse.store.artifacts import Artifact, sha256_of_json, with_ancestors
 from modelcollapse.store.files import make_folder, write_whole
 from modelcollapse.store.layout import Layout
 from modelcollapse.store.manifest import Damaged
-from modelcollapse.store.pieces import Piece, sha256_of_json, with_ancestors
 
 IDENTITY_FILE, PROVENANCE_FILE = "chain.json", "provenance.jsonl"
 """What a run folder says of itself; see :mod:`modelcollapse.record`."""
@@ -26,7 +26,7 @@ ADVICE = "The run's command writes it anew; delete it if that run is gone"
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder, and the pieces that it refers to."""
+    """A run folder, and the artifacts that it refers to."""
 
     folder: str
     """Absolute path."""
@@ -34,8 +34,8 @@ class Run:
     """Machine that the path is of."""
     chain: str
     """The chain's id."""
-    pieces: tuple[str, ...]
-    """Keys, those of the pieces that the chain's own are made from among them."""
+    artifacts: tuple[str, ...]
+    """Keys, those of the artifacts that the chain's own are made from among them."""
 
     @property
     def is_elsewhere(self) -> bool:
@@ -48,15 +48,17 @@ class Run:
         return self.is_elsewhere or _chain_in(Path(self.folder)) in (self.chain, None)
 
 
-def note_run(layout: Layout, chain: str, folder: Path, pieces: Iterable[Piece], on_wait: Callable[[str], None]) -> None:
-    """Note that the run in ``folder`` refers to these pieces and to all that they are made from.
+def note_run(
+    layout: Layout, chain: str, folder: Path, artifacts: Iterable[Artifact], on_wait: Callable[[str], None]
+) -> None:
+    """Note that the run in ``folder`` refers to these artifacts and to all that they are made from.
 
     From then on they are safe: the note waits for a collection that is under way, and later ones see it.
 
     Raises:
         OSError: the store cannot be written.
     """
-    keys = tuple(sorted(piece.key for piece in with_ancestors(pieces)))
+    keys = tuple(sorted(artifact.key for artifact in with_ancestors(artifacts)))
     run = Run(str(folder.resolve()), os.uname().nodename, chain, keys)
     with locks.shared(layout.runs_lock, on_wait):
         make_folder(layout.runs)
@@ -76,7 +78,7 @@ def noted_runs(layout: Layout) -> Iterator[tuple[Path, Run]]:
 
 
 def runs_below(folder: Path) -> Iterator[Run]:
-    """The runs whose folders lie anywhere below, by what they recorded; their pieces lack what those are made from.
+    """The runs whose folders lie anywhere below, by what they recorded; their artifacts lack what those are made from.
 
     Raises:
         ValueError: a record is damaged.
@@ -91,7 +93,7 @@ def _read(path: Path) -> Run:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         intact = fields.pop("seal") == sha256_of_json(fields)
-        run = Run(**{**fields, "pieces": tuple(fields["pieces"])})
+        run = Run(**{**fields, "artifacts": tuple(fields["artifacts"])})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise Damaged(path.parent, path.name, f"is not the note of a run ({error!r})", ADVICE) from error
     if not intact:

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from modelcollapse.decoding.native.ancestry import Ancestry
 from modelcollapse.decoding.native.forward import advance, prompt_bytes, read_prompts
 from modelcollapse.decoding.native.history import History, Restrictions
-from modelcollapse.decoding.native.key_value_slots import KeyValueSlots
+from modelcollapse.decoding.native.key_value_slots import Ancestry, KeyValueSlots
 from modelcollapse.decoding.native.network import Network
 from modelcollapse.decoding.native.vocabulary import Vocabulary
 

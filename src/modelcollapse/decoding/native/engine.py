@@ -12,16 +12,14 @@ from modelcollapse.decoding.native.architectures import network_for
 from modelcollapse.decoding.native.beam_search import BeamSearch
 from modelcollapse.decoding.native.forward import prompt_bytes
 from modelcollapse.decoding.native.history import Restrictions
-from modelcollapse.decoding.native.key_value_slots import KeyValueSlots, bytes_per_slot
+from modelcollapse.decoding.native.key_value_slots import KeyValueSlots, Texts, Writer, bytes_per_slot
 from modelcollapse.decoding.native.network import Network
 from modelcollapse.decoding.native.recorded_steps import CudaGraphs, RecordedSteps, Recorder, Step, run_all
 from modelcollapse.decoding.native.sampling import Sampler, TokenByToken, most_probable
 from modelcollapse.decoding.native.vocabulary import Vocabulary
-from modelcollapse.decoding.native.writer import Texts, Writer
-from modelcollapse.decoding.precision import as_it_is, for_writing
+from modelcollapse.decoding.settings import DecodingSettings, as_it_is, for_writing
 from modelcollapse.errors import UserError
 from modelcollapse.seeding import Stream
-from modelcollapse.settings.decoding import DecodingSettings
 
 GIGABYTE = 10**9
 

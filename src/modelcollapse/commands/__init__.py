@@ -1,0 +1,1 @@
+"""What is typed in a terminal, a module a command."""

@@ -1,0 +1,204 @@
+"""What people see while a chain runs: the plan, a line a generation, the table at the end."""
+
+import logging
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from modelcollapse.chain import Work, chain_generations, goals
+from modelcollapse.config.settings import ChainSettings
+from modelcollapse.families.base import AnyFamily, SegmentedFamily
+from modelcollapse.figures.curves import shown_generations
+from modelcollapse.store import Artifact, Store
+
+PLAIN_WIDTH = 160
+MOST_NAMED = 4
+
+
+def console() -> Console:
+    """Standard output; wide enough for a table where it is no terminal."""
+    width = None if sys.stdout.isatty() else PLAIN_WIDTH
+    return Console(file=sys.stdout, highlight=False, width=width, soft_wrap=False)
+
+
+def announce(message: str) -> None:
+    """One line about the store."""
+    print(f"store: {message}", flush=True)
+
+
+class PrintedMessages(logging.Handler):
+    """Prints the package's own messages, a line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one message."""
+        print(self.format(record), flush=True)
+
+
+def print_messages() -> None:
+    """Show what the package's modules have to say, such as where the run is seen in Weights & Biases."""
+    logger = logging.getLogger("modelcollapse")
+    logger.setLevel(logging.INFO)
+    if not any(isinstance(handler, PrintedMessages) for handler in logger.handlers):
+        logger.addHandler(PrintedMessages())
+
+
+class ChainReporter:
+    """Tells of one chain, from its first line to the next command worth typing."""
+
+    def __init__(self, settings: ChainSettings, folder: Path) -> None:
+        self._settings, self._folder = settings, folder
+        self._console = console()
+        self._family: AnyFamily | None = None
+        self._shown = shown_generations(settings.generations)
+        self._untold: list[Work] = []
+        self._made: set[Artifact] = set()
+
+    def start(self, family: AnyFamily, store: Store) -> None:
+        """Say what runs and what is already there."""
+        self._family = family
+        settings = self._settings
+        self._console.print(
+            f"[bold]{family.title}[/bold] on {settings.data.name}, regime {settings.regime.name}, seed {settings.seed},"
+            f" generations 0 to {settings.generations}",
+        )
+        wanted = _goals(settings, family)
+        missing = store.missing(wanted)
+        there = [artifact for artifact in wanted if store.has(artifact)]
+        if missing:
+            self._console.print(
+                f"{len(missing)} artifacts to compute, {len(there)} of {len(wanted)} results already in {store.root}"
+                f"{_named(there)}"
+            )
+        else:
+            self._console.print(f"nothing to compute: all {len(wanted)} results are in {store.root}")
+
+    def generation(self, work: Work) -> None:
+        """One line of the headline metrics; of a long chain some generations only, each with what was done since."""
+        assert self._family is not None
+        self._untold.append(work)
+        if work.generation.number not in self._shown:
+            return
+        shown = [
+            f"{heading} {work.result.metrics[name]:.4g}"
+            for name, heading in self._family.headline
+            if name in work.result.metrics
+        ]
+        source = self._source(work)
+        self._untold.clear()
+        self._console.print(f"generation {work.generation.number}  " + " · ".join(shown) + f"  [dim]{source}[/dim]")
+
+    def _source(self, work: Work) -> str:
+        """Whether what was not told yet was computed now; nothing for a generation of a segment told before."""
+        computed = [artifact for untold in self._untold for artifact in untold.computed]
+        self._made.update(computed)
+        if computed:
+            return f"computed in {sum(untold.seconds for untold in self._untold):.0f} s"
+        return "" if self._made.intersection(work.generation.artifacts.values()) else "from the store"
+
+    def finish(self, works: Sequence[Work], figures: Sequence[Path], store: Store) -> None:
+        """The table, where everything lies, and what to type next."""
+        self._console.print(self._table(works))
+        for figure in figures:
+            self._console.print(f"figure  {shown_path(figure)}", soft_wrap=True)
+        self._console.print(f"record  {shown_path(self._folder)}", soft_wrap=True)
+        computed = sum(len(work.computed) for work in works)
+        if not computed:
+            self._console.print(f"nothing was computed: every artifact was in the store {store.root}")
+        self._console.print(f"next    {self._next_command()}", soft_wrap=True)
+
+    def _table(self, works: Sequence[Work]) -> Table:
+        assert self._family is not None
+        table = Table(title=f"{self._family.title}, regime {self._settings.regime.name}, seed {self._settings.seed}")
+        table.add_column("generation", justify="right")
+        columns = [(name, heading) for name, heading in self._family.headline if name in works[0].result.metrics]
+        for _, heading in columns:
+            table.add_column(heading, justify="right")
+        for work in (work for work in works if work.generation.number in self._shown):
+            values = [f"{work.result.metrics[name]:.4g}" for name, _ in columns]
+            table.add_row(str(work.generation.number), *values)
+        return table
+
+    def _next_command(self) -> str:
+        """The same chain with some real data kept, or, from there, a second seed."""
+        words = [word for word in sys.argv[1:] if not word.startswith("hydra.")]
+        if self._settings.regime.name == "replace" and not any(word.startswith("regime") for word in words):
+            # A segmented family may run without samples, which preserve needs.
+            extra = ["regime=accumulate" if isinstance(self._family, SegmentedFamily) else "regime=preserve"]
+        else:
+            words = [word for word in words if not word.startswith("seed=")]
+            extra = [f"seed={self._settings.seed + 1}"]
+        return shlex.join(["python", Path(sys.argv[0]).name, *words, *extra])
+
+
+def _named(artifacts: Sequence[Artifact]) -> str:
+    """The first few artifacts by name, in brackets."""
+    if not artifacts:
+        return ""
+    names = ", ".join(artifact.label for artifact in artifacts[:MOST_NAMED])
+    return f" ({names}{', ...' if len(artifacts) > MOST_NAMED else ''})"
+
+
+def print_plan(settings: ChainSettings, family: AnyFamily, store: Store) -> None:
+    """The artifacts of a chain: which are there and from where, which would be computed, and the disk they take."""
+    out = console()
+    wanted = _goals(settings, family)
+    missing = store.missing(wanted)
+    table = Table(title=f"plan: {family.title}, regime {settings.regime.name}, seed {settings.seed}")
+    for heading in ("artifact", "key", "state", "size"):
+        table.add_column(heading, justify="right" if heading == "size" else "left")
+    for artifact in dict.fromkeys([*ancestors_in_order(wanted)]):
+        table.add_row(artifact.label, artifact.key[:12], _state(artifact, store, missing), _size(artifact, store))
+    out.print(table)
+    known = [artifact.expected_bytes for artifact in missing if artifact.expected_bytes is not None]
+    out.print(f"{len(missing)} artifacts to compute, nothing computed now; store: {store.root}")
+    if known:
+        unknown = len(missing) - len(known)
+        out.print(f"disk: about {megabytes(sum(known))} more; {unknown} small or yet unknown artifacts not counted")
+
+
+def _goals(settings: ChainSettings, family: AnyFamily) -> list[Artifact]:
+    """The artifacts that the chain must leave, each once."""
+    generations = chain_generations(settings, family)
+    return list(dict.fromkeys(goal for generation in generations for goal in goals(generation, settings, family)))
+
+
+def ancestors_in_order(artifacts: Sequence[Artifact]) -> list[Artifact]:
+    """The artifacts and all that they are made from, parents first, each once."""
+    found: dict[Artifact, None] = {}
+    stack: list[tuple[Artifact, bool]] = [(artifact, False) for artifact in reversed(artifacts)]
+    while stack:
+        artifact, expanded = stack.pop()
+        if artifact in found:
+            continue
+        if expanded:
+            found[artifact] = None
+        else:
+            stack.append((artifact, True))
+            stack += [(parent, False) for parent in artifact.parents.values() if parent not in found]
+    return list(found)
+
+
+def _state(artifact: Artifact, store: Store, missing: Sequence[Artifact]) -> str:
+    if store.has(artifact):
+        return f"in {artifact.kind}/{artifact.key}"
+    return "to compute" if artifact in missing else "not needed"
+
+
+def _size(artifact: Artifact, store: Store) -> str:
+    if store.has(artifact):
+        return megabytes(sum(file.bytes for file in store.manifest(artifact).files.values()))
+    return "" if artifact.expected_bytes is None else f"about {megabytes(artifact.expected_bytes)}"
+
+
+def megabytes(count: int) -> str:
+    """A number of bytes as people read it."""
+    return f"{count / 1e6:.1f} MB"
+
+
+def shown_path(path: Path) -> str:
+    """The path as people read it: relative to where they are, if it lies below."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,229 @@
+"""The command line: composes the configuration, reads it into settings, runs a chain or a grid, and speaks to people.
+
+Nothing heavy is imported before the settings have been read: ``--help``, ``--cfg job`` and a typo answer at once.
+"""
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from modelcollapse.chain import Work
+from modelcollapse.config.composing import (
+    HYDRA_VERSION_BASE,
+    configuration_folder,
+    explained,
+    known_errors,
+    settings_of,
+)
+from modelcollapse.config.credentials import without_secrets
+from modelcollapse.config.settings import ChainSettings
+from modelcollapse.errors import Interrupted, UserError, interruptible
+from modelcollapse.families.base import AnyFamily, ChainTitle
+from modelcollapse.figures.style import save
+from modelcollapse.record import Record
+
+if TYPE_CHECKING:
+    from modelcollapse.families.base import AnyFamily
+
+
+USER_ERROR = 2
+MULTIRUN = ("--multirun", "-m")
+INFORMATION = ("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc")
+"""Hydra's flags that run nothing."""
+
+
+def train() -> None:
+    """Run one chain, or with ``--multirun`` several."""
+    sys.argv = _multirun_last(sys.argv)
+    with _speaking():
+        try:
+            _through_hydra("train")
+        except UserError:
+            # Told where it happened.
+            sys.exit(USER_ERROR)
+
+
+def sweep() -> None:
+    """Run a grid of chains and report on it, or with ``report=PATH`` report on grids that were run."""
+    words = [word for word in sys.argv[1:] if word not in MULTIRUN]
+    with _speaking():
+        if {*INFORMATION} & {*words}:
+            _through_hydra("sweep")
+        elif flags := [word for word in words if word.startswith("-")]:
+            raise UserError(
+                f"{' '.join(flags)}: sweep.py takes SETTING=VALUE, GROUP=OPTION, and for information --help"
+            )
+        elif any(word.startswith("report=") for word in words):
+            from modelcollapse.sweeps.reporting import report_on
+
+            report_on(words)
+        else:
+            from modelcollapse.sweeps.session import run_grid
+
+            sys.exit(run_grid(words))
+
+
+def _multirun_last(words: list[str]) -> list[str]:
+    """The command line with the multirun flag at its end: Hydra takes no words on both sides of a flag."""
+    flags = [word for word in words if word in MULTIRUN]
+    return [word for word in words if word not in MULTIRUN] + flags[:1]
+
+
+def _through_hydra(configuration: str) -> None:
+    folder = str(configuration_folder())
+    hydra.main(version_base=HYDRA_VERSION_BASE, config_path=folder, config_name=configuration)(_job)()
+
+
+@contextmanager
+def _speaking() -> Iterator[None]:
+    """Tell people what went wrong, and leave with the exit code that says so."""
+    # Hydra then raises its errors instead of printing them, and we say what to type instead.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        with interruptible():
+            yield
+    except Interrupted as interruption:
+        _say(
+            f"\nStopped by {interruption}. What was finished is kept;"
+            f" the same command goes on where it stopped:\n  {shlex.join(['python', *sys.argv])}"
+        )
+        sys.exit(interruption.exit_code)
+    except HydraException as error:
+        _say(explained(error))
+        sys.exit(USER_ERROR)
+    except UserError as error:
+        _say(f"error: {error}")
+        sys.exit(USER_ERROR)
+    except OSError as error:
+        # Of the run folder, which Hydra makes before the job begins.
+        if error.filename is None:
+            raise
+        _say(f"error: {error.filename}: {error.strerror}")
+        sys.exit(USER_ERROR)
+
+
+def _job(config: DictConfig) -> None:
+    """One chain. A user's error is told where it happens: in a multirun the other chains go on."""
+    try:
+        _chain(config)
+    except UserError as error:
+        _say(f"error: {error}")
+        if HydraConfig.get().mode is RunMode.RUN:
+            sys.exit(USER_ERROR)
+        raise
+
+
+def _chain(config: DictConfig) -> None:
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    with _no_empty_folder(folder), known_errors():
+        settings, values = settings_of(config)
+        if settings.plan:
+            _print_plan(settings)
+        else:
+            _run_chain(settings, folder, values)
+
+
+def _print_plan(settings: ChainSettings) -> None:
+    from modelcollapse.commands.console import print_plan
+
+    family, store = _family_and_store(settings, lambda generation, line: None)
+    print_plan(settings, family, store)
+
+
+def _run_chain(settings: ChainSettings, folder: Path, values: dict[str, Any]) -> None:
+    _before_imports()
+    from modelcollapse.chain import chain_id, run_chain
+    from modelcollapse.commands.console import ChainReporter, print_messages
+    from modelcollapse.record import ChainIdentity, Record
+    from modelcollapse.training.trainer import prepare_process
+
+    pass
+    from modelcollapse.record.wandb_view import views
+
+    prepare_process(settings.trainer)
+    print_messages()
+    reporter = ChainReporter(settings, folder)
+    listeners: list[Callable[..., None]] = []
+    family, store = _family_and_store(settings, lambda generation, line: [tell(generation, line) for tell in listeners])
+    reporter.start(family, store)
+    identity = ChainIdentity(
+        id=chain_id(settings),
+        experiment=settings.name,
+        family=family.name,
+        model=family.title,
+        regime=settings.regime.name,
+        seed=settings.seed,
+        tags=settings.tracking.tags,
+    )
+    with Record(folder, identity, values, views(settings.tracking)) as record:
+        listeners.append(record.epoch)
+        works = []
+        for work in run_chain(settings, family, store, record):
+            reporter.generation(work)
+            works.append(work)
+        figures = write_report(record, family, works, settings)
+    reporter.finish(works, figures, store)
+
+
+def _before_imports() -> None:
+    """Set what torch reads when it is imported, here and in processes that are started, and let imports be quick."""
+    from modelcollapse.training.processes import seldom_look_for_garbage
+
+    # Warnings of its C++ code are for programmers.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    seldom_look_for_garbage()
+
+
+def _family_and_store(settings: ChainSettings, on_epoch: Any) -> "tuple[AnyFamily, Any]":
+    from modelcollapse.commands.console import announce, console
+    from modelcollapse.families import family_for
+    from modelcollapse.store import Store
+    from modelcollapse.training.trainer import Execution
+
+    shown = console() if settings.trainer.progress else None
+    family = family_for(settings, Execution(settings.trainer, shown, on_epoch))
+    root = Path(settings.paths.store).expanduser()
+    return family, Store(root, announce=announce, on_damage=settings.store.on_damage)
+
+
+@contextmanager
+def _no_empty_folder(folder: Path) -> Iterator[None]:
+    """Take the run folder away again if nothing was written to it, and the folders it left empty below where we are."""
+    try:
+        yield
+    finally:
+        here = Path.cwd()
+        for candidate in (folder, *(above for above in folder.parents if here in above.parents)):
+            if candidate.resolve() == here or not candidate.is_dir() or any(candidate.iterdir()):
+                break
+            candidate.rmdir()
+
+
+def _say(text: str) -> None:
+    print(without_secrets(text), file=sys.stderr, flush=True)
+
+
+def write_report(record: Record, family: AnyFamily, works: Sequence[Work], settings: ChainSettings) -> list[Path]:
+    """Write what the family has to show; returns the paths of the figures."""
+    title = ChainTitle(model=family.title, regime=settings.regime.name, seeds=str(settings.seed))
+    report = family.report([(work.generation.number, work.result) for work in works], title)
+    for name, frame in report.tables.items():
+        record.table(name, frame)
+    for name, text in report.documents.items():
+        record.document(name, text)
+    paths = []
+    for name, figure in report.figures.items():
+        save(figure, record.folder / "figures", name)
+        paths.append(record.folder / "figures" / f"{name}.png")
+        record.figure(paths[-1])
+    return paths

@@ -1,0 +1,191 @@
+"""Writes the page of all settings from the settings classes: ``python -m modelcollapse.commands.settings_document``.
+
+Types and ranges come from the annotations, meanings from the docstrings under the fields, values from ``conf/``.
+"""
+
+import ast
+import dataclasses
+import inspect
+import textwrap
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from modelcollapse.commands.run import configuration_folder
+from modelcollapse.config.settings import FAMILIES, ChainSettings
+from modelcollapse.settings import describe
+
+INTRODUCTION = """# Settings
+
+This page is made from the code: `python -m modelcollapse.commands.settings_document > docs/settings.md`.
+
+A setting is given as `name=value`, an option of a group as `group=option`:
+
+```
+python train.py experiment=small_opt model.base.text=novels.txt.gz data.path=wikitext regime=preserve seed=3
+```
+
+`python train.py --help` lists the groups and the settings as composed, `--cfg job` prints them, `plan=true` prints what
+would be computed. With sweep.py, commas make a [grid](sweeps.md): `python sweep.py seed=0,1,2 regime=replace,preserve`.
+`hydra.run.dir=FOLDER` names the run folder. A value that is not allowed is refused before any work starts, with what is
+allowed. `null` is typed for none. The values below are those of each option of a group, as composed.
+"""
+VALUES_OF_REGIMES = "The values of each regime are in [regimes.md](regimes.md).\n"
+
+
+class Setting(NamedTuple):
+    """One setting as the page shows it."""
+
+    name: str
+    allowed: str
+    meaning: str
+
+
+def main() -> None:
+    """Print the page."""
+    print(page(), end="")
+
+
+def page() -> str:
+    """The whole page, in Markdown."""
+    chain = typing.get_type_hints(ChainSettings, include_extras=True)
+    single = [name for name, hint in chain.items() if hint is not Any and not dataclasses.is_dataclass(hint)]
+    of_the_chain = list(_settings(ChainSettings, "", single))
+    sections = [INTRODUCTION, _experiments(), "## The chain\n", _table(of_the_chain, {"": _composed([])})]
+    for group, cls, word, words in _chosen_groups():
+        sections += [f"## `{group}`: {', '.join(words)}\n", _group_table(cls, group, word, words)]
+    sections += ["## `regime`\n", VALUES_OF_REGIMES, _table(list(_settings(chain["regime"], "regime")), {})]
+    for group, hint in chain.items():
+        if dataclasses.is_dataclass(hint) and group != "regime":
+            sections += [f"## `{group}`\n", _group_table(hint, group)]
+    return "\n".join(sections)
+
+
+def _chosen_groups() -> Iterator[tuple[str, Any, str, list[str]]]:
+    """Groups whose settings depend on a word in them: (group, settings class, that setting, words of the class)."""
+    yield from (("model", family.model, "family", [name]) for name, family in FAMILIES.items())
+    for group in ("data", "decoding"):
+        kinds: dict[type, list[str]] = {}
+        for family in FAMILIES.values():
+            for kind, cls in getattr(family, group).items():
+                words = kinds.setdefault(cls, [])
+                words += [kind] if kind not in words else []
+        yield from ((group, cls, "kind", words) for cls, words in kinds.items())
+
+
+def _experiments() -> str:
+    rows = [f"| `{option}` | {_first_comment('experiment', option)} |" for option in _options("experiment")]
+    return "\n".join(["## Experiments\n", "| `experiment=` | what it is |", "|---|---|", *rows]) + "\n"
+
+
+def _first_comment(group: str, option: str) -> str:
+    """The comment that opens an option's file, as one line."""
+    lines = (configuration_folder() / group / f"{option}.yaml").read_text(encoding="utf-8").splitlines()
+    lines = [line for line in lines if not line.startswith("# @")]
+    comment = []
+    for line in lines:
+        if not line.startswith("#"):
+            break
+        comment.append(line.removeprefix("#").strip())
+    return " ".join(comment)
+
+
+def _group_table(cls: Any, group: str, word: str | None = None, words: Sequence[str] = ()) -> str:
+    """The settings of a class, with their values in every option of the group, or those of some ``words``."""
+    columns = {}
+    for option in _options(group) or [""]:
+        values = _composed([f"{group}={option}"] if option else [])
+        if word is None or values[group][word] in words:
+            columns[option] = values
+    lines = [f"- `{group}={option}`: {_first_comment(group, option)}" for option in columns if option]
+    return "\n".join([*lines, "", _table(list(_settings(cls, group)), columns)]).lstrip("\n")
+
+
+def _options(group: str) -> list[str]:
+    return sorted(path.stem for path in (configuration_folder() / group).glob("*.yaml"))
+
+
+def _composed(overrides: Sequence[str]) -> dict[str, Any]:
+    """The configuration as ``train.py`` composes it, interpolations as they are written."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    with initialize_config_dir(str(configuration_folder().resolve()), version_base="1.3"):
+        values = OmegaConf.to_container(compose("train", list(overrides)))
+    assert isinstance(values, dict)
+    return {str(name): value for name, value in values.items()}
+
+
+def _settings(cls: Any, path: str, names: Sequence[str] | None = None) -> Iterator[Setting]:
+    """The settings of a class and of the classes within it, under their full names."""
+    meanings = field_meanings(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
+    for field in dataclasses.fields(cls):
+        if names is not None and field.name not in names:
+            continue
+        name = f"{path}.{field.name}" if path else field.name
+        inner = _class_within(hints[field.name])
+        if inner is None:
+            yield Setting(name, describe(hints[field.name]), meanings[field.name])
+            continue
+        if inner is not hints[field.name]:
+            yield Setting(name, describe(hints[field.name]), meanings[field.name])
+        yield from _settings(inner, name)
+
+
+def _class_within(hint: Any) -> Any:
+    """The settings class that an annotation names, be it optional, or None."""
+    if dataclasses.is_dataclass(hint):
+        return hint
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return next((part for part in typing.get_args(hint) if dataclasses.is_dataclass(part)), None)
+    return None
+
+
+def field_meanings(cls: type) -> dict[str, str]:
+    """The docstring under each field of a dataclass, as one line; a field without one is absent."""
+    classes = [base for base in reversed(cls.__mro__) if dataclasses.is_dataclass(base)]
+    return {name: meaning for base in classes for name, meaning in _own_meanings(base)}
+
+
+def _own_meanings(cls: type) -> Iterator[tuple[str, str]]:
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    assert isinstance(tree, ast.ClassDef)
+    for field, text in pairwise(tree.body):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            assert isinstance(field.target, ast.Name)
+            yield field.target.id, " ".join(str(text.value.value).split()).replace("``", "`")
+
+
+def _table(settings: Sequence[Setting], columns: Mapping[str, Mapping[str, Any]]) -> str:
+    """A row a setting, a column of values an option."""
+    heading = ["setting", "allowed", *(f"`{option}`" if option else "value" for option in columns), "meaning"]
+    rows = [
+        [
+            f"`{setting.name}`",
+            setting.allowed,
+            *(_value(values, setting.name) for values in columns.values()),
+            setting.meaning,
+        ]
+        for setting in settings
+    ]
+    lines = [heading, ["---"] * len(heading), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+
+
+def _value(values: Any, name: str) -> str:
+    """The value under a dotted name, as it is typed; nothing for a group, or inside a group that is null."""
+    for part in name.split("."):
+        if not isinstance(values, Mapping) or part not in values:
+            return ""
+        values = values[part]
+    if isinstance(values, Mapping):
+        return ""
+    words = {None: "null", True: "true", False: "false"}
+    return f"`{words[values] if values is None or isinstance(values, bool) else values}`"
+
+
+if __name__ == "__main__":
+    main()

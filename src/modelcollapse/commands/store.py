@@ -1,0 +1,175 @@
+"""Looks at a store and cleans it: ``python -m modelcollapse.store verify | list | tree | gc``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from modelcollapse.store import Damaged, Store, locks
+from modelcollapse.store.collecting import Waste, collecting, listing, readable_bytes, referred, remove, tree, waste
+from modelcollapse.store.manifest import damages
+from modelcollapse.store.runs import Run, noted_runs, runs_below
+
+SOUND, DAMAGE, USER_ERROR = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code is 0, 1 where damage was found, 2 for what the user can mend."""
+    chosen = _parser().parse_args(arguments)
+    root = Path(chosen.store or _default_store()).expanduser()
+    if not root.is_dir():
+        _complain(f"{root}: there is no store; name one with --store PATH, or set MODELCOLLAPSE_STORE")
+        return USER_ERROR
+    try:
+        command: Callable[[Store, argparse.Namespace], int] = chosen.command
+        return command(Store(root, announce=_complain), chosen)
+    except BrokenPipeError:
+        # Whoever reads has seen enough (``| head``); nothing more can be said on this stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return SOUND
+    except (Damaged, LookupError, ValueError) as error:
+        _complain(f"error: {error}")
+    except OSError as error:
+        _complain(f"error: {error.filename or root}: {error.strerror}")
+    return USER_ERROR
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m modelcollapse.store", description="Look at a store and clean it.")
+    parser.add_argument("--store", metavar="PATH", help="the store (default: what conf/paths and the environment say)")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    verify = commands.add_parser("verify", help="read every file of every artifact and name what is damaged")
+    verify.set_defaults(command=_verify)
+    listed = commands.add_parser("list", help="artifacts by kind: size, date, seconds, and which runs refer to them")
+    listed.set_defaults(command=_list)
+    shown = commands.add_parser("tree", help="artifacts and what they were made from")
+    shown.add_argument("key", metavar="KEY", nargs="?", help="one artifact only: its key, or how it begins")
+    shown.set_defaults(command=_tree)
+    collected = commands.add_parser("gc", help="remove what no run refers to; without --yes, only say what that is")
+    effect = collected.add_mutually_exclusive_group()
+    effect.add_argument("--dry-run", action="store_true", help="say what would be removed (the default)")
+    effect.add_argument("--yes", action="store_true", help="remove it")
+    collected.add_argument(
+        "--runs", metavar="FOLDER", type=Path, action="append", default=[], help="keep what runs below FOLDER refer to"
+    )
+    collected.add_argument("--including-referenced", action="store_true", help="remove what runs refer to as well")
+    collected.set_defaults(command=_collect)
+    for subparser in (verify, listed, shown, collected):
+        subparser.add_argument("--store", metavar="PATH", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    return parser
+
+
+def _default_store() -> str:
+    """The setting ``paths.store`` as it is when nothing is typed."""
+    from omegaconf import OmegaConf
+
+    from modelcollapse.config.composing import configuration_folder
+
+    return str(OmegaConf.load(configuration_folder() / "paths" / "default.yaml").store)
+
+
+def _verify(store: Store, chosen: argparse.Namespace) -> int:
+    checked = busy = found = 0
+    for place in store.layout.places():
+        with _reading(store, place.name) as free:
+            busy += not free
+            findings = list(damages(place)) if free and os.path.lexists(place) else []
+        checked += free
+        found += bool(findings)
+        for damage in findings:
+            print(f"damaged: {damage}", flush=True)
+    found += _verify_notes(store)
+    aside = sum(1 for _ in store.layout.set_aside())
+    print(
+        f"{checked} {'artifact' if checked == 1 else 'artifacts'} checked, {found or 'none'} damaged"
+        + (f"; {busy} passed over, being made or removed now" if busy else "")
+        + (f"; {aside} moved aside earlier, in {store.root / 'damaged'}" if aside else "")
+    )
+    return DAMAGE if found else SOUND
+
+
+def _reading(store: Store, key: str) -> AbstractContextManager[bool]:
+    """Keep others from removing the artifact while it is checked, where the store can be written to."""
+    lock = store.layout.lock_of(key)
+    return locks.shared_if_free(lock) if lock.exists() or os.access(lock.parent, os.W_OK) else nullcontext(True)
+
+
+def _verify_notes(store: Store) -> int:
+    try:
+        list(noted_runs(store.layout))
+    except Damaged as damage:
+        print(f"damaged: {damage}")
+        return 1
+    return 0
+
+
+def _list(store: Store, chosen: argparse.Namespace) -> int:
+    manifests = list(store.artifacts())
+    for line in listing(manifests, [run for _, run in noted_runs(store.layout) if run.refers]):
+        print(line)
+    if not manifests:
+        print(f"nothing is finished in {store.root}")
+    return SOUND
+
+
+def _tree(store: Store, chosen: argparse.Namespace) -> int:
+    if chosen.key is not None:
+        store.find(chosen.key)
+    for line in tree(list(store.artifacts()), chosen.key):
+        print(line)
+    return SOUND
+
+
+def _collect(store: Store, chosen: argparse.Namespace) -> int:
+    if not chosen.yes:
+        return _told(store, chosen)
+    with collecting(store.layout, lambda holder: _complain(f"waiting: {holder}")):
+        removed = kept = 0
+        for item in list(_waste(store, chosen)):
+            if remove(store.layout, item):
+                removed += item.bytes
+                print(f"removed {item.what}, {readable_bytes(item.bytes)}", flush=True)
+            else:
+                kept += 1
+                print(f"in use, kept: {item.what}", flush=True)
+    print(f"{readable_bytes(removed)} freed" + (f"; {kept} in use" if kept else ""))
+    return SOUND
+
+
+def _told(store: Store, chosen: argparse.Namespace) -> int:
+    items = list(_waste(store, chosen))
+    for item in items:
+        print(f"{readable_bytes(item.bytes):>9}  {item.what}")
+    runs = list(_runs(store, chosen))
+    for run in runs:
+        if run.is_elsewhere:
+            print(f"kept: what {run.folder} on {run.host} refers to, which cannot be seen from here")
+    total = readable_bytes(sum(item.bytes for item in items))
+    print(f"runs that refer to artifacts of this store: {sum(run.refers for run in runs)} (more: --runs FOLDER)")
+    print(f"would be removed: {len(items)}, {total}" + (". To remove: gc --yes" if items else ""))
+    return SOUND
+
+
+def _waste(store: Store, chosen: argparse.Namespace) -> Iterator[Waste]:
+    kept = set() if chosen.including_referenced else referred(store.layout, _runs(store, chosen))
+    return waste(store.layout, kept)
+
+
+def _runs(store: Store, chosen: argparse.Namespace) -> Iterator[Run]:
+    yield from (run for _, run in noted_runs(store.layout))
+    for folder in chosen.runs:
+        if not folder.is_dir():
+            raise ValueError(f"--runs {folder}: there is no such folder")
+        yield from runs_below(folder)
+
+
+def _complain(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

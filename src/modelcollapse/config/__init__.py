@@ -1,0 +1,1 @@
+"""Composing, reading and guarding the configuration: everything that touches Hydra or OmegaConf."""

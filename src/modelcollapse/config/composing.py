@@ -1,0 +1,134 @@
+"""From words to settings: where the configuration lies, how it is read, and what is said of words that are none.
+
+Imports nothing heavy: ``--help``, ``--cfg job`` and a typo answer at once.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, cast
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
+
+from modelcollapse.config import guard
+from modelcollapse.config.credentials import secret_problems
+from modelcollapse.config.settings import ChainSettings, read_chain_settings
+from modelcollapse.errors import UserError, shortage
+from modelcollapse.settings import MISSING, SettingsError, Unresolved, nearest
+
+guard.install()
+
+HYDRA_VERSION_BASE = "1.3"
+LAUNCHERS_ADVICE = "launchers other than basic are installed by: pip install 'modelcollapse[launchers]'"
+
+
+def configuration_folder() -> Path:
+    """The folder ``conf``: inside the installed package, or at the top of a checkout."""
+    package = Path(__file__).parents[1]
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parents[1] / "conf"
+
+
+def settings_of(config: DictConfig) -> tuple[ChainSettings, dict[str, Any]]:
+    """The settings of a chain from its composed configuration, and the configuration as plain values.
+
+    Raises SettingsError with every problem found.
+    """
+    values: dict[str, Any] = _plain(config)
+    problems = list(secret_problems(values))
+    try:
+        settings = read_chain_settings(values)
+    except SettingsError as error:
+        raise SettingsError([*problems, *error.problems]) from error
+    if problems:
+        raise SettingsError(problems)
+    return settings, values
+
+
+def _plain(node: Any) -> Any:
+    """The plain values of a configuration, references resolved; Unresolved where one leads nowhere."""
+    if isinstance(node, DictConfig):
+        return {str(name): _plain(_item(node, name)) for name in node}
+    if isinstance(node, ListConfig):
+        return [_plain(_item(node, index)) for index in range(len(node))]
+    return node
+
+
+def _item(node: DictConfig | ListConfig, name: Any) -> Any:
+    if OmegaConf.is_missing(node, name):
+        return MISSING
+    try:
+        return node[name]
+    except OmegaConfBaseException as error:
+        text = OmegaConf.to_container(node, resolve=False)[name]  # type: ignore[index]
+        return Unresolved(str(text), str(error).splitlines()[0], isinstance(error, InterpolationToMissingValueError))
+
+
+def counted(problems: Sequence[str], place: str = "the configuration") -> str:
+    """All problems of a place in one message."""
+    heading = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    return f"{heading} in {place}:\n" + "\n".join(f"  {problem}" for problem in problems)
+
+
+@contextmanager
+def known_errors() -> Iterator[None]:
+    """Turn errors that a user can mend into one message."""
+    from modelcollapse.regimes import DrawError
+    from modelcollapse.store import Damaged
+
+    try:
+        yield
+    except SettingsError as error:
+        raise UserError(counted(error.problems)) from error
+    except (DrawError, Damaged) as error:
+        raise UserError(str(error)) from error
+    except Exception as error:
+        if message := shortage(error):
+            raise UserError(message) from error
+        if isinstance(error, OSError) and error.filename is not None:
+            raise UserError(f"{error.filename}: {error.strerror}") from error
+        raise
+
+
+def explained(error: HydraException) -> str:
+    """Hydra's message, and the words that would have been right."""
+    text = str(error).strip()
+    cause = error.__cause__
+    if isinstance(cause, OmegaConfBaseException) and cause.parent_node is not None and cause.key is not None:
+        return _unknown_setting(cause)
+    unknown_group = re.search(r"Could not override '([^']+)'.*No match in the defaults list", text, re.DOTALL)
+    if unknown_group:
+        known = sorted({*_groups(), *_top_level_settings()})
+        word = unknown_group.group(1)
+        return f"{word}: no such setting{nearest(word, known)}; there are: {', '.join(known)}"
+    unknown_option = re.search(r"Could not find '([^']+)/([^/']+)'", text)
+    if unknown_option:
+        return _unknown_option(*unknown_option.groups())
+    return text
+
+
+def _unknown_setting(cause: OmegaConfBaseException) -> str:
+    setting = str(cause.full_key or cause.key)
+    group = [str(name) for name in cast(DictConfig, cause.parent_node)]
+    known = group if "." in setting else [*_groups(), *_top_level_settings()]
+    return f"{setting}: no such setting{nearest(str(cause.key), known)}; there are: {', '.join(sorted({*known}))}"
+
+
+def _unknown_option(group: str, word: str) -> str:
+    if group == "hydra/launcher":
+        known = ["basic", "joblib", "submitit_local", "submitit_slurm"]
+        return f"{group}={word}: there is no such launcher{nearest(word, known)}; {LAUNCHERS_ADVICE}"
+    known = sorted(path.stem for path in (configuration_folder() / group).glob("*.yaml"))
+    return f"{group}={word}: there is no such {group}{nearest(word, known)}; there are: {', '.join(known)}"
+
+
+def _groups() -> list[str]:
+    return [path.name for path in configuration_folder().iterdir() if path.is_dir() and path.name != "hydra"]
+
+
+def _top_level_settings() -> list[str]:
+    return [field.name for field in fields(ChainSettings)]

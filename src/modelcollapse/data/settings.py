@@ -1,0 +1,295 @@
+"""Settings of the real data, a class a kind; importing them imports nothing heavy."""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from modelcollapse.regimes import RegimeSettings, rows_of
+from modelcollapse.settings import Count, OptionalCount, Range, Reserve
+
+
+@dataclass(frozen=True)
+class LanguageSettings:
+    """The built-in language: a hidden Markov model whose probabilities are known exactly."""
+
+    topics: Annotated[int, Range(low=1, high=8)] = 8
+    """Number of topics; each has words of its own."""
+    zipf_exponent: Annotated[float, Range(low=0, high=3)] = 1.1
+    """Exponent of the word frequencies within a part of speech."""
+    topic_persistence: Annotated[float, Range(low=0, high=1)] = 0.7
+    """Probability that the next sentence stays with the topic."""
+    smoothing: Annotated[float, Range(above=0, high=1)] = 0.001
+    """Share of every state's words and successors that is spread evenly over all: no text is impossible."""
+
+
+@dataclass(frozen=True)
+class LanguageDataSettings:
+    """Real data drawn from the built-in language."""
+
+    kind: Literal["language"]
+    """Names the kind of data."""
+    name: str
+    """Name for people and figures."""
+    language: LanguageSettings
+    """The hidden Markov model."""
+    block_length: Annotated[int, Range(low=2)]
+    """Tokens per block."""
+    train_blocks: Count
+    """Blocks of the training split (the n of the regimes)."""
+    validation_blocks: Count
+    """Blocks of the validation split."""
+    test_blocks: Count
+    """Blocks of the test split."""
+    seed: OptionalCount
+    """Seed of the real data, common to all chains."""
+
+    @property
+    def real_rows(self) -> int:
+        """Blocks of the training split."""
+        return self.train_blocks
+
+    @property
+    def reserved_rows(self) -> None:
+        """The language never ends."""
+
+
+@dataclass(frozen=True)
+class TokenBlocksSettings:
+    """How text becomes blocks: tokenised line by line, concatenated, cut, the remainder dropped."""
+
+    name: str
+    """Name for people and figures."""
+    block_length: Annotated[int, Range(low=2)]
+    """Tokens per block."""
+    line_start_token: bool
+    """Whether the tokenizer's start token stands before every line, as OPT's tokenizer puts it."""
+    train_blocks: Count | None
+    """Blocks of the training split, counted before the reserve is set aside; null takes all."""
+    evaluation_blocks: Count | None
+    """Blocks of each of the validation and test splits; null takes all."""
+    reserve: Reserve
+    """Share of the training blocks set aside for regimes that need fresh real data."""
+
+    @property
+    def real_rows(self) -> None:
+        """Known once the text has been read."""
+
+    @property
+    def reserved_rows(self) -> None:
+        """Known once the text has been read."""
+
+
+@dataclass(frozen=True)
+class TextFilesDataSettings(TokenBlocksSettings):
+    """Real data from plain or gzipped text files."""
+
+    kind: Literal["text_files"]
+    """Names the kind of data."""
+    train: str
+    """File of the training split."""
+    validation: str
+    """File of the validation split."""
+    test: str
+    """File of the test split."""
+
+
+@dataclass(frozen=True)
+class HubDataSettings(TokenBlocksSettings):
+    """Real data from a text data set of the Hugging Face hub, or a local copy of one."""
+
+    kind: Literal["hub"]
+    """Names the kind of data."""
+    path: str
+    """Hub id, or a local folder: a copy of the repository, a saved data set, or WikiText's raw files."""
+    configuration: str | None
+    """Configuration of the data set."""
+    revision: str | None
+    """Commit of the hub repository."""
+    column: str
+    """Column that holds the text."""
+    train: str
+    """Name of the training split."""
+    validation: str
+    """Name of the validation split."""
+    test: str
+    """Name of the test split."""
+
+
+TextDataSettings = LanguageDataSettings | TextFilesDataSettings | HubDataSettings
+
+DIGITS = 1797
+"""How many digits scikit-learn has."""
+
+
+@dataclass(frozen=True)
+class DigitsDataSettings:
+    """Real data that need no network: scikit-learn's 1,797 handwritten digits, resized from 8 x 8 to 28 x 28."""
+
+    kind: Literal["digits"]
+    """Names the kind of data."""
+    name: str
+    """Name for people and figures."""
+    train_rows: Count | None
+    """Images of the training split, counted before the reserve is set aside; null takes all that the others leave."""
+    validation_rows: Count
+    """Images of the validation split."""
+    test_rows: Count
+    """Images of the test split."""
+    reserve: Reserve
+    """Share of the training images set aside for regimes that need fresh real data."""
+
+    @property
+    def real_rows(self) -> int:
+        """Images that are trained on."""
+        return self._training_rows - self.reserved_rows
+
+    @property
+    def reserved_rows(self) -> int:
+        """Images that are set aside."""
+        return rows_of(self.reserve, self._training_rows)
+
+    @property
+    def _training_rows(self) -> int:
+        return DIGITS - self.validation_rows - self.test_rows if self.train_rows is None else self.train_rows
+
+
+@dataclass(frozen=True)
+class ImagesDataSettings:
+    """Real data from idx files, or from an image data set of the Hugging Face hub or a local copy of one."""
+
+    kind: Literal["images"]
+    """Names the kind of data."""
+    name: str
+    """Name for people and figures."""
+    path: str
+    """Hub id, or a local folder: four idx files (plain or gzipped), a copy of the repository, or a saved data set."""
+    revision: str | None
+    """Commit of the hub repository."""
+    image_column: str
+    """Column of the images, where these are no idx files."""
+    label_column: str
+    """Column of the labels, where these are no idx files."""
+    train_rows: Count | None
+    """Images of the training split, counted before the reserve is set aside; null takes all that validation leaves."""
+    validation_rows: Count
+    """Images held out of the data set's training split for validation."""
+    test_rows: Count | None
+    """Images of the test split; null takes all."""
+    reserve: Reserve
+    """Share of the training images set aside for regimes that need fresh real data."""
+
+    @property
+    def real_rows(self) -> int | None:
+        """Images that are trained on, where the settings say so."""
+        return None if self.train_rows is None else self.train_rows - rows_of(self.reserve, self.train_rows)
+
+    @property
+    def reserved_rows(self) -> int | None:
+        """Images that are set aside, where the settings say so."""
+        return None if self.train_rows is None else rows_of(self.reserve, self.train_rows)
+
+
+ImageDataSettings = DigitsDataSettings | ImagesDataSettings
+
+
+@dataclass(frozen=True)
+class GaussianSamplesSettings:
+    """Real data drawn from a known Gaussian; fresh real data are unlimited."""
+
+    kind: Literal["gaussian_samples"]
+    """Names the kind of data."""
+    name: str
+    """Name for people and figures; not in any key."""
+    rows: Count
+    """Real rows (the n of the regimes, the M of the paper)."""
+    mean: tuple[float, ...]
+    """The true mean; its length is the dimension."""
+    covariance: tuple[tuple[float, ...], ...]
+    """The true covariance, one row a dimension."""
+
+    @property
+    def real_rows(self) -> int:
+        """Rows of H."""
+        return self.rows
+
+    @property
+    def numbers_per_row(self) -> int:
+        """The dimension."""
+        return len(self.mean)
+
+    @property
+    def reserved_rows(self) -> None:
+        """The distribution never ends."""
+
+
+def shape_problems(model: object, data: GaussianSamplesSettings, decoding: object, regime: RegimeSettings) -> list[str]:
+    """Why there is no such Gaussian."""
+    dimension = len(data.mean)
+    if dimension == 0:
+        return ["data.mean: [] is not allowed; it must have a number for every dimension"]
+    if [len(row) for row in data.covariance] != [dimension] * dimension:
+        shown = [list(row) for row in data.covariance]
+        return [
+            f"data.covariance: {shown} must have {dimension} rows of {dimension} numbers, as data.mean has {dimension}"
+        ]
+    if not _is_positive_definite(data.covariance):
+        return [f"data.covariance: {[list(row) for row in data.covariance]} must be symmetric and positive definite"]
+    return []
+
+
+def singularity_problems(
+    model: object, data: GaussianSamplesSettings, decoding: object, regime: RegimeSettings
+) -> list[str]:
+    """Why there are too few rows to estimate a covariance."""
+    dimension = len(data.mean)
+    if dimension == 0 or data.rows > dimension:
+        return []
+    return [
+        f"data.rows: {data.rows} rows leave a covariance of {dimension} dimensions singular; it must be at least"
+        f" {dimension + 1}"
+    ]
+
+
+def _is_positive_definite(matrix: tuple[tuple[float, ...], ...]) -> bool:
+    """Whether it is symmetric and has a Cholesky factor; in plain Python, since settings import nothing heavy."""
+    size = len(matrix)
+    if any(matrix[i][j] != matrix[j][i] for i in range(size) for j in range(i)):
+        return False
+    factor = [[0.0] * size for _ in range(size)]
+    for i in range(size):
+        for j in range(i + 1):
+            rest = matrix[i][j] - sum(factor[i][k] * factor[j][k] for k in range(j))
+            if i == j and rest <= 0:
+                return False
+            factor[i][j] = math.sqrt(rest) if i == j else rest / factor[j][j]
+    return True
+
+
+@dataclass(frozen=True)
+class CategoricalSamplesSettings:
+    """Real data drawn from a known categorical distribution; fresh real data are unlimited."""
+
+    kind: Literal["categorical_samples"]
+    """Names the kind of data."""
+    name: str
+    """Name for people and figures; not in any key."""
+    rows: Count
+    """Real rows (the n of the regimes, the M of the paper)."""
+    states: Annotated[int, Range(low=2)]
+    """Number of states."""
+    zipf_exponent: Annotated[float, Range(low=0, high=10)]
+    """The state of rank r has a probability in proportion to r to minus this power; 0 makes all equal."""
+
+    @property
+    def real_rows(self) -> int:
+        """Rows of H."""
+        return self.rows
+
+    @property
+    def numbers_per_row(self) -> int:
+        """One: the number of a state."""
+        return 1
+
+    @property
+    def reserved_rows(self) -> None:
+        """The distribution never ends."""

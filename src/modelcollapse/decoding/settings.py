@@ -1,0 +1,70 @@
+"""Settings of how a language model writes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from transformers import PreTrainedModel
+
+from modelcollapse.settings import Count, OptionalCount, Positive, Range
+
+
+@dataclass(frozen=True)
+class DecodingSettings:
+    """How a language model writes its synthetic set."""
+
+    kind: Literal["beam", "sample"]
+    """Beam search, or sampling word by word."""
+    new_tokens: Count
+    """Tokens written per prompt, exactly; must equal the block length, since the next generation trains on them."""
+    prompt_tokens: Count | None
+    """Last tokens of each prompt block that are given; null gives the whole block."""
+    prompts: Literal["real", "previous"]
+    """Prompts: the blocks of the real training split, or the previous generation's synthetic blocks."""
+    beams: Annotated[int, Range(low=1, high=64)]
+    """Beams of the beam search; 1 is greedy."""
+    length_penalty: float
+    """Exponent of the length that a finished beam's score is divided by."""
+    repetition_penalty: Annotated[float, Range(low=1, high=100)]
+    """Penalty on tokens that prompt or continuation already hold; 1 is none."""
+    no_repeat_ngram: OptionalCount
+    """No n-gram of this size occurs twice; 0 allows repeats."""
+    temperature: Annotated[float, Range(above=0, high=100)]
+    """Divides the logits before sampling."""
+    top_k: OptionalCount
+    """Samples among the k most probable tokens; 0 among all."""
+    top_p: Annotated[float, Range(above=0, high=1)]
+    """Samples among the most probable tokens that together hold this probability."""
+    batch_size: Count
+    """Prompts continued at once; not in any key."""
+    workers: Count
+    """Processes that write at the same time, each a batch of its own; they share the threads, and ``memory_gb``: no
+    more start than it holds. On a CPU only; not in any key."""
+    memory_gb: Positive
+    """Gigabytes for what the prompts of a batch need while they are continued; a batch that needs more is continued in
+    parts. All workers together keep to it. Weights come on top, for each worker. Native engine only; not in any key."""
+    engine: Literal["auto", "native", "transformers"]
+    """Code that decodes: the project's own or transformers'; auto takes the project's where it knows the model."""
+    precision: Literal["32-true", "bf16-true"]
+    """Arithmetic of writing; in the keys of what is written."""
+    shown_prompts: OptionalCount
+    """Blocks of the real test split whose continuations are shown for every generation."""
+    shown_texts: tuple[str, ...]
+    """Texts of your own whose continuations are shown too."""
+
+
+DTYPES = {"32-true": torch.float32, "bf16-true": torch.bfloat16}
+
+
+def for_writing(network: PreTrainedModel, settings: DecodingSettings) -> PreTrainedModel:
+    """The network itself, in evaluation mode and, from now on, in the settings' precision."""
+    return network.eval().to(DTYPES[settings.precision])
+
+
+@contextmanager
+def as_it_is(device: torch.device) -> Iterator[None]:
+    """Compute in the network's own precision, whatever the trainer casts to, and without gradients."""
+    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+        yield

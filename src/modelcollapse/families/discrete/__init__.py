@@ -1,0 +1,1 @@
+"""Categorical distributions, resampled and counted."""

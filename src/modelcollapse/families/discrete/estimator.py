@@ -1,0 +1,134 @@
+"""Categorical distributions, fitted by counting: a Markov chain whose only absorbing states are single categories."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+
+from modelcollapse.data.settings import CategoricalSamplesSettings
+from modelcollapse.families.base import ChainReport, ChainTitle
+from modelcollapse.families.discrete import theory
+from modelcollapse.families.discrete.presentation import DISCRETE
+from modelcollapse.families.discrete.settings import DiscreteSettings
+from modelcollapse.families.discrete.theory import discrete_expectations
+from modelcollapse.families.estimators.estimator import Fitted, State
+from modelcollapse.families.estimators.family import ChainData, EstimatorFamily
+from modelcollapse.families.estimators.theory import Plan
+from modelcollapse.seeding import Stream
+
+
+class DiscreteEstimator:
+    """Frequencies of R replicates: state ``probabilities`` [R, K], and ``single_since`` [R], the generation since
+    which all probability is with one state, or -1.
+
+    Rows are state numbers, [R, rows, 1]; statistics of a set are its ``counts`` [R, K]. Rows of a set come sorted:
+    whatever draws from a set draws at random.
+    """
+
+    def __init__(self, model: DiscreteSettings, data: CategoricalSamplesSettings) -> None:
+        true = torch.from_numpy(theory.zipf(data.states, data.zipf_exponent))
+        self._true = {"probabilities": true.expand(model.replicates, -1)}
+
+    def real(self, rows: int, stream: Stream) -> torch.Tensor:
+        """Samples of the true distribution, [R, rows, 1]."""
+        return self.draw(self._true, rows, stream)
+
+    def draw(self, state: State, rows: int, stream: Stream) -> torch.Tensor:
+        """Samples, [R, rows, 1]."""
+        counts = self.draw_statistics(state, rows, stream)["counts"]
+        replicates, states = counts.shape
+        numbers = torch.arange(states).repeat(replicates)
+        return numbers.repeat_interleave(counts.flatten()).view(replicates, rows, 1)
+
+    def fit(self, data: torch.Tensor, weights: torch.Tensor | None, previous: State | None, stream: Stream) -> Fitted:
+        """Weighted frequencies."""
+        states = self._true["probabilities"].shape[1]
+        weights = torch.ones(data.shape[1], dtype=torch.float64) if weights is None else weights
+        counts = torch.zeros(len(data), states, dtype=torch.float64)
+        counts.scatter_add_(1, data[:, :, 0], weights.expand(len(data), -1))
+        return _fitted(counts, previous, stream.generation)
+
+    def real_statistics(self, rows: int, stream: Stream) -> State:
+        """Counts of ``rows`` samples of the true distribution."""
+        return self.draw_statistics(self._true, rows, stream)
+
+    def draw_statistics(self, state: State, rows: int, stream: Stream) -> State:
+        """Counts of ``rows`` samples: multinomial."""
+        counts = stream.numpy().multinomial(rows, state["probabilities"].numpy())
+        return {"counts": torch.from_numpy(counts)}
+
+    def pool_statistics(self, left: State, right: State) -> State:
+        """Counts of the union of two sets."""
+        return {"counts": left["counts"] + right["counts"]}
+
+    def fit_statistics(self, statistics: State, previous: State | None, stream: Stream) -> Fitted:
+        """Frequencies."""
+        return _fitted(statistics["counts"].double(), previous, stream.generation)
+
+    def measure(self, states: State, first: State, streams: Sequence[Stream]) -> Mapping[str, torch.Tensor]:
+        """What is left of the distributions, each [T, R].
+
+        ``survivors``: states with a probability above zero; ``single``: 1 where one is left, else 0.
+        ``entropy``: in nats. ``heterozygosity``: probability that two samples differ, 1 - sum p^2.
+        ``total_variation``: distance to the true distribution, half the sum of |p - q|.
+        """
+        probabilities, true = states["probabilities"], self._true["probabilities"]
+        survivors = (probabilities > 0).sum(-1).double()
+        return {
+            "survivors": survivors,
+            "entropy": torch.special.entr(probabilities).sum(-1),
+            "heterozygosity": 1 - probabilities.square().sum(-1),
+            "single": (survivors == 1).double(),
+            "total_variation": (probabilities - true).abs().sum(-1) / 2,
+        }
+
+
+def _fitted(counts: torch.Tensor, previous: State | None, generation: int) -> Fitted:
+    # The largest count is exact where one state is left, so its probability is exactly 1.
+    probabilities = counts / counts.sum(1, keepdim=True)
+    single = (probabilities > 0).sum(1) == 1
+    before = torch.full_like(single, -1, dtype=torch.int64) if previous is None else previous["single_since"]
+    since = torch.where(before >= 0, before, generation)
+    return Fitted({"probabilities": probabilities, "single_since": torch.where(single, since, -1)})
+
+
+class DiscreteFamily(EstimatorFamily):
+    """Shumailov et al. (2024), the discrete distributions of the theory."""
+
+    name = "discrete"
+    headline = DISCRETE.headline
+
+    def make_estimator(self) -> DiscreteEstimator:
+        """The estimator of the model and data settings."""
+        return DiscreteEstimator(self.model, self.data)
+
+    def present(self, chain: ChainData, title: ChainTitle) -> ChainReport:
+        """What is left in every generation, and where the replicates ended, against the closed forms."""
+        from modelcollapse.families.discrete import figures
+
+        last = int(chain.generations[-1])
+        table = chain.table(discrete_expectations(Plan(self.regime, last, self.data.rows), self.data))
+        replicates = _ends(chain.state(last))
+        states = np.arange(1, self.data.states + 1)
+        absorbed = replicates["end_state"][replicates["single_since"] >= 0]
+        ends = pd.DataFrame(
+            {
+                "state": states,
+                "probability": theory.zipf(self.data.states, self.data.zipf_exponent),
+                "replicates": np.bincount(absorbed, minlength=self.data.states + 1)[1:],
+            }
+        )
+        text = self.figure_text(title)
+        drawn = {
+            "loss_of_states": figures.loss_of_states(table, text),
+            "end_states": figures.end_states(ends, text),
+        }
+        return ChainReport({"discrete": table, "replicates": replicates, "end_states": ends}, {}, drawn)
+
+
+def _ends(state: State) -> pd.DataFrame:
+    """For each replicate its most probable state, counted from 1, and since when it has no other (-1: it has)."""
+    probabilities, since = state["probabilities"].numpy(), state["single_since"].numpy()
+    columns = {"end_state": probabilities.argmax(axis=1) + 1, "single_since": since}
+    return pd.DataFrame({"replicate": np.arange(len(since)), **columns})

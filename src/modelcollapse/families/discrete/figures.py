@@ -1,0 +1,84 @@
+"""Figures of discrete chains: what is left of a categorical distribution, and where every replicate ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from modelcollapse.figures import curves, style
+from modelcollapse.figures.style import FigureText
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+_PANELS = {
+    "survivors": "states left",
+    "entropy": "entropy (nats)",
+    "heterozygosity": "heterozygosity",
+    "single": "replicates with one state left",
+}
+
+
+@style.paper()
+def loss_of_states(table: pd.DataFrame, text: FigureText) -> Figure:
+    """States left, entropy, heterozygosity and the share of absorbed replicates against the generation.
+
+    Columns: `generation`, `measure/statistic` for each, and `theory/measure`, NaN where no closed form is known.
+    """
+    curves.require(table, ("generation", *(f"{name}/mean" for name in _PANELS)))
+    figure = Figure(figsize=(style.DOUBLE_COLUMN, 4.6), layout="constrained")
+    for axes, (name, heading) in zip(figure.subplots(2, 2).flat, _PANELS.items(), strict=True):
+        _draw_measure(axes, table, name, text.regime)
+        axes.set_ylabel(heading)
+    known = bool(table["theory/heterozygosity"].notna().any())
+    grey = "Grey: exact expectation." if known else "No closed form is known for this regime."
+    caption = curves.caption("Lines: mean over the replicates; bands: 5th to 95th percentile.", grey)
+    style.label(figure, text, caption)
+    return figure
+
+
+@style.paper()
+def end_states(ends: pd.DataFrame, text: FigureText) -> Figure:
+    """The share of absorbed replicates that ended in each state, against q_i, the probability that theory gives it.
+
+    Columns: `state` (counted from 1), `probability` (q_i) and `replicates`, the number that ended there. Bars span 90 %
+    of what as many independent replicates would show if theory holds.
+    """
+    from scipy.stats import binom
+
+    curves.require(ends, ("state", "probability", "replicates"))
+    absorbed = int(ends["replicates"].sum())
+    figure = Figure(figsize=(style.SINGLE_COLUMN, 3.0), layout="constrained")
+    axes = figure.subplots()
+    if absorbed == 0:
+        axes.text(
+            0.5, 0.5, "no replicate has a single state left", transform=axes.transAxes, ha="center", color=style.GREY
+        )
+    else:
+        low, high = (binom.ppf(level, absorbed, ends["probability"]) / absorbed for level in (0.05, 0.95))
+        axes.vlines(ends["state"], low, high, color=style.GREY, linewidth=3, alpha=0.4)
+        axes.plot(ends["state"], ends["probability"], label="theory, q", **style.THEORY)
+        shares = ends["replicates"] / absorbed
+        axes.plot(ends["state"], shares, "o", color=style.regime_line(text.regime)[0], label="replicates")
+        curves.legend_above(axes, columns=2)
+    axes.set_xlabel("state, by true probability")
+    axes.set_ylabel("share that ended there")
+    style.label(figure, text, f"{absorbed:,} replicates with a single state left. Bars: 90 % of samples of that size.")
+    return figure
+
+
+def _draw_measure(axes: Axes, table: pd.DataFrame, name: str, regime: str) -> None:
+    colour, dashes = style.regime_line(regime)
+    places = table["generation"] + 1
+    axes.set_xscale("log")
+    axes.set_xlabel("generation + 1")
+    axes.plot(places, table[f"theory/{name}"], zorder=1, **style.THEORY)
+    if name != "single":
+        low, high = (np.asarray(table[f"{name}/{level}"]) for level in ("p05", "p95"))
+        axes.fill_between(places, low, high, color=colour, alpha=0.18, linewidth=0, zorder=2)
+    axes.plot(places, table[f"{name}/mean"], color=colour, linestyle=dashes, linewidth=1.0, zorder=3)
+    axes.set_ylim(bottom=0)

@@ -1,0 +1,89 @@
+"""Closed forms of resampling a categorical distribution, and which of them hold for which chain."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from modelcollapse.data.settings import CategoricalSamplesSettings
+from modelcollapse.families.estimators.theory import Columns, Plan
+from modelcollapse.families.gaussian.theory import Floats
+
+# ---- discrete distributions ---------------------------------------------------------------------------------------
+
+
+def zipf(states: int, exponent: float) -> Floats:
+    """Probabilities of ``states`` states in proportion to 1 / rank^exponent, [K]."""
+    weights = np.arange(1, states + 1, dtype=np.float64) ** -exponent
+    return weights / weights.sum()
+
+
+def heterozygosity(probabilities: ArrayLike, sizes: ArrayLike) -> Floats:
+    """E[1 - sum p^2] after each fit: (1 - sum q^2) prod (1 - 1/M_i), exact."""
+    first = 1 - np.square(np.asarray(probabilities, dtype=np.float64)).sum()
+    return np.asarray(first * np.cumprod(1 - 1 / np.asarray(sizes, dtype=np.float64)))
+
+
+def end_probabilities(probabilities: ArrayLike) -> Floats:
+    """P(all ends in state i) = q_i: the expected frequency of a state never changes, [K]."""
+    return np.asarray(probabilities, dtype=np.float64)
+
+
+def absorption_time(probabilities: ArrayLike, rows: int) -> float:
+    """Expected fits until one state is left: -2 M sum (1 - q) log(1 - q), the diffusion's value for large M (Ewens)."""
+    others = 1 - np.asarray(probabilities, dtype=np.float64)
+    return float(-2 * rows * np.sum(others * np.log(others)))
+
+
+def resampled_marginals(probabilities: ArrayLike, rows: int, fits: int) -> Iterator[Floats]:
+    """P(state i has count j after n fits of M draws each), [K, M + 1], for n = 1, 2, ..., ``fits``; exact.
+
+    One state against all others is a Wright-Fisher chain: Binomial(M, j / M) draws from count j. Costs K M^2 a fit.
+    """
+    from scipy.stats import binom
+
+    counts = np.arange(rows + 1)
+    marginals = binom.pmf(counts, rows, np.asarray(probabilities, dtype=np.float64)[:, None])
+    step = binom.pmf(counts, rows, counts[:, None] / rows)
+    for _ in range(fits):
+        yield marginals
+        marginals = marginals @ step
+
+
+def expected_survivors(marginals: Floats) -> float:
+    """E[states left]: the sum of P(count > 0); after one fit sum 1 - (1 - q_i)^M."""
+    return float((1 - marginals[:, 0]).sum())
+
+
+def expected_entropy(marginals: Floats) -> float:
+    """E[- sum p log p], in nats."""
+    from scipy.special import entr
+
+    frequencies = np.linspace(0, 1, marginals.shape[1])
+    return float((marginals @ entr(frequencies)).sum())
+
+
+def absorbed_share(marginals: Floats) -> float:
+    """P(one state is left): the sum of P(count = M), since no two states can have it."""
+    return float(marginals[:, -1].sum())
+
+
+MARGINALS_ROWS = 300
+"""Most rows for which exact marginals of a discrete chain are worked out: they cost rows^2 a state and generation."""
+
+
+def discrete_expectations(plan: Plan, data: CategoricalSamplesSettings) -> Columns:
+    """Expected measures of a discrete chain."""
+    columns = dict.fromkeys(
+        ("survivors", "entropy", "heterozygosity", "single", "total_variation"), np.full(plan.generations + 1, np.nan)
+    )
+    sizes, true = plan.sizes(), zipf(data.states, data.zipf_exponent)
+    if sizes is None:
+        return columns
+    columns["heterozygosity"] = heterozygosity(true, sizes)
+    if set(sizes) == {plan.rows} and plan.rows <= MARGINALS_ROWS:
+        marginals = resampled_marginals(true, plan.rows, len(sizes))
+        expected = (expected_survivors, expected_entropy, absorbed_share)
+        values = np.array([[of(item) for of in expected] for item in marginals])
+        columns |= dict(zip(("survivors", "entropy", "single"), values.T, strict=True))
+    return columns

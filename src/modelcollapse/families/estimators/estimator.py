@@ -1,0 +1,148 @@
+"""What a segmented family supplies: how its distribution is fitted, drawn from and measured, for many replicates."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from modelcollapse.errors import FitFailed
+from modelcollapse.seeding import Stream
+
+__all__ = ["Estimator", "FitFailed", "Fitted", "State", "StatisticsEstimator"]
+
+State = Mapping[str, torch.Tensor]
+"""Parameters of R replicates by name, each tensor [R, ...]; float64, or int64 for counts."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a fit gives."""
+
+    state: State
+    """The fitted parameters."""
+    diagnostics: State = field(default_factory=dict)
+    """How the fit went, each [R]: iterations, log-likelihood, whether it converged; recorded beside the measures."""
+
+
+class Estimator(Protocol):
+    """One family for a batch of R independent replicates.
+
+    Every method is a pure function of its arguments: what is random comes from the stream alone, one stream for the
+    whole batch, so a set can be drawn again from its state instead of being stored.
+    """
+
+    def real(self, rows: int, stream: Stream) -> torch.Tensor:
+        """Samples of the true distribution, [R, rows, d]."""
+        ...
+
+    def fit(self, data: torch.Tensor, weights: torch.Tensor | None, previous: State | None, stream: Stream) -> Fitted:
+        """The parameters estimated from ``data`` [R, rows, d].
+
+        ``weights`` [rows] have mean 1, None weighs all rows the same; ``previous`` is the state of the generation
+        before, None for generation 0; ``stream.generation`` is the generation that is fitted. Raises FitFailed.
+        """
+        ...
+
+    def draw(self, state: State, rows: int, stream: Stream) -> torch.Tensor:
+        """Samples of the fitted distribution, [R, rows, d]."""
+        ...
+
+    def measure(self, states: State, first: State, streams: Sequence[Stream]) -> Mapping[str, torch.Tensor]:
+        """What is recorded of T generations, flat metric name -> [T, R].
+
+        ``states`` are theirs, each [T, R, ...], ``first`` is that of generation 0; a stream each. What is found of a
+        generation does not depend, to the bit, on the others that are measured with it.
+        """
+        ...
+
+
+class StatisticsEstimator(Estimator, Protocol):
+    """An estimator that sees of its training set sufficient statistics only, and can draw these without the samples."""
+
+    def real_statistics(self, rows: int, stream: Stream) -> State:
+        """Statistics of ``rows`` samples of the true distribution."""
+        ...
+
+    def draw_statistics(self, state: State, rows: int, stream: Stream) -> State:
+        """Statistics of ``rows`` samples of the fitted distribution, exact in distribution."""
+        ...
+
+    def pool_statistics(self, left: State, right: State) -> State:
+        """Statistics of the union of two sets."""
+        ...
+
+    def fit_statistics(self, statistics: State, previous: State | None, stream: Stream) -> Fitted:
+        """What ``fit`` gives for the set that the statistics are of."""
+        ...
+
+
+STATES_FILE, MEASURES_FILE = "states.safetensors", "measures.safetensors"
+GENERATIONS_FILE = "generations.json"
+STATISTICS = ("mean", "standard_deviation", "p05", "median", "p95")
+"""What is recorded of a measure's replicates, in this order."""
+
+
+@dataclass(frozen=True)
+class SegmentFiles:
+    """A finished segment, as its folder holds it."""
+
+    first: int
+    """Its first generation."""
+    states: State
+    """Each [T, R, ...] for the T generations of the segment."""
+    measures: Mapping[str, torch.Tensor]
+    """Metric -> [T, R]."""
+
+    @classmethod
+    def read(cls, folder: Path) -> "SegmentFiles":
+        """Read a published segment."""
+        first = json.loads((folder / GENERATIONS_FILE).read_text())["first"]
+        return cls(first, load_file(folder / STATES_FILE), load_file(folder / MEASURES_FILE))
+
+    def write(self, folder: Path) -> None:
+        """Write the files into a folder."""
+        save_file(dict(self.states), folder / STATES_FILE)
+        save_file(dict(self.measures), folder / MEASURES_FILE)
+        generations = {"first": self.first, "last": self.last}
+        (folder / GENERATIONS_FILE).write_text(json.dumps(generations))
+
+    @property
+    def last(self) -> int:
+        """Its last generation."""
+        return self.first + len(next(iter(self.measures.values()))) - 1
+
+    def state(self, generation: int) -> State:
+        """The parameters of one of its generations, each [R, ...]."""
+        return {name: tensor[generation - self.first] for name, tensor in self.states.items()}
+
+    def summary(self, generation: int) -> Mapping[str, float]:
+        """``metric/statistic`` -> value, over the replicates of one of its generations."""
+        names, rows = self._summary_rows
+        return dict(zip(names, rows[generation - self.first].tolist(), strict=True))
+
+    @cached_property
+    def _summary_rows(self) -> tuple[list[str], np.ndarray]:
+        """``metric/statistic`` of every metric, and their values, a row a generation."""
+        names = [f"{name}/{statistic}" for name in self.summaries for statistic in STATISTICS]
+        return names, np.concatenate(list(self.summaries.values()), axis=1)
+
+    @cached_property
+    def summaries(self) -> Mapping[str, np.ndarray]:
+        """Metric -> [T, 5], the STATISTICS of its replicates; the standard deviation of a single one is NaN."""
+        return {name: _summary(values) for name, values in self.measures.items()}
+
+
+def _summary(values: torch.Tensor) -> np.ndarray:
+    numbers = values.double().numpy()
+    replicates = numbers.shape[1]
+    # An infinity among the replicates has a mean and percentiles, but no standard deviation.
+    with np.errstate(invalid="ignore"):
+        deviation = numbers.std(axis=1, ddof=1) if replicates > 1 else np.full(len(numbers), np.nan)
+        percentiles = np.quantile(numbers, (0.05, 0.5, 0.95), axis=1)
+    return np.stack([numbers.mean(axis=1), deviation, *percentiles], axis=1)

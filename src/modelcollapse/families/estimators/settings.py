@@ -1,0 +1,89 @@
+"""What the settings of all families have in common whose generations are cheap enough to be advanced in segments."""
+
+import os
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from modelcollapse.regimes import RegimeSettings, Source, compose, count_rows, fresh_rows, rows_of, synthetic_rows
+from modelcollapse.settings import Range
+
+Count = Annotated[int, Range(low=1)]
+Synthesis = Literal["samples", "statistics"]
+
+
+@dataclass(frozen=True)
+class SegmentedSettings:
+    """A family that runs many independent chains in one batch of tensors, many generations at a time."""
+
+    name: str
+    """Name for people and figures; not in any key."""
+    replicates: Count
+    """Independent chains in one batch; each has real data of its own."""
+    segment_length: Count
+    """Generations that are stored as one artifact; what a kill loses at most."""
+
+
+def synthesis_problems(synthesis: Synthesis, regime: RegimeSettings) -> list[str]:
+    """Why the regime cannot do without samples, if so: sufficient statistics tell of whole sets of equal rows only."""
+    draws = [draw for generation in (1, 2, 3) for draw in compose(regime, generation, seed=0)]
+    if synthesis == "samples" or all(draw.stream is None and draw.weight is None for draw in draws):
+        return []
+    reason = "weights rows" if all(draw.stream is None for draw in draws) else "draws rows out of stored sets"
+    return [
+        f"model.synthesis: 'statistics' knows whole sets only, and regime={regime.name} {reason};"
+        " it must be samples (model.synthesis=samples)"
+    ]
+
+
+BYTES_PER_NUMBER = 8
+COPIES_HELD = 2
+"""Every set as it was drawn, and all of them one after another."""
+COPIES_TRAINED = 1
+"""Of the training set, in the order that the fit needs."""
+
+
+def memory_problems(model: Any, data: Any, regime: RegimeSettings, generations: int) -> list[str]:
+    """Why the last generation, which draws from the most sets, does not fit; what to set instead."""
+    by_statistics = getattr(model, "synthesis", "samples") == "statistics"
+    machine = physical_memory()
+    if not isinstance(model, SegmentedSettings) or by_statistics or machine is None:
+        return []
+    each = bytes_per_replicate(data.rows, data.numbers_per_row, regime, generations)
+    if each * model.replicates <= machine:
+        return []
+    ways = ["a regime.window", "fewer generations or data.rows"]
+    if fitting := machine // each:
+        ways.insert(0, f"model.replicates={fitting}")
+    if hasattr(model, "synthesis") and not synthesis_problems("statistics", regime):
+        ways.insert(0, "model.synthesis=statistics, which holds no samples")
+    return [
+        f"model.replicates: {model.replicates} chains under regime={regime.name} hold samples of"
+        f" {_gigabytes(each * model.replicates)} at generation {generations}, and this machine has"
+        f" {_gigabytes(machine)}; choose {', '.join(ways[:-1])} or {ways[-1]}"
+    ]
+
+
+def bytes_per_replicate(rows: int, numbers_per_row: int, regime: RegimeSettings, generation: int) -> int:
+    """Bytes of the sets that a generation draws from, and of what is made of them, for one replicate."""
+    draws = compose(regime, generation, seed=0)
+    sizes = {source: _size(source, regime, rows) for draw in draws for source in draw.sources}
+    held, trained = sum(sizes.values()), sum(count_rows(draws, sizes, rows))
+    return BYTES_PER_NUMBER * numbers_per_row * (COPIES_HELD * held + COPIES_TRAINED * trained)
+
+
+def physical_memory() -> int | None:
+    """Bytes of the machine's memory, or None where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _size(source: Source, regime: RegimeSettings, rows: int) -> int:
+    if source.kind == "synthetic" and source.generation is not None:
+        return rows_of(synthetic_rows(regime, source.generation), rows)
+    return fresh_rows(regime, rows) if source.kind == "fresh" else rows
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB"

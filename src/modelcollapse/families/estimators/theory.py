@@ -1,0 +1,38 @@
+"""A chain as theory sees it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from modelcollapse.regimes import RegimeSettings, Source, compose, count_rows, rows_of, synthetic_rows
+
+Columns = Mapping[str, np.ndarray]
+"""Measure -> expected value for every generation, [N + 1]."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A chain as theory sees it."""
+
+    regime: RegimeSettings
+    generations: int
+    """Generations after the one trained on real data."""
+    rows: int
+    """Real rows."""
+
+    def sizes(self) -> list[int] | None:
+        """Rows of each fit, where every generation trains on nothing but new samples of the one before; else None."""
+        sizes = [self.rows]
+        for generation in range(1, self.generations + 1):
+            draws = compose(self.regime, generation, seed=0)
+            latest = Source("synthetic", generation - 1)
+            if [draw.sources for draw in draws] != [(latest,)]:
+                return None
+            written = rows_of(synthetic_rows(self.regime, generation - 1), self.rows)
+            sizes += count_rows(draws, {latest: written}, self.rows)
+        return sizes
+
+    def accumulates(self) -> bool:
+        """Whether every generation trains on all sets so far."""
+        return self.regime.pool == "all" and self.regime.window is None and self.regime.weighting == "none"

@@ -1,0 +1,255 @@
+"""The training sets of cheap generations, and the Lightning module that advances one generation an epoch."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningDataModule, LightningModule
+
+from modelcollapse.families.estimators.estimator import Estimator, Fitted, State, StatisticsEstimator
+from modelcollapse.regimes import (
+    REAL,
+    Draw,
+    RegimeSettings,
+    Source,
+    compose,
+    count_rows,
+    fresh_rows,
+    rows_of,
+    synthetic_rows,
+)
+from modelcollapse.seeding import Stream
+
+RowSet = Any
+"""A set of rows of all replicates, as a representation has it: a tensor [R, rows, d], or a State of statistics."""
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """D_t of a batch of replicates."""
+
+    generation: int
+    rows: RowSet
+    weights: torch.Tensor | None
+    """Weight of each row, mean 1; None weighs all the same."""
+
+
+class Representation(Protocol):
+    """What a set of rows is made of: the rows themselves, or what a fit sees of them."""
+
+    def real(self, rows: int, stream: Stream) -> RowSet:
+        """A set of the true distribution."""
+        ...
+
+    def draw(self, state: State, rows: int, stream: Stream) -> RowSet:
+        """A set of a fitted distribution."""
+        ...
+
+    def union(
+        self, draws: Sequence[Draw], counts: Sequence[int], sets: Mapping[Source, RowSet]
+    ) -> tuple[RowSet, torch.Tensor | None]:
+        """The rows that the draws take out of the sets, ``counts`` of each, and their weights."""
+        ...
+
+    def fit(self, training_set: TrainingSet, previous: State | None, stream: Stream) -> Fitted:
+        """The estimator's fit."""
+        ...
+
+
+class Samples:
+    """Sets as tensors [R, rows, d]; each replicate draws rows of its own, all from the stream of the draw."""
+
+    def __init__(self, estimator: Estimator) -> None:
+        self._estimator = estimator
+        self.real, self.draw = estimator.real, estimator.draw
+
+    def union(
+        self, draws: Sequence[Draw], counts: Sequence[int], sets: Mapping[Source, RowSet]
+    ) -> tuple[RowSet, torch.Tensor | None]:
+        """The rows, [R, rows, d], and their weights, [rows]."""
+        parts = [
+            _drawn(_joined([sets[source] for source in draw.sources]), draw.stream, count)
+            for draw, count in zip(draws, counts, strict=True)
+        ]
+        return _joined(parts), _weights(draws, counts)
+
+    def fit(self, training_set: TrainingSet, previous: State | None, stream: Stream) -> Fitted:
+        """The fit to the rows."""
+        return self._estimator.fit(training_set.rows, training_set.weights, previous, stream)
+
+
+class Statistics:
+    """Sets as sufficient statistics; knows whole sets of equal rows only."""
+
+    def __init__(self, estimator: StatisticsEstimator) -> None:
+        self._estimator = estimator
+        self.real, self.draw = estimator.real_statistics, estimator.draw_statistics
+        self._pooled: tuple[tuple[Source, ...], State] | None = None
+
+    def union(
+        self, draws: Sequence[Draw], counts: Sequence[int], sets: Mapping[Source, RowSet]
+    ) -> tuple[RowSet, torch.Tensor | None]:
+        """The statistics of all sets together; a pool that grows by a set is added to, not added up anew."""
+        if any(draw.stream is not None or draw.weight is not None for draw in draws):
+            raise ValueError("statistics tell of whole sets of equal rows only")
+        sources = tuple(source for draw in draws for source in draw.sources)
+        known, pooled = self._pooled or ((), None)
+        if pooled is None or sources[: len(known)] != known:
+            known, pooled = sources[:1], sets[sources[0]]
+        rest = [sets[source] for source in sources[len(known) :]]
+        # Always added up from the oldest on, so that a restarted chain rounds as an unbroken one.
+        self._pooled = sources, reduce(self._estimator.pool_statistics, rest, pooled)
+        return self._pooled[1], None
+
+    def fit(self, training_set: TrainingSet, previous: State | None, stream: Stream) -> Fitted:
+        """The fit to the statistics."""
+        return self._estimator.fit_statistics(training_set.rows, previous, stream)
+
+
+class TrainingSets:
+    """Composes the training sets of a chain out of sets that are drawn when first needed and kept while in reach.
+
+    Every set follows from a state and a stream: one that is asked for again, in this process or after a restart, is the
+    same to the bit.
+    """
+
+    def __init__(self, representation: Representation, regime: RegimeSettings, seed: int, rows: int) -> None:
+        self._representation, self._regime, self._seed, self._rows = representation, regime, seed, rows
+        self._kept: dict[Source, RowSet] = {}
+
+    def compose(self, generation: int, states: Mapping[int, State]) -> TrainingSet:
+        """D_t for t = ``generation``; ``states`` holds every earlier generation that it draws from."""
+        draws = compose(self._regime, generation, self._seed)
+        sources = [source for draw in draws for source in draw.sources]
+        self._kept = {
+            source: self._kept[source] if source in self._kept else self._made(source, states) for source in sources
+        }
+        counts = count_rows(draws, {source: self._size(source) for source in sources}, self._rows)
+        rows, weights = self._representation.union(draws, counts, self._kept)
+        return TrainingSet(generation, rows, weights)
+
+    def _made(self, source: Source, states: Mapping[int, State]) -> RowSet:
+        rows = self._size(source)
+        if source.kind == "synthetic" and source.generation is not None:
+            stream = Stream(self._seed, source.generation, "synthesis")
+            return self._representation.draw(states[source.generation], rows, stream)
+        return self._representation.real(rows, Stream(self._seed, source.generation or 0, source.kind))
+
+    def _size(self, source: Source) -> int:
+        if source == REAL or source.generation is None:
+            return self._rows
+        if source.kind == "fresh":
+            return fresh_rows(self._regime, self._rows)
+        return rows_of(synthetic_rows(self._regime, source.generation), self._rows)
+
+
+def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=1)
+
+
+def _drawn(rows: torch.Tensor, stream: Stream | None, count: int) -> torch.Tensor:
+    """``count`` of the rows of each replicate without replacement, or all where nothing is random."""
+    if stream is None:
+        return rows
+    # As in regimes.resolve, whose choice is that of the first replicate: the rows with the smallest random keys.
+    keys = stream.numpy().bit_generator.random_raw(rows.shape[0] * rows.shape[1]).reshape(rows.shape[:2])
+    chosen = torch.from_numpy(np.argpartition(keys, count - 1, axis=1)[:, :count])
+    return rows.gather(1, chosen[:, :, None].expand(-1, -1, rows.shape[2]))
+
+
+def _weights(draws: Sequence[Draw], counts: Sequence[int]) -> torch.Tensor | None:
+    if all(draw.weight is None for draw in draws):
+        return None
+    total = sum(counts)
+    shares = [1.0 if draw.weight is None else draw.weight * total / n for draw, n in zip(draws, counts, strict=True)]
+    return torch.cat([torch.full((n,), share, dtype=torch.float64) for n, share in zip(counts, shares, strict=True)])
+
+
+BATCH_GENERATIONS = 10
+"""Generations a batch: what Lightning does for each batch takes as long as a tenth of a cheap generation."""
+MEASURED_TOGETHER = 256
+"""Mixtures, Gaussians, ... that are measured in one go, of all replicates: enough of them to hide the calls."""
+
+
+class GenerationsModule(LightningModule):
+    """Fits generation after generation, and measures them when all are fitted; no gradients are involved."""
+
+    def __init__(
+        self, estimator: Estimator, representation: Representation, seed: int, states: Mapping[int, State]
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self._estimator, self._representation, self._seed = estimator, representation, seed
+        self.states: dict[int, State] = dict(states)
+        """Generation -> parameters, those of earlier segments included."""
+        self.fits: dict[int, Fitted] = {}
+        """Generation -> what this fit gave, in order."""
+        self.measures: Mapping[str, torch.Tensor] = {}
+        """Metric -> [T, R], of the T generations of this fit, once it has ended."""
+
+    def configure_optimizers(self) -> None:
+        """None: an estimator has no gradients."""
+
+    def training_step(self, batch: Iterable[TrainingSet], batch_index: int) -> None:
+        """Fit generations to their training sets, each composed when the one before is fitted."""
+        for training_set in batch:
+            generation = training_set.generation
+            stream = Stream(self._seed, generation, "fit")
+            fitted = self._representation.fit(training_set, self.states.get(generation - 1), stream)
+            self.states[generation], self.fits[generation] = fitted.state, fitted
+
+    def on_train_end(self) -> None:
+        """Measure what was fitted, many generations in one go."""
+        generations = list(self.fits)
+        size = max(1, MEASURED_TOGETHER // _replicates(self.states[0]))
+        groups = [generations[place : place + size] for place in range(0, len(generations), size)]
+        measured = [self._measured(group) for group in groups]
+        diagnostics = stacked([fitted.diagnostics for fitted in self.fits.values()])
+        self.measures = {**diagnostics, **{name: torch.cat([m[name] for m in measured]) for name in measured[0]}}
+
+    def _measured(self, generations: Sequence[int]) -> Mapping[str, torch.Tensor]:
+        states = stacked([self.states[generation] for generation in generations])
+        streams = [Stream(self._seed, generation, "measure") for generation in generations]
+        return self._estimator.measure(states, self.states[0], streams)
+
+
+class GenerationsDataModule(LightningDataModule):
+    """Serves the training sets of consecutive generations, in batches that compose each when it is asked for."""
+
+    def __init__(self, module: GenerationsModule, training_sets: TrainingSets, generations: range) -> None:
+        super().__init__()
+        self._module, self._training_sets = module, training_sets
+        self._batches = [
+            generations[place : place + BATCH_GENERATIONS] for place in range(0, len(generations), BATCH_GENERATIONS)
+        ]
+
+    def train_dataloader(self) -> "GenerationsDataModule":
+        """The data module itself."""
+        return self
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[Iterator[TrainingSet]]:
+        return map(self._composed, self._batches)
+
+    def _composed(self, generations: range) -> Iterator[TrainingSet]:
+        return (self._training_sets.compose(generation, self._module.states) for generation in generations)
+
+    def transfer_batch_to_device(
+        self, batch: Iterator[TrainingSet], device: torch.device, dataloader_idx: int
+    ) -> Iterator[TrainingSet]:
+        """The batch where it is: segmented families compute on the CPU."""
+        return batch
+
+
+def stacked(generations: Sequence[State]) -> dict[str, torch.Tensor]:
+    """Tensors of generations that follow each other, each [T, ...]."""
+    return {name: torch.stack([tensors[name] for tensors in generations]) for name in generations[0]}
+
+
+def _replicates(state: State) -> int:
+    return len(next(iter(state.values())))

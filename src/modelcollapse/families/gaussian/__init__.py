@@ -1,0 +1,1 @@
+"""Gaussians of any dimension, fitted by their moments."""

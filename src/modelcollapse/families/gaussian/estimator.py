@@ -1,0 +1,202 @@
+"""Gaussians of any dimension, fitted by their moments, from samples or from exact draws of the sufficient statistics.
+
+A covariance is carried as its lower-triangular Cholesky factor. A generation that sees only statistics then never
+needs to factorise: the factor of the next covariance is the product of this one and Bartlett's.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from modelcollapse.data.settings import GaussianSamplesSettings
+from modelcollapse.families.base import ChainReport, ChainTitle
+from modelcollapse.families.estimators.estimator import FitFailed, Fitted, State
+from modelcollapse.families.estimators.family import ChainData, EstimatorFamily
+from modelcollapse.families.estimators.theory import Plan
+from modelcollapse.families.gaussian.presentation import GAUSSIAN
+from modelcollapse.families.gaussian.settings import GaussianSettings
+from modelcollapse.families.gaussian.theory import gaussian_expectations
+from modelcollapse.seeding import Stream
+
+
+class GaussianEstimator:
+    """Mean and covariance of R replicates: state ``mean`` [R, d] and ``factor`` [R, d, d].
+
+    Statistics of a set are ``rows`` [R], ``mean`` [R, d] and ``scatter_factor`` [R, d, d], the Cholesky factor of the
+    sum of (x - mean)(x - mean)^T over its rows.
+    """
+
+    def __init__(self, model: GaussianSettings, data: GaussianSamplesSettings) -> None:
+        self._biased = model.estimator == "biased"
+        mean = torch.tensor(data.mean, dtype=torch.float64)
+        factor = torch.linalg.cholesky(torch.tensor(data.covariance, dtype=torch.float64))
+        self._true = {
+            "mean": mean.expand(model.replicates, -1),
+            "factor": factor.expand(model.replicates, -1, -1),
+        }
+
+    # ---- samples ----------------------------------------------------------------------------------------------
+
+    def real(self, rows: int, stream: Stream) -> torch.Tensor:
+        """Samples of the true Gaussian, [R, rows, d]."""
+        return self.draw(self._true, rows, stream)
+
+    def draw(self, state: State, rows: int, stream: Stream) -> torch.Tensor:
+        """Samples, [R, rows, d]."""
+        replicates, dimension = state["mean"].shape
+        noise = _normal(stream.numpy(), replicates, rows, dimension)
+        return state["mean"][:, None] + noise @ state["factor"].mT
+
+    def fit(self, data: torch.Tensor, weights: torch.Tensor | None, previous: State | None, stream: Stream) -> Fitted:
+        """Weighted moments. The unbiased covariance divides by N - sum w^2 / N, which is N - 1 for equal weights.
+
+        Raises FitFailed where a covariance is singular.
+        """
+        rows = data.shape[1]
+        weights = torch.ones(rows, dtype=torch.float64) if weights is None else weights
+        mean = (weights[:, None] * data).sum(1) / rows
+        centred = weights.sqrt()[:, None] * (data - mean[:, None])
+        lost = 0.0 if self._biased else float(weights.square().sum()) / rows
+        covariance = centred.mT @ centred / (rows - lost)
+        return Fitted({"mean": mean, "factor": _cholesky(covariance, stream.generation)})
+
+    # ---- sufficient statistics --------------------------------------------------------------------------------
+
+    def real_statistics(self, rows: int, stream: Stream) -> State:
+        """Statistics of ``rows`` samples of the true Gaussian."""
+        return self.draw_statistics(self._true, rows, stream)
+
+    def draw_statistics(self, state: State, rows: int, stream: Stream) -> State:
+        """Mean and scatter of ``rows`` samples, independent of each other, at a cost that does not depend on ``rows``.
+
+        mean ~ N(mu, Sigma / M) and scatter ~ Wishart(Sigma, M - 1) (Cochran); by Bartlett (1933) the scatter of a
+        standard Gaussian has a Cholesky factor of independent entries: chi with M - 1 - i degrees of freedom at place
+        i of the diagonal, standard normal below.
+        """
+        replicates, dimension = state["mean"].shape
+        generator = stream.numpy()
+        noise = _normal(generator, replicates, dimension, 1)
+        degrees = rows - 1.0 - np.arange(dimension)
+        bartlett = torch.diag_embed(torch.from_numpy(generator.chisquare(degrees, (replicates, dimension))).sqrt())
+        if dimension > 1:
+            bartlett += _normal(generator, replicates, dimension, dimension).tril(-1)
+        return {
+            "rows": torch.full((replicates,), rows, dtype=torch.float64),
+            "mean": state["mean"] + (state["factor"] @ noise)[..., 0] / math.sqrt(rows),
+            "scatter_factor": state["factor"] @ bartlett,
+        }
+
+    def pool_statistics(self, left: State, right: State) -> State:
+        """Statistics of the union of two sets (Chan, Golub and LeVeque 1979)."""
+        rows = left["rows"] + right["rows"]
+        step = right["mean"] - left["mean"]
+        share = (right["rows"] / rows)[:, None]
+        between = (left["rows"] * right["rows"] / rows)[:, None, None] * step[:, :, None] * step[:, None, :]
+        within = sum(item["scatter_factor"] @ item["scatter_factor"].mT for item in (left, right))
+        return {
+            "rows": rows,
+            "mean": left["mean"] + share * step,
+            "scatter_factor": _cholesky(within + between),
+        }
+
+    def fit_statistics(self, statistics: State, previous: State | None, stream: Stream) -> Fitted:
+        """The moments of the set that the statistics are of."""
+        rows = statistics["rows"] if self._biased else statistics["rows"] - 1
+        factor = statistics["scatter_factor"] / rows.sqrt()[:, None, None]
+        return Fitted({"mean": statistics["mean"], "factor": factor})
+
+    # ---- measures ---------------------------------------------------------------------------------------------
+
+    def measure(self, states: State, first: State, streams: Sequence[Stream]) -> Mapping[str, torch.Tensor]:
+        """Distances to the true Gaussian, each [T, R], in units of the data.
+
+        ``mean_error``: distance of the estimated mean from the true one, |mu - mu_hat|.
+        ``squared_mean_error``: its square.
+        ``standard_deviation_error``: Bures distance of the covariances, in one dimension |sigma - sigma_hat|.
+        ``squared_wasserstein``: squared 2-Wasserstein distance to the true Gaussian, the sum of both squares.
+        ``variance``: trace of the estimated covariance; ``log_determinant``: logarithm of its determinant.
+        ``spread_about_true_mean``: mean squared distance of a sample from the true mean; over replicates, Var(X^n).
+        ``kl_from_true``: Kullback-Leibler divergence of the estimate from the true Gaussian, nats.
+        """
+        mean, factor = states["mean"] - self._true["mean"], states["factor"]
+        true_factor = self._true["factor"].expand_as(factor)
+        squared_mean_error = mean.square().sum(-1)
+        bures = _bures_distance(true_factor, factor)
+        trace = factor.square().sum((-2, -1))
+        log_volume = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        true_log_volume = true_factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        solved = _solved(factor, torch.cat([true_factor, mean[..., None]], -1))
+        divergence = (solved.square().sum((-2, -1)) - mean.shape[-1]) / 2 + log_volume - true_log_volume
+        return {
+            "mean_error": squared_mean_error.sqrt(),
+            "squared_mean_error": squared_mean_error,
+            "standard_deviation_error": bures,
+            "squared_wasserstein": squared_mean_error + bures.square(),
+            "variance": trace,
+            "spread_about_true_mean": trace + squared_mean_error,
+            "log_determinant": 2 * log_volume,
+            "kl_from_true": divergence.masked_fill(log_volume.isneginf(), torch.inf),
+        }
+
+
+def _normal(generator: np.random.Generator, *shape: int) -> torch.Tensor:
+    return torch.from_numpy(generator.standard_normal(shape))
+
+
+def _cholesky(matrices: torch.Tensor, generation: int | None = None) -> torch.Tensor:
+    """Lower-triangular factors of [R, d, d]. Raises FitFailed where one is not positive definite."""
+    if matrices.shape[-1] == 1:
+        return matrices.sqrt()
+    factors, failures = torch.linalg.cholesky_ex(matrices)
+    if failures.any():
+        where = "" if generation is None else f"generation {generation}: "
+        raise FitFailed(
+            f"{where}the covariance of {int((failures > 0).sum())} of {len(matrices)} replicates is singular in double"
+            " precision; more data.rows, fewer generations, or model.synthesis=statistics, which does not factorise,"
+            " may help"
+        )
+    return factors
+
+
+def _solved(factor: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """factor^-1 right, for lower-triangular factors [..., d, d]."""
+    # LAPACK, called for a thousand matrices of one number each, would be most of a generation's work.
+    return right / factor if factor.shape[-1] == 1 else torch.linalg.solve_triangular(factor, right, upper=False)
+
+
+def _bures_distance(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """sqrt(tr A + tr B - 2 tr (A^1/2 B A^1/2)^1/2) of covariances given by their factors, each [..., d, d].
+
+    The last trace is the sum of the singular values of left^T right.
+    """
+    if left.shape[-1] == 1:
+        return (left - right).abs()[..., 0, 0]
+    fidelity = torch.linalg.svdvals(left.mT @ right).sum(-1)
+    squared = left.square().sum((-2, -1)) + right.square().sum((-2, -1)) - 2 * fidelity
+    return squared.clamp(min=0).sqrt()
+
+
+class GaussianFamily(EstimatorFamily):
+    """Shumailov et al. (2024), the single Gaussian."""
+
+    name = "gaussian"
+    headline = GAUSSIAN.headline
+
+    def make_estimator(self) -> GaussianEstimator:
+        """The estimator of the model and data settings."""
+        return GaussianEstimator(self.model, self.data)
+
+    def present(self, chain: ChainData, title: ChainTitle) -> ChainReport:
+        """Errors, risk and variance of every generation, theory beside and under what is measured."""
+        from modelcollapse.families.gaussian import figures
+
+        plan = Plan(self.regime, int(chain.generations[-1]), self.data.rows)
+        table = chain.table(gaussian_expectations(plan, self.model, self.data)).assign(rows=self.data.rows)
+        text = self.figure_text(title)
+        drawn = {
+            "estimation_errors": figures.estimation_errors(table, text),
+            "risk_and_variance": figures.risk_and_variance(table, text),
+        }
+        return ChainReport({"gaussian": table}, {}, drawn)

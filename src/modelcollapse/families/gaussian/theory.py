@@ -1,0 +1,133 @@
+"""Closed forms of model collapse, to lay over what is measured.
+
+Sizes M_1, M_2, ... are the rows of each fit: fit number n is that of generation n - 1, and X^n, a sample after n
+fits, is what generation n - 1 writes. With sigma the true standard deviation and z ~ N(0, 1),
+
+    mu_n = mu_{n-1} + sigma_{n-1} z / sqrt(M_n),    sigma_n = sigma_{n-1} s_n
+
+where s_n is the sample standard deviation of M_n standard normal draws, independent of z; the biased estimator
+divides the scatter by M, the unbiased one by M - 1. Everything for one Gaussian is in units of sigma. Arrays have one
+entry a fit.
+"""
+
+from math import exp, lgamma, sqrt
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from modelcollapse.data.settings import GaussianSamplesSettings
+from modelcollapse.families.estimators.theory import Columns, Plan
+from modelcollapse.families.gaussian.settings import GaussianSettings
+
+Floats = NDArray[np.float64]
+EstimatorName = Literal["biased", "unbiased"]
+
+ACCUMULATION_LIMIT = float(np.pi**2 / 6)
+"""sum of 1/k^2: bound of the mean's error under accumulation, in units of sigma^2 / M (Gerstgrasser et al. 2024)."""
+
+MANY_ROWS = 1000
+"""From here on c4 is taken from its series: its Gamma functions are so large that the difference of 1 - c4 drowns."""
+
+
+def c4(rows: float) -> float:
+    """E[s] / sigma of the unbiased sample variance s^2 of M normal draws: sqrt(2/(M-1)) Gamma(M/2) / Gamma((M-1)/2)."""
+    if rows > MANY_ROWS:
+        return 1 - 1 / (4 * rows) - 7 / (32 * rows**2) - 19 / (128 * rows**3)
+    return sqrt(2 / (rows - 1)) * exp(lgamma(rows / 2) - lgamma((rows - 1) / 2))
+
+
+def variance_kept(sizes: ArrayLike, estimator: EstimatorName) -> Floats:
+    """E[sigma_n^2]: 1 for the unbiased estimator, prod (1 - 1/M_i) for the biased one."""
+    rows = np.asarray(sizes, dtype=np.float64)
+    return np.cumprod(np.ones_like(rows) if estimator == "unbiased" else 1 - 1 / rows, dtype=np.float64)
+
+
+def deviation_kept(sizes: ArrayLike, estimator: EstimatorName) -> Floats:
+    """E[sigma_n]: prod c4(M_i), times sqrt(1 - 1/M_i) each for the biased estimator."""
+    rows = np.asarray(sizes, dtype=np.float64)
+    kept = np.array([c4(size) for size in rows])
+    return np.cumprod(kept if estimator == "unbiased" else kept * np.sqrt(1 - 1 / rows))
+
+
+def log_determinant_change(sizes: ArrayLike, estimator: EstimatorName, dimension: int = 1) -> Floats:
+    """E[log det Sigma_n - log det Sigma], exact: about -d (d + 1) / (2 M) a fit, so every chain collapses.
+
+    The scatter's determinant is that of Sigma times a product of chi-squared variables with M - 1, ..., M - d degrees
+    of freedom (Bartlett), and E[log chi^2_k] = digamma(k/2) + log 2.
+    """
+    from scipy.special import digamma
+
+    rows = np.asarray(sizes, dtype=np.float64)
+    degrees = rows[:, None] - np.arange(1, dimension + 1)
+    divisor = rows if estimator == "biased" else rows - 1
+    return np.cumsum((digamma(degrees / 2) + np.log(2)).sum(axis=1) - dimension * np.log(divisor))
+
+
+def squared_mean_error(sizes: ArrayLike, estimator: EstimatorName) -> Floats:
+    """E[(mu_n - mu)^2] = sum E[sigma_{i-1}^2] / M_i; for equal sizes n/M if unbiased, 1 - (1 - 1/M)^n if biased."""
+    rows = np.asarray(sizes, dtype=np.float64)
+    before = np.concatenate([[1.0], variance_kept(rows, estimator)[:-1]])
+    return np.cumsum(before / rows)
+
+
+def variance_of_sample(sizes: ArrayLike, estimator: EstimatorName) -> Floats:
+    """Var(X^n), over samples and chains: 1 + sum 1/M_i if unbiased (the paper's 1 + n/M); exactly 1 if biased."""
+    return variance_kept(sizes, estimator) + squared_mean_error(sizes, estimator)
+
+
+def squared_wasserstein(sizes: ArrayLike, estimator: EstimatorName) -> Floats:
+    """E[W2^2] to the true Gaussian, exact, in one dimension.
+
+    W2^2 = (mu_n - mu)^2 + (sigma_n - sigma)^2, so E[W2^2] = E[(mu_n - mu)^2] + E[sigma_n^2] - 2 E[sigma_n] + 1: for
+    equal sizes n/M + 2 - 2 c4^n if unbiased, 2 - 2 (c4 sqrt(1 - 1/M))^n if biased, which stays below 2.
+    """
+    return variance_of_sample(sizes, estimator) + 1 - 2 * deviation_kept(sizes, estimator)
+
+
+def squared_wasserstein_first_order(sizes: ArrayLike) -> Floats:
+    """3/2 sum 1/M_i: the paper's first order of E[W2^2], the same for both estimators."""
+    return 1.5 * np.cumsum(1 / np.asarray(sizes, dtype=np.float64))
+
+
+def accumulated_moments(rows: int, fits: int, estimator: EstimatorName) -> tuple[Floats, Floats]:
+    """E[(mu_n - mu)^2] and E[sigma_n^2] where fit n sees all n sets so far, each of M rows; exact.
+
+    mu_n = mu_{n-1} + (m_n - mu_{n-1}) / n with m_n the mean of the newest set, so its error grows by
+    E[sigma_{n-1}^2] / (M n^2). The second moment of the pool about mu is the average of those of its sets.
+    """
+    error, variance, moments = 0.0, 1.0, 0.0
+    errors, variances = [], []
+    for fit in range(1, fits + 1):
+        moments += variance + error
+        error += variance / (rows * fit**2)
+        total = rows * fit
+        variance = (moments / fit - error) * (1.0 if estimator == "biased" else total / (total - 1))
+        errors.append(error)
+        variances.append(variance)
+    return np.array(errors), np.array(variances)
+
+
+def gaussian_expectations(plan: Plan, model: GaussianSettings, data: GaussianSamplesSettings) -> Columns:
+    """Expected measures of a Gaussian chain, units of the data; distances of covariances in one dimension only."""
+    trace, dimension = sum(row[i] for i, row in enumerate(data.covariance)), len(data.mean)
+    unknown = np.full(plan.generations + 1, np.nan)
+    names = ("squared_mean_error", "variance", "spread_about_true_mean", "log_determinant", "squared_wasserstein")
+    columns = dict.fromkeys((*names, "squared_wasserstein_first_order"), unknown)
+    sizes = plan.sizes()
+    if sizes is not None:
+        error, variance = (
+            squared_mean_error(sizes, model.estimator),
+            variance_kept(sizes, model.estimator),
+        )
+        change = log_determinant_change(sizes, model.estimator, dimension)
+        columns["log_determinant"] = np.linalg.slogdet(np.array(data.covariance))[1] + change
+        if dimension == 1:
+            columns["squared_wasserstein"] = trace * squared_wasserstein(sizes, model.estimator)
+            columns["squared_wasserstein_first_order"] = trace * squared_wasserstein_first_order(sizes)
+    elif plan.accumulates() and dimension == 1:
+        error, variance = accumulated_moments(plan.rows, plan.generations + 1, model.estimator)
+    else:
+        return columns
+    moments = {"squared_mean_error": error, "variance": variance, "spread_about_true_mean": error + variance}
+    return columns | {name: trace * values for name, values in moments.items()}

@@ -1,0 +1,42 @@
+"""How the numbers of Gaussian mixtures are shown over several chains."""
+
+from modelcollapse.families.presentation import CurveFigure, Distribution, Panel, Presentation
+
+GAUSSIAN_MIXTURE = Presentation(
+    headline=(
+        ("squared_l2_to_first/mean", "L2 squared to first"),
+        ("kl_from_first/mean", "KL from first"),
+        ("variance/median", "variance (median)"),
+        ("tail_mass_99/mean", "mass outside 99 %"),
+    ),
+    figures=(
+        CurveFigure(
+            "distances_by_generation",
+            (
+                Panel("squared_l2_to_first/mean", r"$\int (p_0 - p_n)^2$", log=True, since=1),
+                Panel("kl_from_first/mean", r"KL$(p_0 \,\|\, p_n)$, nats", log=True, since=1),
+                Panel("wasserstein_upper_bound/mean", r"MW$_2(p_0, p_n)$", log=True, since=1),
+            ),
+            log_generations=True,
+        ),
+        CurveFigure(
+            "tails_by_generation",
+            (
+                Panel("tail_mass_95/mean", "mass outside the first's 95 % region"),
+                Panel("tail_mass_99/mean", "mass outside the first's 99 % region"),
+                Panel("variance/mean", "variance", log=True),
+            ),
+            log_generations=True,
+        ),
+    ),
+    distributions=(
+        Distribution("squared_l2_to_first", "squared L2 distance of a replicate to its first mixture"),
+        Distribution("variance", "variance of a replicate"),
+    ),
+    pictures=(
+        ("samples_by_generation", "Samples of one replicate"),
+        ("components_over_generations", "Components of one replicate"),
+    ),
+    replicates=True,
+)
+"""Distances to the first mixture, what is left of its tails, and samples."""

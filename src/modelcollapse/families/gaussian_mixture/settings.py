@@ -1,0 +1,45 @@
+"""Settings of the Gaussian mixture family: how mixtures are fitted again and again."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from modelcollapse.data.settings import GaussianSamplesSettings, shape_problems, singularity_problems
+from modelcollapse.families.estimators.settings import Count, SegmentedSettings
+from modelcollapse.regimes import RegimeSettings
+from modelcollapse.settings import Range
+
+
+@dataclass(frozen=True)
+class GaussianMixtureSettings(SegmentedSettings):
+    """A mixture of Gaussians, fitted by expectation maximisation with the rules of scikit-learn."""
+
+    family: Literal["gaussian_mixture"]
+    """Names the family."""
+    components: Count
+    """Gaussians in the mixture."""
+    covariance: Literal["full", "diag", "spherical"]
+    """What the covariance of a component may be: any, diagonal, or a multiple of the identity."""
+    start: Literal["kmeans", "kmeans++", "previous"]
+    """Where a fit starts: from clusters of k-means (scikit-learn's default), from single rows chosen by k-means++, or
+    from the mixture of the generation before (generation 0 from clusters)."""
+    tolerance: Annotated[float, Range(above=0)]
+    """A fit ends once its log-likelihood changes by less, nats a row."""
+    max_iterations: Count
+    """Pairs of E and M step at most."""
+    covariance_floor: Annotated[float, Range(low=0)]
+    """Added to the diagonal of every covariance, so that a component on a single row has one."""
+    divergence_samples: Annotated[int, Range(low=2)]
+    """Samples of the first mixture that estimate the KL divergence of every generation, and in three or more dimensions
+    samples of the current mixture that estimate its tail mass."""
+
+
+def _component_problems(
+    model: GaussianMixtureSettings, data: GaussianSamplesSettings, decoding: object, regime: RegimeSettings
+) -> list[str]:
+    if model.components <= data.rows:
+        return []
+    return [f"model.components: {model.components} must be at most data.rows={data.rows}"]
+
+
+CHECKS = (shape_problems, singularity_problems, _component_problems)
+"""What is wrong between settings that are each allowed; each looks at few of them."""

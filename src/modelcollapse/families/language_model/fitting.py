@@ -1,0 +1,154 @@
+"""Stages that end with a network: pretrained weights taken in, the base, and each generation's fit."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+from transformers import PreTrainedModel
+
+from modelcollapse.data.batches import EpochSampler, Share
+from modelcollapse.data.blocks import BlocksDataModule, block_count, read_blocks
+from modelcollapse.data.tokenizers import load_tokenizer
+from modelcollapse.families.base import epochs_of, source_role, within
+from modelcollapse.families.language_model.module import FittingModule
+from modelcollapse.families.language_model.network import load_network, new_network, save_network, scoring_bytes
+from modelcollapse.families.language_model.recipes import TRAINING_FILE, StageContext
+from modelcollapse.families.language_model.settings import ArchitectureSettings, TrainingSettings
+from modelcollapse.regimes import Draw, Source, resolve
+from modelcollapse.seeding import Stream
+from modelcollapse.store import BuildContext
+from modelcollapse.training.fit import Fit, fit_resumably
+from modelcollapse.training.trainer import Execution
+from modelcollapse.training.verified_files import Progress
+
+Folders = Mapping[str, Path]
+
+
+def make_pretrained(stage: StageContext, context: BuildContext) -> None:
+    """Take published weights into the store, as safetensors, with their tokenizer."""
+    save_network(load_network(str(stage.model.pretrained), stage.model.revision), context.folder)
+    load_tokenizer(context.parents["tokenizer"]).save_pretrained(context.folder)
+
+
+def make_base(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
+    """Pretrain the base on its text, a part of each pass at a time."""
+    base = stage.model.base
+    assert base is not None
+    task = partial(_base_task, parts_per_epoch=base.parts_per_epoch)
+    _fit(stage, context, base.training, base.training.epochs * base.parts_per_epoch, stream, task, _ignore)
+
+
+def make_generation(
+    stage: StageContext, context: BuildContext, *, generation: int, draws: Sequence[Draw], stream: Stream
+) -> None:
+    """Fit a generation to its composition of the sources."""
+    training = stage.model.training
+    task = partial(_generation_task, draws=draws, epoch_size=training.epoch_size)
+
+    def tell(line: Mapping[str, float]) -> None:
+        stage.execution.on_epoch(generation, line)
+
+    on_nan = stage.execution.settings.on_nan
+    _fit(stage, context, training, epochs_of(training, generation), stream, task, tell, on_nan)
+
+
+@dataclass(frozen=True)
+class FitTask:
+    """What a network is fitted to."""
+
+    blocks: torch.Tensor
+    """Tokens [rows, length]."""
+    weights: torch.Tensor
+    """Weight of each row [rows], mean 1."""
+    validation: torch.Tensor
+    """Blocks that choose among the epochs."""
+    rows_per_epoch: int
+    """Rows that an epoch passes over."""
+
+
+def _base_task(folders: Folders, parts_per_epoch: int) -> FitTask:
+    blocks, validation = (read_blocks(folders["data"], split) for split in ("train", "validation"))
+    return FitTask(blocks, torch.ones(len(blocks)), validation, -(-len(blocks) // parts_per_epoch))
+
+
+def _generation_task(folders: Folders, draws: Sequence[Draw], epoch_size: Literal["training_set", "real"]) -> FitTask:
+    real_rows = block_count(folders["real"], "train")
+    blocks, weights = composed_blocks(draws, folders, real_rows)
+    rows_per_epoch = real_rows if epoch_size == "real" else len(blocks)
+    return FitTask(blocks, weights, read_blocks(folders["real"], "validation"), rows_per_epoch)
+
+
+def composed_blocks(draws: Sequence[Draw], folders: Folders, real_rows: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The training set of a composition: blocks [rows, length] and weights [rows] with mean 1."""
+    sets = {source: _source_blocks(source, folders) for draw in draws for source in draw.sources}
+    parts = resolve(draws, {source: len(blocks) for source, blocks in sets.items()}, real_rows)
+    blocks = torch.cat([sets[part.source][torch.from_numpy(part.indices)] for part in parts])
+    weights = torch.cat([torch.full((len(part.indices),), part.weight) for part in parts])
+    return blocks, weights
+
+
+def _source_blocks(source: Source, folders: Folders) -> torch.Tensor:
+    return read_blocks(folders[source_role(source)], "blocks" if source.kind == "synthetic" else "train")
+
+
+def _fit(
+    stage: StageContext,
+    context: BuildContext,
+    training: TrainingSettings,
+    epochs: int,
+    stream: Stream,
+    task: Callable[[Folders], FitTask],
+    tell: Callable[[Mapping[str, float]], None],
+    on_nan: Literal["stop", "continue"] = "stop",
+) -> None:
+    execution, folders = stage.execution, dict(context.parents)
+    fit = Fit(
+        assemble=partial(_assemble, folders, stage.model.architecture, training, epochs, stream, task),
+        epochs=epochs,
+        keep_best=training.checkpoint == "best_val",
+        gradient_clip=training.gradient_clip,
+        stream=within(stream, "dropout"),
+        label=context.artifact.label,
+        on_nan=on_nan,
+        devices=execution.settings.devices,
+    )
+    module, data, lines = fit_resumably(fit, execution=execution, progress=Progress.of(context), on_epoch=tell)
+    save_network(module.network, context.folder)
+    load_tokenizer(folders["tokenizer"]).save_pretrained(context.folder)
+    (context.folder / TRAINING_FILE).write_text("".join(json.dumps(line, sort_keys=True) + "\n" for line in lines))
+    tokens = data.tokens_per_epoch * epochs
+    context.execution.update(execution.facts(fit.devices, batch_size=training.batch_size, tokens=tokens))
+
+
+def _assemble(
+    folders: Folders,
+    architecture: ArchitectureSettings | None,
+    training: TrainingSettings,
+    epochs: int,
+    stream: Stream,
+    make_task: Callable[[Folders], FitTask],
+    execution: Execution,
+    share: Share,
+) -> tuple[FittingModule, BlocksDataModule]:
+    """The module and its share of the data, in whatever process."""
+    task = make_task(folders)
+    sampler = EpochSampler(len(task.blocks), task.rows_per_epoch, training.batch_size, within(stream, "order"))
+    network = _initial_network(folders, architecture, stream)
+    scoring_batch_size = execution.scoring_batch_size(scoring_bytes(network, task.blocks.shape[1]))
+    data = BlocksDataModule(task.blocks, task.weights, task.validation, sampler, scoring_batch_size, share)
+    return FittingModule(network, training, epochs, len(sampler)), data
+
+
+def _initial_network(folders: Folders, architecture: ArchitectureSettings | None, stream: Stream) -> PreTrainedModel:
+    if "initial" in folders:
+        return load_network(folders["initial"])
+    assert architecture is not None
+    return new_network(architecture, load_tokenizer(folders["tokenizer"]), within(stream, "weights"))
+
+
+def _ignore(line: Mapping[str, float]) -> None:
+    """The base's epochs belong to no generation."""

@@ -1,0 +1,197 @@
+"""The language model as a LightningModule: it fits, it scores, it writes."""
+
+import math
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import CatMetric
+from transformers import PreTrainedModel
+
+from modelcollapse.decoding import Engine
+from modelcollapse.families.language_model.layers import (
+    lean_dropout,
+    use_fast_half_precision_attention,
+    use_fast_layers,
+)
+from modelcollapse.families.language_model.losses import linear_cross_entropy
+from modelcollapse.families.language_model.network import output_weight
+from modelcollapse.families.language_model.settings import TrainingSettings
+from modelcollapse.metrics.means import mean_metric
+
+
+def token_losses(network: PreTrainedModel, tokens: torch.Tensor) -> torch.Tensor:
+    """Negative log-likelihood in nats of each token after the first: float32 [batch, length - 1], without gradients."""
+    return _weighted_losses(network, tokens, None)[1]
+
+
+def weighted_loss(
+    network: PreTrainedModel, tokens: torch.Tensor, weights: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean over blocks of their weight times their mean loss per token, and every token's loss.
+
+    ``tokens`` [batch, length], ``weights`` [batch]; only the mean has gradients.
+    """
+    blocks, targets = len(tokens), tokens.shape[1] - 1
+    total, losses = _weighted_losses(network, tokens, weights[:, None].expand(blocks, targets).flatten())
+    return total / (blocks * targets), losses
+
+
+def _weighted_losses(
+    network: PreTrainedModel, tokens: torch.Tensor, token_weights: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    tokens = tokens.long()
+    # Every position is a token, whatever its id: without a mask, none is taken for padding and attention is causal.
+    # The last token predicts nothing.
+    with lean_dropout(tokens.device):
+        hidden = network.base_model(input_ids=tokens[:, :-1], use_cache=False)[0]
+    targets = tokens[:, 1:]
+    total, losses = linear_cross_entropy(hidden.flatten(0, 1), output_weight(network), targets.flatten(), token_weights)
+    return total, losses.view(targets.shape)
+
+
+def learning_rate_factor(training: TrainingSettings, step: int, steps_per_epoch: int, epochs: int) -> float:
+    """Learning rate at an optimiser step, as a share of the peak.
+
+    The cosine is torch's CosineAnnealingLR (Loshchilov & Hutter 2017), evaluated at each epoch's start, as the paper's
+    code steps it, or at every step.
+    """
+    if step < training.warmup_steps:
+        return (step + 1) / (training.warmup_steps + 1)
+    if training.schedule == "constant":
+        return 1.0
+    passed = (
+        step // steps_per_epoch / epochs
+        if training.schedule == "cosine_per_epoch"
+        else step / (steps_per_epoch * epochs)
+    )
+    lowest = training.final_learning_rate / training.learning_rate
+    return lowest + (1 - lowest) * (1 + math.cos(math.pi * min(passed, 1.0))) / 2
+
+
+class LossModule(LightningModule):
+    """Computes losses of a network, as fast as the machine can."""
+
+    def __init__(self, network: PreTrainedModel) -> None:
+        super().__init__()
+        self.network = network
+
+    def setup(self, stage: str) -> None:
+        """Choose how linear layers and attention are computed; the network stays the same function."""
+        use_fast_layers(self.network)
+        if self.trainer.precision != "32-true":
+            use_fast_half_precision_attention(self.network, self.trainer.strategy.root_device)
+
+
+class FittingModule(LossModule):
+    """Fits a network to weighted blocks with AdamW and watches its loss on real validation blocks."""
+
+    def __init__(self, network: PreTrainedModel, training: TrainingSettings, epochs: int, steps_per_epoch: int) -> None:
+        super().__init__(network)
+        self._training, self._epochs, self._steps_per_epoch = training, epochs, steps_per_epoch
+        self.training_loss = mean_metric()
+        self.validation_loss = mean_metric()
+
+    def on_train_epoch_start(self) -> None:
+        """Start new means, with dropout: networks are loaded in evaluation mode, and Lightning leaves it at that."""
+        self.network.train()
+        self.training_loss.reset()
+        # Not where validation starts: of several processes, one that has nothing to validate never comes there.
+        self.validation_loss.reset()
+
+    def training_step(self, batch: dict[str, Any]) -> torch.Tensor:
+        """Weighted mean loss per token of a batch {tokens [batch, length], weights [batch], scale}, times its scale."""
+        loss, losses = weighted_loss(self.network, batch["tokens"], batch["weights"])
+        self.training_loss.update(losses.double().mean(1), batch["weights"].double())
+        return loss * batch["scale"]
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Free the gradients: Lightning would keep them until the next forward pass has taken its memory."""
+        self.trainer.optimizers[0].zero_grad()
+
+    def on_validation_epoch_start(self) -> None:
+        """Switch dropout off."""
+        self.network.eval()
+
+    def validation_step(self, tokens: torch.Tensor) -> None:
+        """Add a batch's token losses to the validation loss."""
+        self.validation_loss.update(token_losses(self.network, tokens).double())
+
+    def epoch_line(self) -> dict[str, float]:
+        """Mean training loss in nats per token, validation perplexity and the learning rate at the epoch's end."""
+        return {
+            "train/loss": float(self.training_loss.compute()),
+            "validation/perplexity": math.exp(self.validation_value()),
+            "learning_rate": float(self.trainer.optimizers[0].param_groups[0]["lr"]),
+        }
+
+    def validation_value(self) -> float:
+        """Mean negative log-likelihood in nats per token of the real validation split."""
+        return float(self.validation_loss.compute())
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with the schedule of the settings."""
+        optimiser = torch.optim.AdamW(
+            self.parameters(),
+            lr=self._training.learning_rate,
+            weight_decay=self._training.weight_decay,
+            # Lightning refuses to clip the gradients of a fused optimiser in mixed precision.
+            fused=self._training.gradient_clip is None,
+        )
+        schedule = LambdaLR(
+            optimiser,
+            lambda step: learning_rate_factor(self._training, step, self._steps_per_epoch, self._epochs),
+        )
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class Scores(torch.nn.Module):
+    """Running losses of one set of blocks, in nats, float64."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss = mean_metric()
+        """Per token."""
+        self.loss_without_skipped = mean_metric()
+        """Per token, targets of the skipped kind left out."""
+        self.sequence_loss = CatMetric().set_dtype(torch.float64)
+        """Mean per token of every block."""
+
+
+class ScoringModule(LossModule):
+    """Negative log-likelihoods of blocks under a network, for any number of dataloaders in one pass."""
+
+    def __init__(self, network: PreTrainedModel, loaders: int, skipped_token: int | None) -> None:
+        """``skipped_token``: targets of this kind are left out of the second mean (the start of a line)."""
+        super().__init__(network)
+        self.skipped_token = skipped_token
+        self._scores = torch.nn.ModuleList(Scores() for _ in range(loaders))
+
+    def test_step(self, tokens: torch.Tensor, batch_index: int, dataloader_idx: int = 0) -> None:
+        """Add a batch of blocks [batch, length] to the means of its dataloader."""
+        losses = token_losses(self.network, tokens).double()
+        scores = self.scores_of(dataloader_idx)
+        scores.loss.update(losses)
+        scores.sequence_loss.update(losses.mean(1))
+        if self.skipped_token is not None:
+            scores.loss_without_skipped.update(losses, (tokens[:, 1:] != self.skipped_token).double())
+
+    def scores_of(self, loader: int) -> "Scores":
+        """The running scores of one dataloader."""
+        scores = self._scores[loader]
+        assert isinstance(scores, Scores)
+        return scores
+
+
+class WritingModule(LightningModule):
+    """Continues prompts with a decoding engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()
+        self.network = engine.network
+        self._engine = engine
+
+    def predict_step(self, batch: dict[str, Any]) -> torch.Tensor:
+        """The new tokens [prompts, new tokens] of a batch {tokens [prompts, length], group: its number}."""
+        return self._engine.continue_prompts(batch["tokens"], group=int(batch["group"]))

@@ -1,0 +1,106 @@
+"""What the finished artifacts of a language-model chain say: metrics, tables, continuations, figures."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from modelcollapse.families.base import ChainReport, ChainTitle, GenerationResult
+from modelcollapse.families.language_model import figures
+from modelcollapse.families.language_model.recipes import (
+    CONTINUATIONS_FILE,
+    TRAINING_FILE,
+    read_metrics,
+    read_sequences,
+)
+from modelcollapse.figures.style import FigureText
+
+
+def generation_result(folders: Mapping[str, Path]) -> GenerationResult:
+    """Metrics, losses per sequence and continuations, read from the folders of one generation by role."""
+    metrics = read_metrics(folders["scores"]) | read_metrics(folders["measures"])
+    if "zero_shot" in folders:
+        metrics |= {f"zero_shot/{name}": value for name, value in read_metrics(folders["zero_shot"]).items()}
+    written = {f"synthetic/{name}": values for name, values in read_sequences(folders["measures"]).items()}
+    real = {f"real/{name}_loss": values for name, values in read_sequences(folders["scores"]).items()}
+    return GenerationResult(
+        metrics=metrics,
+        distributions=written | real,
+        samples=json.loads((folders["continuations"] / CONTINUATIONS_FILE).read_text()),
+        epochs=_lines(folders["scores"] / TRAINING_FILE),
+    )
+
+
+def _lines(path: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def chain_report(results: Sequence[tuple[int, GenerationResult]], title: ChainTitle) -> ChainReport:
+    """Per-sequence perplexities as a table, the continuations as a page of text, and the figures of the paper."""
+    perplexities = sequence_perplexities(results)
+    generations = pd.DataFrame(
+        [{"generation": number, "seed": title.seeds, **result.metrics} for number, result in results]
+    )
+    continuations = pd.DataFrame(
+        [{"generation": number, **row} for number, result in results for row in result.samples]
+    )
+    sequences = int((perplexities["generation"] == 0).sum())
+    text = FigureText(
+        model=title.model, regime=title.regime, seeds=title.seeds, n=f"{sequences} sequences a generation"
+    )
+    drawn = {
+        "perplexity_by_generation": figures.perplexity_by_generation(generations, text),
+        "reference_perplexity_histograms": figures.reference_perplexity_histograms(perplexities, text),
+        "reference_perplexity_histograms_3d": figures.reference_perplexity_histograms_3d(perplexities, text),
+        "diversity_by_generation": figures.diversity_by_generation(generations, text),
+    }
+    if not continuations.empty:
+        first_prompt = continuations["prompt"].iloc[0]
+        shown = continuations[continuations["prompt"] == first_prompt]
+        drawn["continuations"] = figures.continuations_page(shown, text)
+    documents = {"continuations.md": _continuations_document(results, title)}
+    return ChainReport(tables={"perplexities": perplexities}, documents=documents, figures=drawn)
+
+
+def sequence_perplexities(results: Sequence[tuple[int, GenerationResult]]) -> pd.DataFrame:
+    """One row a sequence: generation, sequence, reference_perplexity, and true_perplexity where the truth is known.
+
+    Generation -1 is the real validation split under the reference model.
+    """
+    real = results[0][1].distributions["real/validation_loss"]
+    frames = [_perplexity_frame(figures.REAL, {"reference_perplexity": real})]
+    for number, result in results:
+        columns = {
+            name.removeprefix("synthetic/").replace("_loss", "_perplexity"): losses
+            for name, losses in result.distributions.items()
+            if name.startswith("synthetic/")
+        }
+        frames.append(_perplexity_frame(number, columns))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _perplexity_frame(generation: int, losses: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    columns: dict[str, Any] = {name: np.exp(values) for name, values in losses.items()}
+    size = len(next(iter(columns.values())))
+    return pd.DataFrame({"generation": np.full(size, generation), "sequence": np.arange(size), **columns})
+
+
+def _continuations_document(results: Sequence[tuple[int, GenerationResult]], title: ChainTitle) -> str:
+    lines = [f"# What each generation writes\n\n{title.model}, regime {title.regime}, seed {title.seeds}\n"]
+    prompts = list(dict.fromkeys(row["prompt"] for _, result in results for row in result.samples))
+    for prompt in prompts:
+        lines.append(f"\n## Prompt\n\n> {_one_line(prompt)}\n")
+        for number, result in results:
+            lines += [
+                f"\n**Generation {number}**: {_one_line(row['continuation'])}\n"
+                for row in result.samples
+                if row["prompt"] == prompt
+            ]
+    return "".join(lines)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,82 @@
+"""What the finished artifacts of a VAE chain say: metrics, tables, figures."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from modelcollapse.families.base import ChainReport, ChainTitle, GenerationResult
+from modelcollapse.families.vae import figures
+from modelcollapse.families.vae.figures import REAL
+from modelcollapse.families.vae.stages import read_lines, read_measured, read_metrics
+from modelcollapse.figures.style import FigureText
+
+
+@dataclass(frozen=True)
+class ImagesResult(GenerationResult):
+    """A generation's result, and images to look at."""
+
+    images: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Grey images [rows, 28, 28] of ``samples``, and of ``real`` test images."""
+
+
+def generation_result(generation: int, folders: Mapping[str, Path]) -> ImagesResult:
+    """What the artifacts of one generation, folders by role, say."""
+    measured = {name: tensor.numpy() for name, tensor in read_measured(folders["measures"]).items()}
+    distributions = {"synthetic/latent_means": measured["sample_latents"].ravel()}
+    images = {"samples": measured["samples"]}
+    if generation == 0:
+        distributions["real/latent_means"] = measured["real_latents"].ravel()
+        images["real"] = measured["real"]
+    return ImagesResult(
+        metrics=read_metrics(folders["scores"]) | read_metrics(folders["measures"]),
+        distributions=distributions,
+        epochs=read_lines(folders["scores"]),
+        images=images,
+    )
+
+
+def chain_report(results: Sequence[tuple[int, GenerationResult]], title: ChainTitle) -> ChainReport:
+    """The latent means as a table, and the figures."""
+    latents = latent_means(results)
+    generations = pd.DataFrame(
+        [{"generation": number, "seed": title.seeds, **result.metrics} for number, result in results]
+    )
+    images, first = shown_images(results), results[0][1].metrics
+    shown, means = len(images[0]), int((latents["generation"] == 0).sum())
+    of_samples = _text(title, first["synthetic/samples"], "samples a generation")
+    of_means = _text(title, means, "latent means a generation")
+    of_images = _text(title, first["test/images"], "real test images")
+    drawn = {
+        "samples_by_generation": figures.samples_by_generation(images, _text(title, shown, "samples a generation")),
+        "latent_densities": figures.latent_densities(latents, of_means),
+        "latents_by_generation": figures.latents_by_generation(generations, of_means),
+        "samples_measured_by_generation": figures.samples_measured_by_generation(generations, of_samples),
+        "elbo_by_generation": figures.elbo_by_generation(generations, of_images),
+    }
+    return ChainReport(tables={"latent_means": latents}, documents={}, figures=drawn)
+
+
+def _text(title: ChainTitle, count: float, what: str) -> FigureText:
+    return FigureText(model=title.model, regime=title.regime, seeds=title.seeds, n=f"{count:,.0f} {what}")
+
+
+def latent_means(results: Sequence[tuple[int, GenerationResult]]) -> pd.DataFrame:
+    """One row a latent dimension of a sample: generation (-1 for real test images), latent_mean."""
+    found = {REAL: results[0][1].distributions["real/latent_means"]}
+    found |= {number: result.distributions["synthetic/latent_means"] for number, result in results}
+    frames = [pd.DataFrame({"generation": number, "latent_mean": values}) for number, values in found.items()]
+    return pd.concat(frames, ignore_index=True)
+
+
+def shown_images(results: Sequence[tuple[int, GenerationResult]]) -> dict[int, np.ndarray]:
+    """Grey images [rows, 28, 28] by generation, real test images under -1."""
+    shown = {}
+    for number, result in results:
+        assert isinstance(result, ImagesResult)
+        if "real" in result.images:
+            shown[REAL] = result.images["real"]
+        shown[number] = result.images["samples"]
+    return shown

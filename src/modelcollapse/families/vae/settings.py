@@ -1,0 +1,135 @@
+"""Settings of the VAE family: network, fitting, synthesis, image data, what is measured."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from modelcollapse.data.settings import DIGITS, ImageDataSettings
+from modelcollapse.regimes import RegimeSettings
+from modelcollapse.regimes.availability import reserve_problems
+from modelcollapse.settings import Count, NonNegative, Positive, Range
+from modelcollapse.training.settings import EpochSettings
+
+
+@dataclass(frozen=True)
+class VaeArchitectureSettings:
+    """The shape of the network."""
+
+    channels: Count
+    """Channels of the encoder's first convolution; the second has twice as many, and the decoder mirrors both."""
+    latents: Count
+    """Dimensions of the latent space."""
+
+
+@dataclass(frozen=True)
+class VaeTrainingSettings(EpochSettings):
+    """How a VAE is fitted to its images."""
+
+    learning_rate: Positive
+    """Learning rate of Adam, constant."""
+    weight_decay: NonNegative
+    """Adam's L2 penalty, added to the gradient (not AdamW's decoupled decay)."""
+
+
+@dataclass(frozen=True)
+class ClassifierSettings:
+    """The classifier, trained once on the real data, in whose feature space and classes samples are measured."""
+
+    epochs: Count
+    """Passes over the real training split; the epoch with the best validation loss is kept."""
+    batch_size: Count
+    """Images per optimiser step."""
+    learning_rate: Positive
+    """Learning rate of Adam."""
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What is measured of each generation's samples."""
+
+    samples: Annotated[int, Range(low=2)]
+    """Samples of each generation, and at most as many real test images, that are compared in feature space."""
+    latent_samples: Annotated[int, Range(low=2)]
+    """Samples whose latent means under the reference encoder are taken; the paper has 100."""
+    neighbours: Count
+    """Which nearest neighbour bounds the manifolds of precision and recall; Kynkäänniemi et al. (2019) have 3."""
+    shown: Annotated[int, Range(low=1, high=400)]
+    """Samples kept for the figures."""
+
+
+@dataclass(frozen=True)
+class VaeSettings:
+    """A convolutional variational autoencoder on grey images of 28 x 28 pixels."""
+
+    family: Literal["vae"]
+    """Names the family."""
+    name: str
+    """Name for people and figures; not in any key."""
+    architecture: VaeArchitectureSettings
+    """Shape of the network."""
+    beta: NonNegative
+    """Weight of the KL divergence in the loss; 1 is the evidence lower bound."""
+    synthesis: Literal["stream", "fixed"]
+    """Synthetic images: drawn anew for every minibatch from the decoder that wrote them, or drawn once and stored."""
+    init: Literal["fresh", "generation0", "previous"]
+    """Initial weights of generations 1, 2, ...: random ones, generation 0's, or the previous generation's."""
+    training: VaeTrainingSettings
+    """How each generation is fitted."""
+    classifier: ClassifierSettings
+    """What samples are measured with."""
+    evaluation: EvaluationSettings
+    """What is measured."""
+
+
+def _stream_problems(model: VaeSettings, data: ImageDataSettings, decoding: Any, regime: RegimeSettings) -> list[str]:
+    if model.synthesis != "stream" or (regime.pool == "none" and regime.older == 0):
+        return []
+    return [
+        f"model.synthesis: 'stream' stores no synthetic images, and regime={regime.name} takes from the sets of"
+        " several generations; it must be fixed (model.synthesis=fixed)"
+    ]
+
+
+def _reserve_problems(model: VaeSettings, data: ImageDataSettings, decoding: Any, regime: RegimeSettings) -> list[str]:
+    return reserve_problems(data.reserve, regime)
+
+
+def _digits_problems(model: VaeSettings, data: ImageDataSettings, decoding: Any, regime: RegimeSettings) -> list[str]:
+    if data.kind != "digits":
+        return []
+    asked = (data.train_rows or 1) + data.validation_rows + data.test_rows
+    if asked <= DIGITS:
+        return []
+    rows = "null" if data.train_rows is None else data.train_rows
+    return [
+        f"data.train_rows, data.validation_rows, data.test_rows: {rows}, {data.validation_rows}, {data.test_rows} must"
+        f" be at most the {DIGITS} digits together, one or more for training among them"
+    ]
+
+
+def _training_row_problems(
+    model: VaeSettings, data: ImageDataSettings, decoding: Any, regime: RegimeSettings
+) -> list[str]:
+    if data.real_rows is None or data.real_rows > 0 or data.train_rows is None:
+        return []
+    return [f"data.reserve: {data.reserve:g} leaves none of data.train_rows={data.train_rows} to train on"]
+
+
+def _neighbour_problems(
+    model: VaeSettings, data: ImageDataSettings, decoding: Any, regime: RegimeSettings
+) -> list[str]:
+    samples = min(model.evaluation.samples, data.test_rows or model.evaluation.samples)
+    return neighbour_problems(model.evaluation.neighbours, samples)
+
+
+def neighbour_problems(neighbours: int, compared: int) -> list[str]:
+    """Why no image has that many neighbours among those that are compared, if so."""
+    if neighbours < compared:
+        return []
+    return [
+        f"model.evaluation.neighbours: {neighbours} must be less than the {compared} images that are compared:"
+        " model.evaluation.samples, and at most the test images"
+    ]
+
+
+CHECKS = (_stream_problems, _reserve_problems, _digits_problems, _training_row_problems, _neighbour_problems)
+"""What is wrong between settings that are each allowed; each looks at few of them."""

@@ -1,0 +1,86 @@
+"""Whether a regime can have the rows that it asks for, where the number of real rows is known.
+
+Settings know it of data that are made to measure; of texts and images it is known once they have been read.
+"""
+
+from typing import Any
+
+from modelcollapse.regimes import (
+    DrawError,
+    RegimeSettings,
+    Source,
+    compose,
+    count_rows,
+    fresh_rows,
+    reserve_needed,
+    rows_of,
+    synthetic_rows,
+)
+
+DISTINCT_GENERATIONS = (1, 2, 3)
+"""Shares do not change within a chain: what these generations can be given, all can."""
+
+
+def row_problems(regime: RegimeSettings, generations: int, data: Any) -> list[str]:
+    """What the settings of the data alone tell to be wrong with the rows of generations 1 .. ``generations``.
+
+    ``data`` says how many rows there are by ``real_rows`` and how many are set aside by ``reserved_rows``, each None
+    where only the data themselves can tell.
+    """
+    if data.real_rows is None:
+        return []
+    return rows_that_cannot_be_had(regime, generations, data.real_rows, data.reserved_rows)
+
+
+def rows_that_cannot_be_had(
+    regime: RegimeSettings, generations: int, real_rows: int, reserved_rows: int | None
+) -> list[str]:
+    """What is wrong, a message a problem; ``reserved_rows`` is None where fresh real data never end."""
+    if generations == 0:
+        return []
+    shares = {"real": regime.real, "latest": regime.latest, "older": regime.older if generations > 1 else None}
+    problems = [
+        f"regime.{name}: {share:g} of {real_rows} real rows comes to no row at all; it must be 0 or at least"
+        f" {0.5 / real_rows:.2g}"
+        for name, share in shares.items()
+        if share and rows_of(share, real_rows) == 0
+    ]
+    if not problems:
+        problems = _counting_problems(regime, generations, real_rows)
+    needed = reserve_needed(regime, generations, real_rows)
+    if reserved_rows is not None and needed > reserved_rows:
+        problems.append(
+            f"data.reserve: sets aside {reserved_rows} rows; regime={regime.name} needs {needed}, for each of"
+            f" {generations} generations {fresh_rows(regime, real_rows)} that were never seen before. It must be more,"
+            " or regime.real or generations less"
+        )
+    return problems
+
+
+def _counting_problems(regime: RegimeSettings, generations: int, real_rows: int) -> list[str]:
+    """What only the count of all draws together tells."""
+    try:
+        for generation in DISTINCT_GENERATIONS[:generations]:
+            draws = compose(regime, generation, seed=0)
+            sources = {source for draw in draws for source in draw.sources}
+            count_rows(draws, {source: _size(source, regime, real_rows) for source in sources}, real_rows)
+    except DrawError as error:
+        return [f"regime={regime.name}: {error}; there are {real_rows} real rows"]
+    return []
+
+
+def _size(source: Source, regime: RegimeSettings, real_rows: int) -> int:
+    if source.kind == "synthetic":
+        assert source.generation is not None
+        return rows_of(synthetic_rows(regime, source.generation), real_rows)
+    return fresh_rows(regime, real_rows) if source.kind == "fresh" else real_rows
+
+
+def reserve_problems(reserve: float, regime: RegimeSettings) -> list[str]:
+    """Why a finite data set has nothing for the regime that was never seen before, if so."""
+    if reserve > 0 or regime.real_source != "fresh" or regime.real == 0:
+        return []
+    return [
+        f"data.reserve: {reserve:g} leaves no real data that was never seen before; regime={regime.name} needs a share"
+        " above 0"
+    ]

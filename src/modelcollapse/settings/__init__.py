@@ -1,1 +1,0 @@
-"""Every setting: type, range, one line of meaning. Imports nothing heavy."""

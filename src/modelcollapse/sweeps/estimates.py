@@ -1,0 +1,139 @@
+"""How long an artifact takes and how large it is, judged by the nearest artifacts of its kind that a store holds."""
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from modelcollapse.store import Artifact, Manifest, Store
+
+FOLLOWED_ROLES = ("real", "data", "model", "initial")
+"""Parents whose recipes tell how much work an artifact is: of what size the data are, and the network."""
+DEPTH = 3
+NOT_COMPARED = ("stream", "composition", "version", "generations", "seed", "generation")
+WORK = ("epochs", "rows", "train_blocks", "train_rows", "maximum_blocks", "block_length", "replicates")
+"""Names in a recipe that the time is proportional to."""
+
+Features = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What an artifact is expected to take; None where nothing like it was ever made."""
+
+    seconds: float | None
+    bytes: int | None
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A finished artifact to judge by."""
+
+    features: Features
+    seconds: float
+    bytes: int
+
+
+class Estimates:
+    """Judges artifacts by what a store holds.
+
+    Args:
+        store: whose manifests tell the times and sizes.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def expected(self, artifact: Artifact) -> Expected:
+        """Time by the nearest recipes of the same stage, in proportion to rows and epochs; size as promised, or so."""
+        made = self._made.get(_stage(artifact), [])
+        if not made:
+            return Expected(None, artifact.expected_bytes)
+        features = dict(_artifact_features(artifact))
+        nearest = min(_distance(features, other.features) for other in made)
+        judges = [other for other in made if _distance(features, other.features) == nearest]
+        seconds = sum(other.seconds * _times_the_work(features, other.features) for other in judges) / len(judges)
+        size = max(other.bytes for other in judges) if artifact.expected_bytes is None else artifact.expected_bytes
+        return Expected(seconds, size)
+
+    @cached_property
+    def _made(self) -> Mapping[tuple[str, str], list[_Made]]:
+        manifests = {manifest.key: manifest for manifest in self._store.artifacts()}
+        made: dict[tuple[str, str], list[_Made]] = {}
+        for manifest in manifests.values():
+            features = dict(_manifest_features(manifest, manifests))
+            size = sum(file.bytes for file in manifest.files.values())
+            judge = _Made(features, manifest.seconds, size)
+            made.setdefault(_stage(manifest), []).append(judge)
+        return made
+
+
+def _stage(one: Artifact | Manifest) -> tuple[str, str]:
+    """What work it is, whatever the generation: a stage of its kind, or a family's segments."""
+    words = one.recipe.get("family") or re.sub(r"[0-9]+", "", one.label)
+    return one.kind, str(words)
+
+
+def _artifact_features(artifact: Artifact, prefix: str = "", depth: int = DEPTH) -> Iterator[tuple[str, Any]]:
+    yield from _flat(artifact.recipe, prefix)
+    for role in FOLLOWED_ROLES:
+        if role in artifact.parents and depth:
+            yield from _artifact_features(artifact.parents[role], f"{prefix}{role}>", depth - 1)
+
+
+def _manifest_features(
+    manifest: Manifest, manifests: Mapping[str, Manifest], prefix: str = "", depth: int = DEPTH
+) -> Iterator[tuple[str, Any]]:
+    yield from _flat(manifest.recipe, prefix)
+    for role in FOLLOWED_ROLES:
+        parent = manifests.get(manifest.parents.get(role, ""))
+        if parent is not None and depth:
+            yield from _manifest_features(parent, manifests, f"{prefix}{role}>", depth - 1)
+
+
+def _flat(recipe: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in recipe.items():
+        if isinstance(value, Mapping) and name != "stream":
+            yield from _flat(value, f"{prefix}{name}/")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _compared(features: Features) -> Iterable[tuple[str, str]]:
+    return {(name, repr(value)) for name, value in features.items() if _last(name) not in NOT_COMPARED}
+
+
+def _distance(one: Features, other: Features) -> int:
+    return len({*_compared(one)} ^ {*_compared(other)})
+
+
+def _times_the_work(one: Features, other: Features) -> float:
+    """How many times as much work the one recipe tells of, by what both tell."""
+    own, others = _amounts(one), _amounts(other)
+    return math.prod(own[name] / others[name] for name in own.keys() & others.keys())
+
+
+def _amounts(features: Features) -> dict[str, float]:
+    """What the time is proportional to."""
+    amounts = {"draws": float(max(1, sum(_share(draw) for draw in features.get("composition") or ())))}
+    if generations := features.get("generations"):
+        amounts["generations"] = generations[1] - generations[0] + 1
+    for name, value in features.items():
+        is_of_own_data = not name.startswith(("model>", "initial>"))
+        if is_of_own_data and _last(name) in WORK and isinstance(value, int | float) and value > 0:
+            amounts[name] = value
+    return amounts
+
+
+def _last(name: str) -> str:
+    """The setting's own name, without the groups and the parents that it lies in."""
+    return re.split("[/>]", name)[-1]
+
+
+def _share(draw: Any) -> float:
+    """Rows that a draw takes, in units of the real data, where the recipe tells."""
+    if not isinstance(draw, Mapping):
+        return 0.0
+    return len(draw.get("sources", ())) if draw.get("rows") is None else float(draw["rows"])

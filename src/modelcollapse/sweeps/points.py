@@ -1,0 +1,133 @@
+"""From the words of a grid to its points: every point's words and settings, all read before anything runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, cast
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from modelcollapse.config.composing import HYDRA_VERSION_BASE, configuration_folder, explained, settings_of
+from modelcollapse.config.settings import ChainSettings
+from modelcollapse.errors import UserError
+from modelcollapse.settings import SettingsError
+
+MOST_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Point:
+    """One chain of a grid."""
+
+    number: int
+    words: tuple[str, ...]
+    """What is typed after ``train.py`` to run this chain alone."""
+    varied: tuple[str, ...]
+    """Those of the words that differ between points."""
+    settings: ChainSettings
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A grid as the words describe it."""
+
+    points: tuple[Point, ...]
+    words: tuple[str, ...]
+    """Words that Hydra expands to these points in this order."""
+    hydra_words: tuple[str, ...]
+    """Words that are meant for Hydra: launcher, folders."""
+    hydra: dict[str, Any]
+    """Hydra's own configuration as composed, unresolved but for ``sweep_folder``."""
+    sweep_folder: str
+    """Where the sweep writes."""
+    plan: bool
+    """Whether the grid is only to be shown."""
+
+
+def read_grid(words: Sequence[str]) -> Grid:
+    """Expand the words as Hydra's basic sweeper does, seeds varying fastest, and read every point's settings.
+
+    Raises UserError with all problems of all points, HydraException where the words common to all are wrong.
+    """
+    with initialize_config_dir(str(configuration_folder()), version_base=HYDRA_VERSION_BASE):
+        typed = _parsed(words)
+        base = _base(typed)
+        parameters = base.hydra.sweeper.get("params") or {}
+        task = [*_parsed([f"{name}={value}" for name, value in parameters.items()]), *typed]
+        ordered = _ordered([override for override in task if not override.is_hydra_override()])
+        ((*expanded,),) = BasicSweeper.split_arguments(ordered, None)
+        varied = {override.get_key_element() for override in ordered if override.is_sweep_override()}
+        points = _read_points(expanded, varied)
+    return Grid(
+        points=points,
+        words=tuple(str(override.input_line) for override in ordered),
+        hydra_words=tuple(str(override.input_line) for override in typed if override.is_hydra_override()),
+        hydra=cast(dict[str, Any], OmegaConf.to_container(base.hydra, resolve=False)),
+        sweep_folder=str(base.hydra.sweep.dir),
+        plan=base.plan is True,
+    )
+
+
+def _parsed(words: Sequence[str]) -> list[Override]:
+    return OverridesParser.create().parse_overrides(list(words))
+
+
+def _base(typed: Sequence[Override]) -> DictConfig:
+    """What all points have in common, with the grid that the experiment brings."""
+    common = [str(override.input_line) for override in typed if not override.is_sweep_override()]
+    return compose("sweep", overrides=common, return_hydra_config=True)
+
+
+def _ordered(overrides: Sequence[Override]) -> list[Override]:
+    """Each setting once, as it was said last; what varies behind the rest, and the seed at the very end.
+
+    The last one varies fastest. Chains of different seeds have nothing but data in common, so that neighbours in a
+    parallel launcher do not wait for each other's generation 0.
+    """
+    latest = {override.get_key_element(): override for override in overrides}
+    latest.pop("plan", None)
+    return sorted(latest.values(), key=lambda override: (override.is_sweep_override(), override.key_or_group == "seed"))
+
+
+def _read_points(expanded: Sequence[Sequence[str]], varied: set[str]) -> tuple[Point, ...]:
+    points, problems = [], []
+    for number, words in enumerate(expanded):
+        own = tuple(word for word in words if word.partition("=")[0] in varied)
+        try:
+            settings, _ = settings_of(compose("train", overrides=list(words)))
+            points.append(Point(number, tuple(words), own, settings))
+        except SettingsError as error:
+            problems += [(problem, own) for problem in error.problems]
+        except HydraException as error:
+            problems.append((explained(error), own))
+        except OmegaConfBaseException as error:
+            problems.append((str(error).splitlines()[0], own))
+    if problems:
+        raise UserError(_told(problems, len(expanded)))
+    return tuple(points)
+
+
+def _told(problems: Sequence[tuple[str, tuple[str, ...]]], count: int) -> str:
+    """Each problem once, with the points that have it."""
+    at_points: dict[str, list[str]] = {}
+    for problem, own in problems:
+        at_points.setdefault(problem, []).append(" ".join(own))
+    broken = len({own for _, own in problems})
+    lines = [f"nothing was run: {broken} of the grid's {count} points cannot be"]
+    for problem, points in at_points.items():
+        lines.append(f"  {problem}")
+        if len(points) < count:
+            lines.append(f"    at {_named(points)}")
+    return "\n".join(lines)
+
+
+def _named(points: Sequence[str]) -> str:
+    distinct = [point for point, _ in groupby(points)]
+    more = f" and {len(distinct) - MOST_NAMED} more" if len(distinct) > MOST_NAMED else ""
+    return "; ".join(distinct[:MOST_NAMED]) + more

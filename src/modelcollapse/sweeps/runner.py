@@ -1,0 +1,194 @@
+"""What a launcher's job does: it runs one chain as a process of its own and waits for it.
+
+A chain that is killed, for memory or otherwise, takes nothing else with it: the job sees how its process ended and
+writes that down.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from modelcollapse.config.composing import HYDRA_VERSION_BASE, LAUNCHERS_ADVICE, configuration_folder
+from modelcollapse.errors import UserError
+from modelcollapse.record.sweep_folder import ChainProcess, SweepFolder, now
+from modelcollapse.sweeps.points import Grid
+from modelcollapse.sweeps.resources import gpus_of_its_own, jobs_at_once, usable_cores
+
+POLL_SECONDS = 0.2
+PATIENCE_SECONDS = 60.0
+"""How long a chain that was asked to end may take before it is killed."""
+NEVER_BEGAN = 1
+PERMIT_VARIABLE = "MODELCOLLAPSE_SWEEP_PERMIT"
+"""Environment variable of a job that holds the permit of its sweep."""
+
+
+def run_chain(config: DictConfig) -> int:
+    """Run the chain that Hydra gave this job the number of; returns its exit code. Hydra sees no job fail."""
+    job = HydraConfig.get()
+    return run_planned(SweepFolder(Path(job.sweep.dir).absolute()), int(job.job.num), os.environ[PERMIT_VARIABLE])
+
+
+def run_planned(sweep: SweepFolder, number: int, permit: str) -> int:
+    """Run chain ``number`` of a sweep as long as the permit holds; returns its exit code."""
+    if not sweep.may_run(permit):
+        return NEVER_BEGAN
+    sweep.chain(number).mkdir(parents=True, exist_ok=True)
+    gpus = gpus_of_its_own(sweep.path / "devices", number, sweep.chains()[number].devices)
+    with sweep.output(number).open("wb") as output, gpus as environment:
+        child = subprocess.Popen(
+            _command(sweep, number),
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        _watch(child, sweep, number, permit)
+    return child.returncode
+
+
+def _watch(child: "subprocess.Popen[bytes]", sweep: SweepFolder, number: int, permit: str) -> None:
+    """See the process to its end, and write down what becomes of it."""
+    state = ChainProcess(host=os.uname().nodename, runner=os.getpid(), started=now(), process=child.pid)
+    try:
+        sweep.write_process(number, state)
+        _wait(child, sweep, permit)
+    finally:
+        stopped = child.poll() is None
+        _end(child)
+        _write_end(sweep, number, replace(state, stopped=stopped), child.returncode)
+
+
+def _command(sweep: SweepFolder, number: int) -> list[str]:
+    words = sweep.chains()[number].words
+    module = [sys.executable, "-u", "-m", "modelcollapse.commands.child", str(os.getpid())]
+    return [*module, *words, f"hydra.run.dir={quoted(sweep.chain(number))}"]
+
+
+def quoted(path: Path) -> str:
+    """The path as a value of Hydra's grammar, whatever characters it holds."""
+    escaped = str(path).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _wait(child: "subprocess.Popen[bytes]", sweep: SweepFolder, permit: str) -> None:
+    """Wait until the chain has ended, or the permit. A job whose starter is gone takes the permit from all."""
+    starter = os.getppid()
+    while sweep.may_run(permit):
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(POLL_SECONDS)
+            return
+        if os.getppid() != starter:
+            sweep.end(permit)
+
+
+def _end(child: "subprocess.Popen[bytes]") -> None:
+    """Ask the process to end, which keeps what it has finished; kill it if it does not."""
+    if child.poll() is None:
+        child.terminate()
+        try:
+            child.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def _write_end(sweep: SweepFolder, number: int, state: ChainProcess, exit_code: int) -> None:
+    error = None if exit_code == 0 else error_of(exit_code, sweep.output(number))
+    sweep.write_process(number, replace(state, ended=now(), exit_code=exit_code, error=error))
+
+
+JOBLIB = "hydra_plugins.hydra_joblib_launcher"
+JOBS_SETTING = "hydra.launcher.n_jobs"
+
+
+def check_launcher(grid: Grid) -> None:
+    """Raise UserError where the launcher is not installed."""
+    package = ".".join(_launcher(grid).split(".")[:2])
+    if find_spec(package.split(".")[0]) is None or find_spec(package) is None:
+        raise UserError(f"hydra/launcher: {package} is not installed; {LAUNCHERS_ADVICE}")
+
+
+def _launcher(grid: Grid) -> str:
+    return str(grid.hydra["launcher"]["_target_"])
+
+
+def jobs_of(grid: Grid) -> int:
+    """How many chains run at once on this machine, where this is ours to say; else 1."""
+    if not _launcher(grid).startswith(JOBLIB):
+        return 1
+    named = [word.partition("=")[2] for word in grid.hydra_words if word.startswith(f"{JOBS_SETTING}=")]
+    return int(named[-1]) if named else jobs_at_once([point.settings for point in grid.points])
+
+
+def threads_of(jobs: int) -> int | None:
+    """Threads of each of several chains that run at once; None leaves a chain that runs alone all of them."""
+    return max(1, usable_cores() // jobs) if jobs > 1 else None
+
+
+def launch(grid: Grid, folder: Path, jobs: int, permit: str) -> None:
+    """Run all points of the grid through Hydra's launcher; the jobs write what becomes of them into ``folder``."""
+    place = (f"hydra.sweep.dir={quoted(folder)}", f"+hydra.job.env_set.{PERMIT_VARIABLE}={permit}")
+    words = [*grid.words, *grid.hydra_words, "hydra.sweeper.params=null", *place]
+    if _launcher(grid).startswith(JOBLIB):
+        words.append(f"{JOBS_SETTING}={jobs}")
+    typed, sys.argv = sys.argv, [sys.argv[0], *words, "--multirun"]
+    try:
+        conf = str(configuration_folder())
+        hydra.main(version_base=HYDRA_VERSION_BASE, config_path=conf, config_name="sweep")(run_chain)()
+    finally:
+        sys.argv = typed
+
+
+TRACEBACK = "Traceback (most recent call last):"
+TAIL_BYTES = 64_000
+
+
+def error_of(exit_code: int, output: Path) -> str:
+    """The error of a process that ended with ``exit_code`` and wrote ``output``."""
+    if killer := _signal(exit_code):
+        return f"killed by {killer}" + (", probably for memory" if killer == "SIGKILL" else "")
+    lines = _tail(output)
+    return _user_error(lines) or _exception(lines) or _last_line(lines) or f"ended with exit code {exit_code}"
+
+
+def _signal(exit_code: int) -> str | None:
+    """The signal that ended the process; a shell or a container adds 128 to its number."""
+    number = -exit_code if exit_code < 0 else exit_code - 128
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return None
+
+
+def _tail(output: Path) -> list[str]:
+    with output.open("rb") as file:
+        file.seek(max(0, output.stat().st_size - TAIL_BYTES))
+        return file.read().decode(errors="replace").splitlines()
+
+
+def _user_error(lines: list[str]) -> str | None:
+    """The message that the command line says of what a user can mend, its lines joined."""
+    starts = [position for position, line in enumerate(lines) if line.startswith("error: ")]
+    return " ".join(" ".join(lines[starts[-1] :]).split()).removeprefix("error: ") if starts else None
+
+
+def _exception(lines: list[str]) -> str | None:
+    """The line of the last traceback that names the exception."""
+    starts = [position for position, line in enumerate(lines) if line.startswith(TRACEBACK)]
+    if not starts:
+        return None
+    return next((line for line in lines[starts[-1] + 1 :] if line and not line[0].isspace()), None)
+
+
+def _last_line(lines: list[str]) -> str | None:
+    return next((line.strip() for line in reversed(lines) if line.strip()), None)

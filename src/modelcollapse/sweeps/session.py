@@ -1,0 +1,122 @@
+"""One sweep from its words to its report."""
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from modelcollapse.chain import chain_id
+from modelcollapse.commands.console import print_messages, shown_path
+from modelcollapse.errors import interruptible
+from modelcollapse.record.sweep_folder import PlannedChain, SweepFolder
+from modelcollapse.sweeps.points import Grid, Point, read_grid
+from modelcollapse.sweeps.reporting import report_sweeps, show_report
+from modelcollapse.sweeps.runner import check_launcher, jobs_of, launch, threads_of
+from modelcollapse.sweeps.watching import watched
+
+FAILED = 1
+PATIENCE_SECONDS = 90.0
+POLL_SECONDS = 0.2
+
+
+def run_grid(words: Sequence[str]) -> int:
+    """Run the grid that the words describe, or show its plan; returns the exit code."""
+    grid = read_grid(words)
+    check_launcher(grid)
+    jobs = jobs_of(grid)
+    if grid.plan:
+        print_plans(grid, jobs)
+        return 0
+    folder = SweepFolder(Path(grid.sweep_folder).absolute())
+    chains = [planned(point, threads_of(jobs)) for point in grid.points]
+    permit = folder.begin(shlex.join(["python", *sys.argv]), chains)
+    try:
+        _run(grid, folder, chains, jobs, permit)
+    finally:
+        folder.end(permit)
+    return _finished(grid, folder, chains)
+
+
+def print_plans(grid: Grid, jobs: int) -> None:
+    """Show what the grid would take."""
+    # Imports the libraries of the family, which a sweep itself has no need of.
+    from modelcollapse.sweeps.planning import plans_of, print_plan_tree
+
+    for plan in plans_of(grid):
+        print_plan_tree(plan, jobs)
+
+
+def planned(point: Point, threads: int | None) -> PlannedChain:
+    """A point as its chain will be run; ``threads`` for those that name none."""
+    own = () if threads is None or point.settings.trainer.threads is not None else (f"trainer.threads={threads}",)
+    return PlannedChain(
+        number=point.number,
+        words=(*point.words, *own),
+        varied=point.varied,
+        id=chain_id(point.settings),
+        generations=point.settings.generations,
+        devices=point.settings.trainer.devices,
+    )
+
+
+def _run(grid: Grid, folder: SweepFolder, chains: Sequence[PlannedChain], jobs: int, permit: str) -> None:
+    with watched(folder, chains), interruptible(before=lambda: _stop(folder, chains, permit)):
+        try:
+            launch(grid, folder.path, jobs, permit)
+        except Exception as error:
+            # Whatever a launcher raises, the chains that ran are worth their report.
+            print(f"the launcher stopped: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+
+
+def _stop(folder: SweepFolder, chains: Sequence[PlannedChain], permit: str) -> None:
+    """Ask the chains to stop and wait until they have, but for those that this process itself waits for."""
+    folder.end(permit)
+    os.write(2, b"\nstopping the chains, which keep what they have finished; once more stops at once\n")
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline and any(_runs_elsewhere(folder, chain.number) for chain in chains):
+        time.sleep(POLL_SECONDS)
+
+
+def _runs_elsewhere(folder: SweepFolder, number: int) -> bool:
+    process = folder.process(number)
+    return process is not None and process.state == "running" and process.runner != os.getpid()
+
+
+def _finished(grid: Grid, folder: SweepFolder, chains: Sequence[PlannedChain]) -> int:
+    """Write the report, then list what failed; returns the exit code."""
+    failed = [chain for chain in chains if folder.state(chain.number) != "finished"]
+    try:
+        if any(folder.generations(chain.number) for chain in chains):
+            _report(grid, folder, chains)
+    finally:
+        for line in _failures(folder, failed):
+            print(line, file=sys.stderr, flush=True)
+        print(f"{len(chains) - len(failed)} of {len(chains)} chains finished  {shown_path(folder.path)}", flush=True)
+    return FAILED if failed else 0
+
+
+def _report(grid: Grid, folder: SweepFolder, chains: Sequence[PlannedChain]) -> None:
+    target = folder.path / "report"
+    files = report_sweeps([folder.path], target)
+    settings = grid.points[0].settings
+    if settings.tracking.kind != "none":
+        print_messages()
+        show_report(settings.tracking, settings.name, [chain.id for chain in chains], target, files)
+
+
+def _failures(folder: SweepFolder, failed: Sequence[PlannedChain]) -> Iterator[str]:
+    if failed:
+        yield "1 chain failed:" if len(failed) == 1 else f"{len(failed)} chains failed:"
+    for chain in failed:
+        process = folder.process(chain.number)
+        error = "its job never began" if process is None else process.error or "its job ended without a word"
+        yield f"  {chain.number}  {chain.title}\n      {error}\n      {command_alone(chain)}"
+
+
+def command_alone(chain: PlannedChain) -> str:
+    """The command that runs one chain of a sweep alone."""
+    typed = Path(sys.argv[0])
+    program = ["python", str(typed.with_name("train.py"))] if typed.suffix == ".py" else ["modelcollapse-train"]
+    return shlex.join([*program, *chain.words])

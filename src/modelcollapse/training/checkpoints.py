@@ -1,0 +1,208 @@
+"""Checkpoints as safetensors and JSON: nothing in them can execute when they are loaded."""
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.plugins.io import CheckpointIO
+
+from modelcollapse.errors import FitFailed
+from modelcollapse.seeding import Stream
+from modelcollapse.store.files import delete, sync
+from modelcollapse.training.verified_files import (
+    ChecksumMismatch,
+    Progress,
+    load_verified,
+    save_with_checksum,
+    write_sealed,
+)
+
+STRUCTURE, TENSORS = "structure.json", "tensors.safetensors"
+
+
+class SafeCheckpointIO(CheckpointIO):
+    """Writes a Lightning checkpoint as a folder of one safetensors and one JSON file.
+
+    The folder is staged beside its place and renamed, so a checkpoint is whole or absent. The tensors are sealed, and
+    belong to the text of their JSON file: neither can be altered or exchanged unnoticed.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
+    ) -> None:
+        """Write the checkpoint to the folder ``path``. Raises TypeError for content that is not plain data."""
+        target = Path(path)
+        staged = target.with_name(f".{target.name}.staged")
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir(parents=True)
+        tensors: dict[str, torch.Tensor] = {}
+        structure = json.dumps(_plain(checkpoint, tensors))
+        (staged / STRUCTURE).write_text(structure)
+        sync(staged / STRUCTURE)
+        write_sealed(tensors, staged / TENSORS, _digest(structure))
+        shutil.rmtree(target, ignore_errors=True)
+        staged.rename(target)
+        sync(target.parent)
+
+    def load_checkpoint(
+        self, path: str | os.PathLike[str], map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """The checkpoint in the folder ``path``, its tensors on the CPU. Raises ChecksumMismatch if it was altered."""
+        folder = Path(path)
+        try:
+            structure = (folder / STRUCTURE).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ChecksumMismatch(f"holds no {STRUCTURE} that can be read ({error})") from error
+        tensors = load_verified(folder / TENSORS, _digest(structure))
+        restored: dict[str, Any] = _restored(json.loads(structure), tensors)
+        return restored
+
+    def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        """Delete the checkpoint folder."""
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    """The value as JSON, its tensors moved out; dictionaries become item lists, since their keys may be numbers."""
+    if isinstance(value, torch.Tensor):
+        name = str(len(tensors))
+        tensors[name] = value
+        return {"tensor": name}
+    if isinstance(value, dict):
+        return {"items": [[key, _plain(item, tensors)] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        return {type(value).__name__: [_plain(item, tensors) for item in value]}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a checkpoint holds plain data only, not {type(value).__name__}")
+
+
+def _restored(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "items":
+        return {key: _restored(item, tensors) for key, item in content}
+    items = [_restored(item, tensors) for item in content]
+    return tuple(items) if kind == "tuple" else items
+
+
+ADVICE = "a lower model.training.learning_rate or a model.training.gradient_clip may help"
+
+EpochListener = Callable[[dict[str, float]], None]
+
+
+class EpochCheckpoint(Callback):
+    """Reseeds at each epoch's start, and at its end records, keeps the best weights and writes a checkpoint.
+
+    Where several ranks share the fit, each has one, with a stream of its own, and rank 0's alone records and writes.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        progress: Progress,
+        keep_best: bool,
+        stream: Stream,
+        on_epoch: EpochListener,
+        on_nan: Literal["stop", "continue"],
+    ) -> None:
+        self._label, self._progress, self._keep_best = label, progress, keep_best
+        self._stream, self._on_epoch, self._on_nan = stream, on_epoch, on_nan
+        self._losses: list[torch.Tensor] = []
+        self.lines: list[dict[str, float]] = []
+        self._best = math.inf
+        self.best_epoch = -1
+        self.is_broken = False
+        """Whether the loss stopped being a number."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed fit must know of the epochs before."""
+        return {
+            "owner": self._progress.owner,
+            "lines": self.lines,
+            "best": self._best,
+            "best_epoch": self.best_epoch,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the epochs before from a checkpoint."""
+        self.lines, self._best = list(state_dict["lines"]), float(state_dict["best"])
+        self.best_epoch = int(state_dict["best_epoch"])
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Tell of the epochs that a resumed fit does not repeat."""
+        for line in self.lines:
+            self._on_epoch(line)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the epoch's own stream of randomness (dropout)."""
+        self._losses.clear()
+        self._stream.at(trainer.current_epoch).seed_global()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *arguments: Any) -> None:
+        """Keep the loss of the step where it is: looking at each would make a GPU wait."""
+        self._losses.append(outputs["loss"])
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Record the epoch; Lightning has validated by now."""
+        line = {"epoch": trainer.current_epoch, "step": trainer.global_step, **pl_module.epoch_line()}
+        value = pl_module.validation_value()
+        if not all(map(math.isfinite, (*line.values(), value))):
+            self._break_off(trainer, line)
+            return
+        self.lines.append(line)
+        if self._keep_best and value < self._best:
+            self._best, self.best_epoch = value, trainer.current_epoch
+            if trainer.is_global_zero:
+                self._save_best(pl_module.network)
+        self._save_checkpoint(trainer)
+        self._on_epoch(line)
+
+    def _break_off(self, trainer: Trainer, line: dict[str, float]) -> None:
+        message = self._breakdown(trainer, line)
+        if self._on_nan == "stop":
+            raise FitFailed(f"{message}; {ADVICE}. trainer.on_nan=continue goes on with the weights of an epoch before")
+        if not self.lines:
+            raise FitFailed(f"{message}, before any epoch was finished: there are no weights to go on with; {ADVICE}")
+        if trainer.is_global_zero:
+            print(f"  {message}: the weights of an epoch before are taken", flush=True)
+        self.is_broken = trainer.should_stop = True
+        self.lines.append(line)
+        self._on_epoch(line)
+
+    def _breakdown(self, trainer: Trainer, line: dict[str, float]) -> str:
+        names = ", ".join(name for name, value in line.items() if not math.isfinite(value)) or "the validation loss"
+        is_broken: Any = trainer.strategy.reduce((~torch.stack(self._losses).isfinite()).int(), reduce_op="sum")
+        broken_steps = is_broken.nonzero()
+        first = int(line["step"]) - len(self._losses) + int(broken_steps[0]) if len(broken_steps) else None
+        place = f"by step {line['step']}" if first is None else f"at step {first + 1}"
+        return f"{self._label}: {names} became NaN or infinite in epoch {line['epoch']}, {place}"
+
+    def _save_best(self, network: torch.nn.Module) -> None:
+        owner = self._progress.best_owner(self.best_epoch)
+        save_with_checksum(network.state_dict(), self._progress.best(self.best_epoch), owner)
+
+    def _save_checkpoint(self, trainer: Trainer) -> None:
+        """Write the checkpoint, and drop what only the one before spoke of."""
+        path = self._progress.folder / f"epoch-{trainer.current_epoch + 1:05d}"
+        trainer.save_checkpoint(str(path))
+        if not trainer.is_global_zero:
+            return
+        kept = {path.name, self._progress.best(self.best_epoch).name}
+        for older in self._progress.folder.iterdir():
+            if older.name not in kept:
+                delete(older)

@@ -1,0 +1,99 @@
+"""What every process that computes does first, and how one that another has started ends with it."""
+
+import ctypes
+import gc
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+
+from modelcollapse.errors import STOP_SIGNALS
+
+
+def quiet_transformers() -> None:
+    """Turn off transformers' messages and bars: what matters of them we say.
+
+    It reads the environment when it is imported, which takes half a second that not every process needs to spend.
+    """
+    os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    if "transformers" in sys.modules:
+        from transformers.utils import logging
+
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+
+
+def threads_of_each(processes: int) -> int:
+    """Threads of a process when several share those of this one."""
+    import torch
+
+    return max(1, torch.get_num_threads() // processes)
+
+
+@contextmanager
+def signals_blocked() -> Iterator[None]:
+    """Start processes inside that no signal to stop reaches: it is for this process, which then ends them."""
+    # Otherwise it starts with the first process, and lets signals through while it does.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end_with(starter: Connection) -> None:
+    """End this process as soon as the one that started it has closed its end of a pipe, or has ended itself.
+
+    The starter's end is only there, and nobody writes into it.
+    """
+    threading.Thread(target=_end_with, args=(starter,), daemon=True).start()
+
+
+def _end_with(starter: Connection) -> None:
+    starter.poll(None)
+    os._exit(1)
+
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+GARBAGE_THRESHOLDS = (50_000, 20, 20)
+"""New objects until the young ones are looked through, and how often that happens until older ones are too."""
+MOST_OBJECTS_OF_A_CHAIN = 50_000
+
+
+def keep_freed_memory() -> None:
+    """Make glibc keep large freed buffers for the next step, instead of returning their pages and faulting in new ones.
+
+    Costs nothing but memory that the process had anyway; where the C library is another one, nothing happens.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        library.mallopt(M_MMAP_MAX, 0)
+        library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def seldom_look_for_garbage() -> None:
+    """Let imports make their half a million objects in peace: Python would look through them over and over again."""
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
+
+
+def give_back_memory() -> None:
+    """Delete what was left in circles, as Lightning's trainers are, and return its memory to the system."""
+    gc.collect()
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
+
+
+def set_imports_aside() -> None:
+    """Let what imports have made not be looked through again, where memory has just been given back.
+
+    Not for the middle of a stage: what lives now is never deleted later where it is in a circle.
+    """
+    if len(gc.get_objects()) > MOST_OBJECTS_OF_A_CHAIN:
+        gc.freeze()

@@ -1,0 +1,50 @@
+"""Settings of Lightning's trainer, and of a fit epoch by epoch."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from modelcollapse.settings import (
+    Count,
+    Positive,
+    Range,
+)
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """Where and how the work is executed."""
+
+    accelerator: Literal["auto", "cpu", "gpu", "mps"]
+    """Kind of device that computes."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    """Arithmetic of fitting, scoring and writing; in every key."""
+    threads: Annotated[int, Range(low=1)] | None
+    """CPU threads; null leaves them to torch. Bits are promised for an equal number only."""
+    scoring_batch_size: Annotated[int, Range(low=1)] | None
+    """Blocks or images scored at once; null takes as many as half a gigabyte holds, on a GPU four. Not in any key."""
+    progress: bool
+    """Whether progress bars are drawn on a terminal."""
+    on_nan: Literal["stop", "continue"] = "stop"
+    """What happens when a generation's loss becomes NaN or infinite: the chain stops, or goes on with the weights of an
+    epoch before, and the record says so."""
+    devices: Annotated[int, Range(low=1)] = 1
+    """Devices of this machine that share the fit of a network: GPUs or, on a CPU, processes that share the threads. The
+    batches stay what they are, each device taking a part of every one. Not in any key."""
+
+
+@dataclass(frozen=True)
+class EpochSettings:
+    """How a network is fitted to its training set, whatever the optimiser."""
+
+    epochs: Count
+    """Passes over the training set of generations 1, 2, ..."""
+    generation0_epochs: Count | None
+    """Passes over the real data for generation 0, so that all regimes share it; null takes ``epochs``."""
+    epoch_size: Literal["training_set", "real"]
+    """What an epoch passes over: the whole training set, or as many rows as the real data has (equal compute)."""
+    batch_size: Count
+    """Rows (blocks, images) per optimiser step."""
+    gradient_clip: Positive | None
+    """Largest norm of the gradient; null leaves it as it is."""
+    checkpoint: Literal["best_val", "last"]
+    """Weights that are kept: those of the epoch best on the real validation split, or the last."""

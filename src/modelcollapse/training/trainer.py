@@ -1,0 +1,116 @@
+"""Lightning trainers as the settings ask for them, and the facts of an execution.
+
+Lightning is imported where the first trainer is made: a chain that is finished in the store needs none.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from rich.console import Console
+
+from modelcollapse.data.batches import EVERYTHING, Share
+from modelcollapse.training.processes import keep_freed_memory, quiet_transformers, threads_of_each
+from modelcollapse.training.settings import TrainerSettings
+
+if TYPE_CHECKING:
+    from pytorch_lightning import Callback, Trainer
+
+
+CPU_SCORING_BYTES, GPU_SCORING_BYTES = 2**29, 2**32
+"""What scoring may hold at once, beside the weights."""
+
+EpochListener = Callable[[int, Mapping[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where work is executed, and where people watch it."""
+
+    settings: TrainerSettings
+    console: Console | None
+    on_epoch: EpochListener
+    """Told of every finished epoch of a generation's fit."""
+
+    def trainer(
+        self,
+        callbacks: Sequence[Callback],
+        epochs: int | None = None,
+        gradient_clip: float | None = None,
+        share: Share = EVERYTHING,
+    ) -> Trainer:
+        """A silent trainer that writes nothing of its own and leaves samplers alone.
+
+        It computes on one device; with a share of what several processes do, together with theirs.
+        """
+        from pytorch_lightning import Trainer
+
+        from modelcollapse.training.checkpoints import SafeCheckpointIO
+        from modelcollapse.training.ddp import SharedFit
+
+        _quiet_lightning()
+        return Trainer(
+            accelerator=self.settings.accelerator,
+            devices=share.world_size,
+            strategy="auto" if share == EVERYTHING else SharedFit(share),
+            precision=self.settings.precision,
+            max_epochs=epochs,
+            gradient_clip_val=gradient_clip,
+            callbacks=list(callbacks),
+            plugins=[SafeCheckpointIO()],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
+
+    def scoring_batch_size(self, bytes_per_row: int) -> int:
+        """Rows that are scored at once: as the settings say, or as many as a bounded memory holds."""
+        if self.settings.scoring_batch_size is not None:
+            return self.settings.scoring_batch_size
+        return max(1, (CPU_SCORING_BYTES if self.device.type == "cpu" else GPU_SCORING_BYTES) // bytes_per_row)
+
+    def facts(self, devices: int = 1, /, **more: Any) -> dict[str, Any]:
+        """How work is executed, shared by so many devices: bits are promised for equal facts only."""
+        return {
+            "device": str(self.device.type),
+            "device_name": _device_name(self.device),
+            "threads": threads_of_each(devices),
+            "world_size": devices,
+            **more,
+        }
+
+    @cached_property
+    def device(self) -> torch.device:
+        """The first device, on which everything but fits is computed.
+
+        A trainer knows it, and to make one takes as long as ten cheap generations.
+        """
+        return self.trainer(()).strategy.root_device
+
+
+def _quiet_lightning() -> None:
+    """Turn off Lightning's messages; its import turns them on."""
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+
+
+def prepare_process(settings: TrainerSettings) -> None:
+    """Fix the thread count, tune the allocator and quiet the libraries: what matters of their messages we say."""
+    keep_freed_memory()
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric|torchmetrics)\b.*")
+    quiet_transformers()

@@ -1,0 +1,98 @@
+"""Runs read back as one table."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from modelcollapse.record import ChainIdentity, Record
+from modelcollapse.record.results import results
+
+HEAD = ["run", "experiment", "family", "model", "regime", "seed", "generation"]
+
+
+def write_run(folder, *, regime="replace", seed=1, told=({"test/perplexity": 34.0},), identifier="chain"):
+    identity = ChainIdentity(identifier, "paper_opt", "language", "opt-125m", regime, seed)
+    with Record(folder, identity, {}) as record:
+        for generation, metrics in enumerate(told):
+            record.generation(generation, metrics)
+
+
+def test_one_run(tmp_path):
+    write_run(tmp_path / "run", told=[{"test/perplexity": 34.0, "a": 1}, {"test/perplexity": 55.5, "a": 2}])
+    expected = pd.DataFrame(
+        {
+            "run": ["run"] * 2,
+            "experiment": ["paper_opt"] * 2,
+            "family": ["language"] * 2,
+            "model": ["opt-125m"] * 2,
+            "regime": ["replace"] * 2,
+            "seed": [1, 1],
+            "generation": [0, 1],
+            "a": [1.0, 2.0],
+            "test/perplexity": [34.0, 55.5],
+        }
+    )
+    pd.testing.assert_frame_equal(results(tmp_path / "run"), expected)
+
+
+def test_many_runs_at_any_depth_with_different_metrics(tmp_path):
+    write_run(tmp_path / "sweep" / "1", regime="accumulate", seed=2, told=[{"b": 1.0}] * 3)
+    write_run(tmp_path / "sweep" / "0", told=[{"a": 1.0}, {"a": 2.0}])
+    write_run(tmp_path / "single", seed=9, told=[{"a": 5.0}])
+    table = results(tmp_path)
+    assert list(table.columns) == [*HEAD, "a", "b"]
+    assert list(zip(table["run"], table["generation"], strict=True)) == [
+        ("single", 0),
+        ("sweep/0", 0),
+        ("sweep/0", 1),
+        ("sweep/1", 0),
+        ("sweep/1", 1),
+        ("sweep/1", 2),
+    ]
+    assert list(table["seed"]) == [9, 1, 1, 2, 2, 2]
+    assert list(table["regime"]) == ["replace"] * 3 + ["accumulate"] * 3
+    assert table.loc[table["run"] == "sweep/1", "a"].isna().all()
+
+
+def test_two_runs_of_one_chain_keep_their_rows(tmp_path):
+    for name in ("monday", "tuesday"):
+        write_run(tmp_path / name)
+    assert list(results(tmp_path)["run"]) == ["monday", "tuesday"]
+
+
+def test_what_is_not_finite_comes_back_as_it_was(tmp_path):
+    write_run(tmp_path, told=[{"nan": math.nan, "high": math.inf, "low": -math.inf}])
+    (row,) = results(tmp_path).to_dict("records")
+    assert math.isnan(row["nan"])
+    assert (row["high"], row["low"]) == (math.inf, -math.inf)
+    assert results(tmp_path)["high"].dtype == float
+
+
+def test_run_that_was_cut_short_counts_as_far_as_it_went(tmp_path):
+    write_run(tmp_path / "run", told=[{"a": 1.0}, {"a": 2.0}])
+    with (tmp_path / "run" / "generations.jsonl").open("a") as file:
+        file.write('{"generation": 2, "se')
+    assert list(results(tmp_path)["generation"]) == [0, 1]
+
+
+def test_copies_inside_a_run_folder_are_no_runs(tmp_path):
+    write_run(tmp_path / "run")
+    write_run(tmp_path / "run" / "wandb" / "files")
+    assert list(results(tmp_path)["run"]) == ["run"]
+
+
+def test_relative_path(tmp_path, monkeypatch):
+    write_run(tmp_path / "run")
+    monkeypatch.chdir(tmp_path / "run")
+    assert list(results(".")["run"]) == ["run"]
+
+
+def test_nothing_found_says_what_was_looked_for(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no run at or below .*chain\.json and generations\.jsonl"):
+        results(tmp_path)
+    with pytest.raises(FileNotFoundError, match="missing is no folder"):
+        results(tmp_path / "missing")
+    write_run(tmp_path / "run", told=[])
+    with pytest.raises(FileNotFoundError, match="no finished generation in any of the 1 runs"):
+        results(tmp_path)

@@ -1,0 +1,110 @@
+"""The plan of a grid: what is shared, what is there, how long the rest takes, and nothing written."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from modelcollapse.sweeps import planning
+from modelcollapse.sweeps.planning import FITS, plans_of, print_plan_tree
+from modelcollapse.sweeps.points import read_grid
+from modelcollapse.sweeps.watching import spoken
+
+CHEAP = ("experiment=paper_gaussian", "tracking=none", "data.rows=20", "model.replicates=4", "model.segment_length=2")
+
+
+@pytest.fixture
+def plan_of(tmp_path):
+    def plan(*words):
+        (found,) = plans_of(read_grid([*words, f"paths.store={tmp_path / 'store'}"]))
+        return found
+
+    return plan
+
+
+@pytest.fixture
+def printed(monkeypatch):
+    def text(plan, jobs=1):
+        out = io.StringIO()
+        monkeypatch.setattr(planning, "console", lambda: Console(file=out, width=200))
+        print_plan_tree(plan, jobs)
+        return out.getvalue()
+
+    return text
+
+
+def test_generation_0_is_shared_and_counted_once(plan_of, printed, tiny, tmp_path):
+    plan = plan_of(*tiny, "seed=0,1", "regime=replace,preserve,accumulate,augment")
+    # Generations 0 to 2; 0 is everybody's, and 1 is the same for accumulate and augment.
+    assert plan.naive_fits == 2 * 4 * 3
+    assert plan.fits == 2 * (1 + 3 + 4)
+    text = printed(plan)
+    assert "tokenizer: for all chains" in text
+    assert "2 x generation 0" in text
+    assert "seeds 0, 1, each: generations 0 to 1 shared, generation 2 to compute" in text
+    assert "16 fits to do, 24 if every chain computed everything itself" in text
+    assert "time: unknown" in text
+    assert "nothing was computed or written" in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_finished_is_told_and_what_is_not_is_timed_by_it(plan_of, printed, chain, tmp_path):
+    chain(*CHEAP, "generations=4", "seed=0", store=tmp_path / "store")
+    plan = plan_of(*CHEAP, "generations=4", "seed=0,1")
+    assert (plan.fits, plan.naive_fits) == (3, 6)
+    text = printed(plan, jobs=2)
+    assert "seed 0: generations 0 to 4 finished" in text
+    assert "seed 1: generations 0 to 4 to compute" in text
+    assert "3 artifacts to compute, 3 finished" in text
+    finished = [plan.store.manifest(artifact).seconds for artifact in plan.chains[0].wanted]
+    assert plan.seconds(plan.missing) == pytest.approx(sum(finished), rel=0.5)
+    assert plan.untimed == 0
+    twice = plan_of(*CHEAP, "generations=4", "seed=1", "model.replicates=8")
+    assert twice.seconds(twice.missing) == pytest.approx(2 * plan.seconds(plan.missing))
+
+
+def test_a_seed_or_a_regime_more_costs_just_that(plan_of, printed, chain, tmp_path):
+    # Generation 0, which regimes share, and two segments of two generations.
+    words = (*CHEAP, "generations=4", "model.synthesis=samples")
+
+    def compute(plan):
+        """Run the chains of a plan; how many fits that took."""
+        chains = [chain(*one.point.words, store=tmp_path / "store") for one in plan.chains]
+        return sum(artifact.kind in FITS for one in chains for work in one.works for artifact in work.computed)
+
+    first = plan_of(*words, "regime=replace,accumulate", "seed=0,1")
+    assert first.fits == compute(first) == 2 * (1 + 2 * 2)
+    assert plan_of(*words, "regime=replace,accumulate", "seed=0,1").fits == 0
+    for added, own, fits in (
+        (("regime=replace,accumulate", "seed=0,1,2"), "seed=2", 1 + 2 * 2),
+        (("regime=replace,accumulate,preserve", "seed=0,1,2"), "regime=preserve", 3 * 2),
+    ):
+        plan = plan_of(*words, *added)
+        users = {number for artifact in plan.missing for number in plan.users[artifact]}
+        assert {number for number in users if own not in plan.chains[number].point.varied} == set()
+        assert plan.fits == fits
+        assert f"{fits} fits to do, {plan.naive_fits} if every chain computed everything itself" in printed(plan)
+        assert compute(plan) == fits
+
+
+def test_a_long_chain_is_a_line(plan_of, printed):
+    plan = plan_of("experiment=paper_gmm", "data.rows=500,1000")
+    lines = printed(plan).splitlines()
+    assert len(lines) < 10
+    assert any("generations 0 to 2050 to compute" in line for line in lines)
+
+
+def test_the_command_shows_the_plan_and_writes_nothing(train, tmp_path):
+    shown = train(*CHEAP, "generations=4", "seed=0,1", "plan=true", configuration="sweep")
+    assert shown.code == 0, shown.err
+    assert "plan of 2 chains" in shown.out
+    assert "nothing was computed or written" in shown.out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.4, "0 s"), (119, "119 s"), (120, "2 min"), (3599, "59 min"), (3660, "1 h 1 min"), (100000, "1 d 3 h")],
+)
+def test_durations_are_spoken_in_their_largest_units(seconds, words):
+    assert spoken(seconds) == words
