@@ -6,7 +6,7 @@ Nothing heavy is imported before the settings have been read: ``--help``, ``--cf
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,6 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from modelcollapse.chain import Work
 from modelcollapse.config.composing import (
     HYDRA_VERSION_BASE,
     configuration_folder,
@@ -28,9 +27,6 @@ from modelcollapse.config.composing import (
 from modelcollapse.config.credentials import without_secrets
 from modelcollapse.config.settings import ChainSettings
 from modelcollapse.errors import Interrupted, UserError, interruptible
-from modelcollapse.families.base import AnyFamily, ChainTitle
-from modelcollapse.figures.style import save
-from modelcollapse.record import Record
 
 if TYPE_CHECKING:
     from modelcollapse.families.base import AnyFamily
@@ -143,12 +139,11 @@ def _print_plan(settings: ChainSettings) -> None:
 def _run_chain(settings: ChainSettings, folder: Path, values: dict[str, Any]) -> None:
     _before_imports()
     from modelcollapse.chain import chain_id, run_chain
+    from modelcollapse.commands.chain_report import write_report
     from modelcollapse.commands.console import ChainReporter, print_messages
     from modelcollapse.record import ChainIdentity, Record
-    from modelcollapse.training.trainer import prepare_process
-
-    pass
     from modelcollapse.record.wandb_view import views
+    from modelcollapse.training.trainer import prepare_process
 
     prepare_process(settings.trainer)
     print_messages()
@@ -211,19 +206,3 @@ def _no_empty_folder(folder: Path) -> Iterator[None]:
 
 def _say(text: str) -> None:
     print(without_secrets(text), file=sys.stderr, flush=True)
-
-
-def write_report(record: Record, family: AnyFamily, works: Sequence[Work], settings: ChainSettings) -> list[Path]:
-    """Write what the family has to show; returns the paths of the figures."""
-    title = ChainTitle(model=family.title, regime=settings.regime.name, seeds=str(settings.seed))
-    report = family.report([(work.generation.number, work.result) for work in works], title)
-    for name, frame in report.tables.items():
-        record.table(name, frame)
-    for name, text in report.documents.items():
-        record.document(name, text)
-    paths = []
-    for name, figure in report.figures.items():
-        save(figure, record.folder / "figures", name)
-        paths.append(record.folder / "figures" / f"{name}.png")
-        record.figure(paths[-1])
-    return paths

@@ -1,0 +1,262 @@
+"""What can be added to the laboratory: one kind of registry for families, data, regimes, metrics and all the rest.
+
+A :class:`Member` is light: a name, a settings class, a version, and where its implementation is, which is imported when
+the member is asked for. Members come from three places:
+
+* the package itself: every module named ``registration`` below :mod:`modelcollapse` holds a tuple ``MEMBERS``;
+* installed packages: entry points of the groups ``modelcollapse.<kind>``, such as ``modelcollapse.families``, each of
+  which names a member, several of them, or a function that registers some when it is called;
+* a script that was started: the decorators of :mod:`modelcollapse` register when they are run.
+
+What is installed or started is trusted; what a configuration says is data, and can only choose among members by name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module, metadata
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from modelcollapse.errors import UserError
+from modelcollapse.settings import nearest
+
+PACKAGE = "modelcollapse"
+REGISTRATION = "registration"
+"""Name of the modules of this package that hold its own members."""
+
+KINDS: Mapping[str, str] = MappingProxyType(
+    {
+        "families": "model family",
+        "data": "kind of data",
+        "regimes": "regime",
+        "decodings": "decoding",
+        "rules": "rule of a selection",
+        "scorers": "scorer of a selection",
+        "losses": "loss",
+        "optimizers": "optimizer",
+        "schedules": "schedule",
+        "metrics": "metric",
+        "loggers": "logger",
+        "callbacks": "callback",
+    }
+)
+"""Everything that can be registered: kind -> what one of them is called."""
+
+
+class RegistrationError(Exception):
+    """A member cannot be registered: its name is taken by another one, or it does not say what its kind must say."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One registered family, metric, regime or the like."""
+
+    kind: str
+    """One of :data:`KINDS`."""
+    name: str
+    """The word that chooses it in a configuration."""
+    implementation: Any
+    """The object itself, or ``"module:name"``, which is imported when it is asked for."""
+    version: int = 1
+    """Raised by hand when it comes to mean other numbers."""
+    settings: type | None = None
+    """Frozen dataclass of its own settings, if it has any."""
+    label: str = ""
+    """What it is called in figures and tables; the name if empty."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What its kind asks to be said beside these, such as what a metric needs."""
+    origin: str = PACKAGE
+    """Where it comes from: this package, a distribution with its version, or the path of a script."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise RegistrationError(f"{self.kind!r} is no kind of member; there are: {', '.join(KINDS)}")
+
+    @property
+    def title(self) -> str:
+        """What it is called in figures and tables."""
+        return self.label or self.name
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether it belongs to this package."""
+        return self.origin == PACKAGE
+
+    def load(self) -> Any:
+        """The implementation; imports it where it is named by its place."""
+        if not isinstance(self.implementation, str):
+            return self.implementation
+        return _imported(self.implementation)
+
+
+class Registry:
+    """The members of one kind, by name."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._members: dict[str, Member] = {}
+
+    def add(self, member: Member) -> None:
+        """Add a member.
+
+        The same registration may run twice, as when a script is imported by a process that it started; the later one
+        counts. Raises RegistrationError where two that differ have one name.
+        """
+        there = self._members.get(member.name)
+        if there is not None and not _same(there, member):
+            raise RegistrationError(
+                f"two {KINDS[self.kind]}s are named {member.name!r}: of {there.origin} and of {member.origin}"
+            )
+        self._members[member.name] = member
+
+    def __contains__(self, name: object) -> bool:
+        _discover()
+        return name in self._members
+
+    def __iter__(self) -> Iterator[str]:
+        _discover()
+        return iter(sorted(self._members))
+
+    def members(self) -> list[Member]:
+        """All members, by name."""
+        _discover()
+        return [self._members[name] for name in sorted(self._members)]
+
+    def __getitem__(self, name: str) -> Member:
+        """The member of that name. Raises UserError that names those there are, and extensions that did not load."""
+        _discover()
+        if name in self._members:
+            return self._members[name]
+        raise UserError(self.unknown(name))
+
+    def unknown(self, name: object) -> str:
+        """What is wrong with a name that no member has."""
+        broken = "".join(f"; {one.describe()}" for one in broken_extensions() if one.kind == self.kind)
+        return f"{name!r} is no {KINDS[self.kind]}{nearest(str(name), self)}; there are: {', '.join(self)}{broken}"
+
+
+@dataclass(frozen=True)
+class BrokenExtension:
+    """An installed extension that could not be loaded; it stops only runs that ask for one of its members."""
+
+    kind: str
+    entry_point: str
+    distribution: str
+    error: str
+
+    def describe(self) -> str:
+        """One line for people."""
+        return f"{self.entry_point} of {self.distribution} could not be loaded: {self.error}"
+
+
+_REGISTRIES = {kind: Registry(kind) for kind in KINDS}
+_BROKEN: list[BrokenExtension] = []
+
+
+def registry(kind: str) -> Registry:
+    """The registry of a kind."""
+    return _REGISTRIES[kind]
+
+
+def register(*members: Member) -> None:
+    """Add members, each to the registry of its kind. Raises RegistrationError where a name is taken."""
+    for member in members:
+        _REGISTRIES[member.kind].add(member)
+
+
+def broken_extensions() -> list[BrokenExtension]:
+    """The installed extensions that could not be loaded."""
+    _discover()
+    return list(_BROKEN)
+
+
+def extensions() -> list[Member]:
+    """All members that do not belong to this package, by kind and name."""
+    return [member for kind in KINDS for member in registry(kind).members() if not member.is_built_in]
+
+
+@cache
+def _discover() -> None:
+    """Register the members of this package and of installed ones, once in a process."""
+    for module in _registration_modules():
+        register(*import_module(module).MEMBERS)
+    for kind in KINDS:
+        for entry_point in metadata.entry_points(group=f"{PACKAGE}.{kind}"):
+            _load_extension(kind, entry_point)
+
+
+def _registration_modules() -> list[str]:
+    folder = Path(__file__).parent
+    found = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name != "__pycache__")
+        if f"{REGISTRATION}.py" in files:
+            found.append(".".join([PACKAGE, *Path(parent).relative_to(folder).parts, REGISTRATION]))
+    return sorted(found)
+
+
+def _load_extension(kind: str, entry_point: metadata.EntryPoint) -> None:
+    distribution = entry_point.dist
+    origin = f"{distribution.name} {distribution.version}" if distribution else entry_point.value
+    try:
+        with registering_for(origin):
+            loaded = entry_point.load()
+            given = loaded() if callable(loaded) and not isinstance(loaded, type) else loaded
+            register(*_members_of(given, origin))
+    except Exception as error:
+        # Whatever a foreign package raises while it is imported, runs that do not ask for it go on.
+        _BROKEN.append(BrokenExtension(kind, entry_point.name, origin, f"{type(error).__name__}: {error}"))
+
+
+def _members_of(given: Any, origin: str) -> Iterable[Member]:
+    from dataclasses import replace
+
+    members = [given] if isinstance(given, Member) else given if isinstance(given, (list, tuple)) else []
+    return [replace(member, origin=origin) if member.is_built_in else member for member in members]
+
+
+_ORIGIN: list[str] = []
+
+
+class registering_for:  # noqa: N801 - reads as a function, as context managers do
+    """Within the block, what registers itself by a decorator belongs to ``origin``."""
+
+    def __init__(self, origin: str) -> None:
+        self._origin = origin
+
+    def __enter__(self) -> None:
+        _ORIGIN.append(self._origin)
+
+    def __exit__(self, *_: object) -> None:
+        _ORIGIN.pop()
+
+
+def origin_of(implementation: Callable[..., Any]) -> str:
+    """Where something that registers itself belongs: the package being loaded, else the file that it stands in."""
+    if _ORIGIN:
+        return _ORIGIN[-1]
+    code = getattr(implementation, "__code__", None)
+    if code is not None:
+        return str(code.co_filename)
+    module = import_module(implementation.__module__)
+    return str(getattr(module, "__file__", None) or implementation.__module__)
+
+
+def _imported(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
+
+
+def _same(one: Member, other: Member) -> bool:
+    """Whether two members are the same registration run twice, in ``__main__`` and under the module's own name."""
+    return (one.version, one.origin, _place(one)) == (other.version, other.origin, _place(other))
+
+
+def _place(member: Member) -> Any:
+    implementation = member.implementation
+    return implementation if isinstance(implementation, str) else getattr(implementation, "__qualname__", None)
