@@ -12,7 +12,7 @@ from rich.table import Table
 from modelcollapse.chain import Work, chain_generations, goals
 from modelcollapse.config.settings import ChainSettings
 from modelcollapse.families.base import AnyFamily, SegmentedFamily
-from modelcollapse.figures.curves import shown_generations
+from modelcollapse.figures.thinning import shown_generations
 from modelcollapse.store import Artifact, Store
 
 PLAIN_WIDTH = 160

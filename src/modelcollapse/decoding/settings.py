@@ -1,12 +1,7 @@
 """Settings of how a language model writes."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Literal
-
-import torch
-from transformers import PreTrainedModel
 
 from modelcollapse.settings import Count, OptionalCount, Positive, Range
 
@@ -53,18 +48,3 @@ class DecodingSettings:
     """Blocks of the real test split whose continuations are shown for every generation."""
     shown_texts: tuple[str, ...]
     """Texts of your own whose continuations are shown too."""
-
-
-DTYPES = {"32-true": torch.float32, "bf16-true": torch.bfloat16}
-
-
-def for_writing(network: PreTrainedModel, settings: DecodingSettings) -> PreTrainedModel:
-    """The network itself, in evaluation mode and, from now on, in the settings' precision."""
-    return network.eval().to(DTYPES[settings.precision])
-
-
-@contextmanager
-def as_it_is(device: torch.device) -> Iterator[None]:
-    """Compute in the network's own precision, whatever the trainer casts to, and without gradients."""
-    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
-        yield

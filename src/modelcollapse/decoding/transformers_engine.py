@@ -3,7 +3,8 @@
 import torch
 from transformers import GenerationConfig, PreTrainedModel
 
-from modelcollapse.decoding.settings import DecodingSettings, as_it_is, for_writing
+from modelcollapse.decoding.precision import as_it_is, for_writing
+from modelcollapse.decoding.settings import DecodingSettings
 from modelcollapse.seeding import Stream
 
 

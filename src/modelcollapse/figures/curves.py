@@ -86,14 +86,3 @@ def dropped_note(values: pd.DataFrame) -> str:
     numbers = values.apply(lambda column: column.isna() | column.isin([np.inf, -np.inf]))
     dropped = int(numbers.to_numpy().sum())
     return f"{dropped} missing or infinite value{'s' if dropped > 1 else ''} not drawn." if dropped else ""
-
-
-def shown_generations(last: int, most: int = 20) -> set[int]:
-    """All of 0 .. ``last`` where they are at most ``most``; else at most so many, evenly on a logarithmic scale.
-
-    The first and the last are always among them. ``most`` is at least 2.
-    """
-    if last < most:
-        return set(range(last + 1))
-    ratio = (last + 1) ** (1 / (most - 1))
-    return {round(ratio**step) - 1 for step in range(most)}

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from modelcollapse.figures.curves import shown_generations
+from modelcollapse.figures.thinning import shown_generations
 
 if TYPE_CHECKING:
     import wandb

@@ -15,7 +15,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from modelcollapse.figures.curves import shown_generations
+from modelcollapse.figures.thinning import shown_generations
 from modelcollapse.report.appearance import LOWEST_BAND, VEGA_DASHES, Appearance
 
 HEIGHT = 380

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from modelcollapse.families.presentation import Distribution
-from modelcollapse.figures.curves import shown_generations
+from modelcollapse.figures.thinning import shown_generations
 from modelcollapse.report import charts
 from modelcollapse.report.appearance import Appearance
 from modelcollapse.report.groups import Group

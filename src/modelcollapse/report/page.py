@@ -15,7 +15,7 @@ import pandas as pd
 
 import modelcollapse
 from modelcollapse.families.presentation import Distribution, Presentation
-from modelcollapse.figures.curves import shown_generations
+from modelcollapse.figures.thinning import shown_generations
 from modelcollapse.report import charts, states
 from modelcollapse.report.appearance import Appearance
 from modelcollapse.report.groups import Group, value_text

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelcollapse.commands.console import shown_path
 from modelcollapse.errors import UserError
-from modelcollapse.figures.curves import shown_generations
+from modelcollapse.figures.thinning import shown_generations
 from modelcollapse.record.wandb_view import (
     IMAGE_SUFFIXES,
     MOST_ROWS,

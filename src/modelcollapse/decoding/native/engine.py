@@ -17,7 +17,8 @@ from modelcollapse.decoding.native.network import Network
 from modelcollapse.decoding.native.recorded_steps import CudaGraphs, RecordedSteps, Recorder, Step, run_all
 from modelcollapse.decoding.native.sampling import Sampler, TokenByToken, most_probable
 from modelcollapse.decoding.native.vocabulary import Vocabulary
-from modelcollapse.decoding.settings import DecodingSettings, as_it_is, for_writing
+from modelcollapse.decoding.precision import as_it_is, for_writing
+from modelcollapse.decoding.settings import DecodingSettings
 from modelcollapse.errors import UserError
 from modelcollapse.seeding import Stream
 

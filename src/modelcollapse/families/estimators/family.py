@@ -28,8 +28,8 @@ from modelcollapse.config.settings import ChainSettings
 from modelcollapse.families.base import ChainReport, ChainTitle, GenerationResult, Segment
 from modelcollapse.families.estimators.estimator import STATISTICS, Estimator, SegmentFiles, State, StatisticsEstimator
 from modelcollapse.families.estimators.training import Samples, Statistics, TrainingSets
-from modelcollapse.figures.curves import shown_generations
 from modelcollapse.figures.style import FigureText
+from modelcollapse.figures.thinning import shown_generations
 from modelcollapse.regimes import RegimeSettings, Source, compose, composition_recipe, synthetic_rows
 from modelcollapse.seeding import Stream
 from modelcollapse.settings import SettingsError
