@@ -31,7 +31,7 @@ SHARED: Mapping[str, tuple[str, ...]] = {
         "thing": """box stone stick picture chair blanket bottle coat hat gift candle mirror clock wheel
             toy bag""",
         "place": """house road village town room corner wall cottage gate mountain lake church prison
-            hospital stage""",
+            hospital bench""",
         "transitive_verb": """found took carried saw wanted loved made brought kept broke dropped watched
             moved needed threw remembered forgot hated held noticed admired cleaned counted examined""",
         "intransitive_verb": """walked slept waited ran sat stood worked rested wandered laughed smiled
