@@ -23,7 +23,7 @@ IMPORTED_ONCE = [
     "modelcollapse.families.language_model.generating",
     "modelcollapse.families.gaussian.estimator",
     "modelcollapse.families.gaussian_mixture.estimator",
-    "modelcollapse.families.vae.stages",
+    "modelcollapse.families.vae.fitting",
     "modelcollapse.families.vae.family",
     "modelcollapse.families.vae.scoring",
     "modelcollapse.families.vae.report",

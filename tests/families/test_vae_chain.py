@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from modelcollapse.commands.run import configuration_folder
 from modelcollapse.config.settings import read_chain_settings
 from modelcollapse.data.images import as_grey, image_count, read_images
+from modelcollapse.families.vae.fitting import composed_images
 from modelcollapse.families.vae.network import load_network
-from modelcollapse.families.vae.stages import composed_images
 from modelcollapse.regimes import REAL, Draw, Source, compose
 from modelcollapse.seeding import Stream
 from modelcollapse.settings import SettingsError

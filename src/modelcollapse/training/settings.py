@@ -3,11 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from modelcollapse.settings import (
-    Count,
-    Positive,
-    Range,
-)
+from modelcollapse.settings import Count, Positive, Range
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class VaeFamily:
     @cached_property
     def _real(self) -> Artifact:
         recipe = recipes.real_data_recipe(self._data)
-        return Artifact("data", recipe, {}, self._stage("stages", "make_real_data"), "real data")
+        return Artifact("data", recipe, {}, self._stage("inputs", "make_real_data"), "real data")
 
     def real(self) -> Artifact:
         """Labelled images: train, validation, test, and the reserve where one is set aside."""
@@ -73,7 +73,7 @@ class VaeFamily:
             "share": share,
             "generation": generation,
         }
-        make = self._stage("stages", "make_fresh_data", generation=generation, share=share, stream=stream)
+        make = self._stage("inputs", "make_fresh_data", generation=generation, share=share, stream=stream)
         return Artifact("data", recipe, {"real": self._real}, make, f"generation {generation} · fresh real data")
 
     def pretrained(self) -> None:
@@ -96,7 +96,7 @@ class VaeFamily:
         parents = {"real": self._real}
         parents |= {source_role(source): sources[source] for draw in draws for source in draw.sources}
         parents |= {"initial": initial} if initial else {}
-        make = self._stage("stages", "make_generation", generation=generation, draws=tuple(draws), stream=stream)
+        make = self._stage("fitting", "make_generation", generation=generation, draws=tuple(draws), stream=stream)
         size = 4 * recipes.parameter_count(self._model.architecture)
         return Artifact("model", recipe, parents, make, f"generation {generation} · fit", size)
 
@@ -111,7 +111,7 @@ class VaeFamily:
             "precision": self._precision if stored else None,
             "stream": stream.recipe() if stored else None,
         }
-        make = self._stage("stages", "make_synthetic_set", rows=rows, stream=stream)
+        make = self._stage("generating", "make_synthetic_set", rows=rows, stream=stream)
         parents = {"model": model, "real": self._real}
         label = f"generation {generation} · drawing" if stored else f"generation {generation} · decoder"
         return Artifact("synthetic", recipe, parents, make, label, self._synthetic_bytes(rows))

@@ -10,7 +10,7 @@ import pandas as pd
 from modelcollapse.families.base import ChainReport, ChainTitle, GenerationResult
 from modelcollapse.families.vae import figures
 from modelcollapse.families.vae.figures import REAL
-from modelcollapse.families.vae.stages import read_lines, read_measured, read_metrics
+from modelcollapse.families.vae.published import read_lines, read_measured, read_metrics
 from modelcollapse.figures.style import FigureText
 
 

@@ -12,8 +12,8 @@ from modelcollapse.data.images import LabelledImages, as_intensities, read_image
 from modelcollapse.families.base import within
 from modelcollapse.families.vae.module import ClassifierModule, ScoringModule, apply, draw
 from modelcollapse.families.vae.network import IMAGE_BYTES, Classifier, load_decoder, load_network
+from modelcollapse.families.vae.published import publish_fit, read_metrics, write_measured, write_metrics
 from modelcollapse.families.vae.recipes import DECODER_FILE, NETWORK_FILE, TRAINING_FILE, StageContext
-from modelcollapse.families.vae.stages import publish_fit, read_metrics, write_measured, write_metrics
 from modelcollapse.metrics.images import (
     class_shares,
     confidence,

@@ -6,13 +6,12 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 
 from modelcollapse.data.batches import EpochSampler, Share
 from modelcollapse.data.image_batches import DrawingSampler, ImagesDataModule, NoisyImages, TrainingImages
-from modelcollapse.data.images import SIDE, image_count, read_images, real_splits, write_images, write_splits
+from modelcollapse.data.images import SIDE, image_count, read_images
 from modelcollapse.families.base import epochs_of, source_role, within
-from modelcollapse.families.vae.module import FittingModule, draw
+from modelcollapse.families.vae.module import FittingModule
 from modelcollapse.families.vae.network import (
     IMAGE_BYTES,
     Decoder,
@@ -20,19 +19,16 @@ from modelcollapse.families.vae.network import (
     load_decoder,
     load_network,
     new_network,
-    save_network,
 )
+from modelcollapse.families.vae.published import publish_fit
 from modelcollapse.families.vae.recipes import (
     DECODER_FILE,
-    MEASURED_FILE,
-    METRICS_FILE,
     NETWORK_FILE,
     STREAM_FILE,
-    TRAINING_FILE,
     StageContext,
 )
 from modelcollapse.families.vae.settings import VaeArchitectureSettings, VaeSettings
-from modelcollapse.regimes import Draw, Rows, Source, reserve_rows, resolve, rows_of
+from modelcollapse.regimes import Draw, Rows, Source, resolve
 from modelcollapse.seeding import Stream
 from modelcollapse.store import BuildContext
 from modelcollapse.training.fit import Fit, fit_resumably
@@ -136,75 +132,3 @@ def _rows_of_source(source: Source, folders: Mapping[str, Path]) -> int:
 
 def _source_images(source: Source, folders: Mapping[str, Path]) -> torch.Tensor:
     return read_images(_folder(source, folders), "train")
-
-
-def make_real_data(stage: StageContext, context: BuildContext) -> None:
-    """Write the real splits with their classes."""
-    write_splits(context.folder, real_splits(stage.data))
-
-
-def make_fresh_data(
-    stage: StageContext, context: BuildContext, *, generation: int, share: float, stream: Stream
-) -> None:
-    """Write real images out of the reserve that no other generation of the chain trains on."""
-    real = context.parents["real"]
-    rows = rows_of(share, image_count(real, "train"))
-    reserve = read_images(real, "reserve")
-    chosen = reserve_rows(len(reserve), generation, rows, stream)
-    write_images(context.folder, "train", reserve[torch.from_numpy(chosen)])
-
-
-def make_synthetic_set(stage: StageContext, context: BuildContext, *, rows: float, stream: Stream) -> None:
-    """Publish the decoder's means at ``rows`` times n draws of z ~ N(0, I), or the decoder to stream them from."""
-    decoder = load_network(stage.model.architecture, context.parents["model"] / NETWORK_FILE).decoder
-    count = rows_of(rows, image_count(context.parents["real"], "train"))
-    if stage.model.synthesis == "stream":
-        save_network(decoder, context.folder / DECODER_FILE)
-        (context.folder / STREAM_FILE).write_text(json.dumps({"rows": count}))
-        return
-    latents = torch.randn(count, stage.model.architecture.latents, generator=stream.torch())
-    write_images(context.folder, "train", draw(decoder, latents, stage.execution, context.artifact.label))
-    batch_size = stage.execution.scoring_batch_size(IMAGE_BYTES)
-    context.execution.update(stage.execution.facts(batch_size=batch_size))
-
-
-def publish_fit(
-    stage: StageContext,
-    context: BuildContext,
-    network: torch.nn.Module,
-    lines: Sequence[Mapping[str, float]],
-    batch_size: int,
-    devices: int,
-) -> None:
-    """Write the weights, the lines of the epochs, and how the fit was executed."""
-    save_network(network, context.folder / NETWORK_FILE)
-    written = "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines)
-    (context.folder / TRAINING_FILE).write_text(written)
-    context.execution.update(stage.execution.facts(devices, batch_size=batch_size))
-
-
-def read_lines(folder: Path) -> list[dict[str, float]]:
-    """The lines of a fit's epochs."""
-    return [json.loads(line) for line in (folder / TRAINING_FILE).read_text().splitlines()]
-
-
-def write_metrics(folder: Path, metrics: Mapping[str, float]) -> None:
-    """Write flat metrics."""
-    (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=1, sort_keys=True))
-
-
-def read_metrics(folder: Path) -> dict[str, float]:
-    """The metrics of a finished artifact."""
-    metrics: dict[str, float] = json.loads((folder / METRICS_FILE).read_text())
-    return metrics
-
-
-def write_measured(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Write the tensors behind the metrics: latent means, and images for the figures."""
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / MEASURED_FILE)
-
-
-def read_measured(folder: Path) -> dict[str, torch.Tensor]:
-    """The tensors behind the metrics of a finished artifact."""
-    tensors: dict[str, torch.Tensor] = load_file(folder / MEASURED_FILE)
-    return tensors
