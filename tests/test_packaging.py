@@ -13,8 +13,9 @@ import pytest
 
 import modelcollapse
 from modelcollapse.commands import settings_document
-from modelcollapse.config.settings import FAMILIES, ChainSettings
+from modelcollapse.config.settings import MEMBER_GROUPS, ChainSettings
 from modelcollapse.record import ChainIdentity, Record
+from modelcollapse.registry import registry
 
 UNPINNED = {"modelcollapse", "pip"}
 """The package itself, and what every virtual environment begins with."""
@@ -169,8 +170,7 @@ def test_the_page_of_settings_is_up_to_date(repository):
 
 
 def test_every_setting_says_what_it_means():
-    classes = {ChainSettings}
-    for family in FAMILIES.values():
-        classes |= {family.model, *family.data.values(), *family.decoding.values()}
+    members = [member for kind, _ in MEMBER_GROUPS.values() for member in registry(kind).members()]
+    classes = {ChainSettings, *(member.settings for member in members)}
     for cls in classes:
         assert {field.name for field in dataclasses.fields(cls)} == set(settings_document.field_meanings(cls))

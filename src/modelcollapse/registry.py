@@ -136,8 +136,12 @@ class Registry:
 
     def unknown(self, name: object) -> str:
         """What is wrong with a name that no member has."""
-        broken = "".join(f"; {one.describe()}" for one in broken_extensions() if one.kind == self.kind)
-        return f"{name!r} is no {KINDS[self.kind]}{nearest(str(name), self)}; there are: {', '.join(self)}{broken}"
+        there = ", ".join(self)
+        return f"{name!r} is no {KINDS[self.kind]}{nearest(str(name), self)}; there are: {there}{self.not_loaded()}"
+
+    def not_loaded(self) -> str:
+        """The extensions of this kind that did not load, as the end of a message; nothing where all did."""
+        return "".join(f"; {one.describe()}" for one in broken_extensions() if one.kind == self.kind)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ import typing
 import pytest
 
 from modelcollapse.commands.run import configuration_folder
-from modelcollapse.config.settings import FAMILIES, ChainSettings, read_chain_settings
+from modelcollapse.config.settings import MEMBER_GROUPS, ChainSettings, read_chain_settings
 from modelcollapse.families.language_model import settings
+from modelcollapse.registry import registry
 from modelcollapse.settings import SettingsError
 
 CONF = configuration_folder()
@@ -82,9 +83,8 @@ def test_the_files_list_exactly_the_settings_that_there_are(compose_values, word
     values = compose_values(*words)
     assert set(values) == {field.name for field in dataclasses.fields(ChainSettings)}
     hints = typing.get_type_hints(ChainSettings, include_extras=True)
-    family = FAMILIES[values["model"]["family"]]
-    classes = {**hints, "model": family.model, "data": family.data[values["data"]["kind"]]}
-    classes["decoding"] = family.decoding[values["decoding"]["kind"]]
+    chosen = {group: registry(kind)[values[group][word]] for group, (kind, word) in MEMBER_GROUPS.items()}
+    classes = {**hints, **{group: member.settings for group, member in chosen.items()}}
     for name, value in values.items():
         if dataclasses.is_dataclass(classes[name]):
             _assert_lists_all_fields(classes[name], value, name)

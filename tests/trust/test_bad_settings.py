@@ -16,7 +16,8 @@ from typing import NamedTuple
 import pytest
 
 from conftest import run_command
-from modelcollapse.config.settings import FAMILIES, ChainSettings
+from modelcollapse.config.settings import MEMBER_GROUPS, ChainSettings
+from modelcollapse.registry import registry
 from modelcollapse.settings import Range, describe
 
 TEXT = ("data.train=a.txt", "data.validation=b.txt", "data.test=c.txt")
@@ -109,9 +110,8 @@ def _outside(kind, allowed: Range):
 
 def classes_of(chain):
     """Group -> settings class, as the chain's words choose them."""
-    family, data, decoding = CHOSEN[chain]
-    own = FAMILIES[family]
-    return {"model": own.model, "data": own.data[data], "decoding": own.decoding[decoding]}
+    chosen = zip(MEMBER_GROUPS.items(), CHOSEN[chain], strict=True)
+    return {group: registry(kind)[name].settings for (group, (kind, _)), name in chosen}
 
 
 def generated():
@@ -148,7 +148,10 @@ IMPOSSIBLE = {
     "text for an image model": ((*WITH["vae"], "data=language"), ["data.kind: 'language'", "choose data=mnist"]),
     "samples for a text model": (("data=gaussian_samples",), ["data.kind: 'gaussian_samples'", "choose data=language"]),
     "decoding for a gaussian": ((*WITH["gaussian"], "decoding=beam"), ["decoding.kind: 'beam'", "decoding=none"]),
-    "an unknown family": (("model.family=gpt",), ["model.family: 'gpt'", "one of language_model, gaussian"]),
+    "an unknown family": (
+        ("model.family=gpt",),
+        ["model.family: 'gpt'", "one of discrete, gaussian, gaussian_mixture, language_model, vae"],
+    ),
     "unknown kinds and more": (
         ("data.kind=langage", "decoding.kind=beem", "seed=x", "trainer.precision=8"),
         [
@@ -254,7 +257,10 @@ IMPOSSIBLE = {
     "a group that is no group": (("model.training=3",), ["model.training: 3 is not a group of settings"]),
     "a setting taken away": (("~seed",), ["seed: is missing", "a whole number"]),
     "a group taken away": (("~trainer",), ["trainer: is missing", "a group of settings"]),
-    "no model": (("~model",), ["model.family: None", "one of language_model"]),
+    "no model": (
+        ("~model",),
+        ["model.family: None", "one of discrete, gaussian, gaussian_mixture, language_model, vae"],
+    ),
     "a misspelt setting": (("model.training.epocs=3",), ["model.training.epocs: no such setting", "epochs"]),
     "a setting beside all others": (("+model.training.speed=3",), ["model.training.speed: no such setting", "epochs"]),
     "a misspelt group": (("regim=replace",), ["regim: no such setting", "regime"]),

@@ -14,7 +14,8 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from modelcollapse.commands.run import configuration_folder
-from modelcollapse.config.settings import FAMILIES, ChainSettings
+from modelcollapse.config.settings import MEMBER_GROUPS, ChainSettings
+from modelcollapse.registry import registry
 from modelcollapse.settings import describe
 
 INTRODUCTION = """# Settings
@@ -65,14 +66,12 @@ def page() -> str:
 
 def _chosen_groups() -> Iterator[tuple[str, Any, str, list[str]]]:
     """Groups whose settings depend on a word in them: (group, settings class, that setting, words of the class)."""
-    yield from (("model", family.model, "family", [name]) for name, family in FAMILIES.items())
-    for group in ("data", "decoding"):
-        kinds: dict[type, list[str]] = {}
-        for family in FAMILIES.values():
-            for kind, cls in getattr(family, group).items():
-                words = kinds.setdefault(cls, [])
-                words += [kind] if kind not in words else []
-        yield from ((group, cls, "kind", words) for cls, words in kinds.items())
+    for group, (kind, word) in MEMBER_GROUPS.items():
+        names: dict[Any, list[str]] = {}
+        for member in registry(kind).members():
+            if member.is_built_in:
+                names.setdefault(member.settings, []).append(member.name)
+        yield from ((group, cls, word, words) for cls, words in names.items())
 
 
 def _experiments() -> str:

@@ -1,21 +1,16 @@
 """Settings of a whole chain, read from the composed configuration and checked across groups."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from modelcollapse.data import settings as data_settings
-from modelcollapse.decoding.settings import DecodingSettings
-from modelcollapse.families.discrete import settings as discrete_settings
 from modelcollapse.families.estimators.settings import memory_problems
-from modelcollapse.families.gaussian import settings as gaussian_settings
-from modelcollapse.families.gaussian_mixture import settings as gaussian_mixture_settings
-from modelcollapse.families.language_model import settings as language_model_settings
-from modelcollapse.families.vae import settings as vae_settings
+from modelcollapse.families.options import FamilyOptions, family_options
 from modelcollapse.record.wandb_view import TrackingSettings
 from modelcollapse.regimes import DrawError, RegimeSettings
 from modelcollapse.regimes.availability import row_problems
+from modelcollapse.registry import registry
 from modelcollapse.settings import (
     UNKNOWN,
     Range,
@@ -26,6 +21,9 @@ from modelcollapse.settings import (
     read_what_can_be,
 )
 from modelcollapse.training.settings import TrainerSettings
+
+MEMBER_GROUPS = {"model": ("families", "family"), "data": ("data", "kind"), "decoding": ("decodings", "kind")}
+"""Groups whose settings class a registered member brings: group -> (kind of member, setting that names it)."""
 
 
 @dataclass(frozen=True)
@@ -76,89 +74,6 @@ class ChainSettings:
     """What the store keeps."""
 
 
-@dataclass(frozen=True)
-class NoDecodingSettings:
-    """For families whose synthetic sets are samples of the model itself."""
-
-    kind: Literal["none"]
-    """Names the way of writing."""
-
-
-NO_DECODING = {"none": NoDecodingSettings}
-
-
-Check = Callable[[Any, Any, Any, Any], list[str]]
-"""What is wrong between model, data, decoding and regime, each allowed by itself: one message a problem."""
-
-
-@dataclass(frozen=True)
-class FamilySettings:
-    """The settings classes of one model family, and the checks across them."""
-
-    model: type
-    data: Mapping[str, type]
-    """Settings class of each ``data.kind`` that the family fits."""
-    decoding: Mapping[str, type]
-    """Settings class of each ``decoding.kind`` that the family writes by."""
-    goes_with: str
-    """Groups to choose beside the model, told to who chose others."""
-    checks: tuple[Check, ...]
-    """Each looks at few settings: one that needs a setting that is wrong in itself is left out."""
-    accelerators: tuple[str, ...] = ("auto", "cpu", "gpu", "mps")
-    """Where the family can be computed."""
-    shares_fits: bool = False
-    """Whether several devices can share a fit: it then has gradients to be averaged."""
-
-
-FLOAT64_ON_CPU = ("auto", "cpu")
-FAMILIES = {
-    "language_model": FamilySettings(
-        model=language_model_settings.LanguageModelSettings,
-        data={
-            "language": data_settings.LanguageDataSettings,
-            "text_files": data_settings.TextFilesDataSettings,
-            "hub": data_settings.HubDataSettings,
-        },
-        decoding={"beam": DecodingSettings, "sample": DecodingSettings},
-        goes_with="data=language decoding=beam",
-        checks=language_model_settings.CHECKS,
-        shares_fits=True,
-    ),
-    "gaussian": FamilySettings(
-        model=gaussian_settings.GaussianSettings,
-        data={"gaussian_samples": data_settings.GaussianSamplesSettings},
-        decoding=NO_DECODING,
-        goes_with="data=gaussian_samples decoding=none",
-        checks=gaussian_settings.CHECKS,
-        accelerators=FLOAT64_ON_CPU,
-    ),
-    "gaussian_mixture": FamilySettings(
-        model=gaussian_mixture_settings.GaussianMixtureSettings,
-        data={"gaussian_samples": data_settings.GaussianSamplesSettings},
-        decoding=NO_DECODING,
-        goes_with="data=gaussian_samples decoding=none",
-        checks=gaussian_mixture_settings.CHECKS,
-        accelerators=FLOAT64_ON_CPU,
-    ),
-    "discrete": FamilySettings(
-        model=discrete_settings.DiscreteSettings,
-        data={"categorical_samples": data_settings.CategoricalSamplesSettings},
-        decoding=NO_DECODING,
-        goes_with="data=categorical_samples decoding=none",
-        checks=discrete_settings.CHECKS,
-        accelerators=FLOAT64_ON_CPU,
-    ),
-    "vae": FamilySettings(
-        model=vae_settings.VaeSettings,
-        data={"digits": data_settings.DigitsDataSettings, "images": data_settings.ImagesDataSettings},
-        decoding=NO_DECODING,
-        goes_with="data=mnist (or data=digits) decoding=none",
-        checks=vae_settings.CHECKS,
-        shares_fits=True,
-    ),
-}
-
-
 def read_chain_settings(values: Mapping[str, Any]) -> ChainSettings:
     """The settings of a chain from the composed configuration.
 
@@ -166,17 +81,11 @@ def read_chain_settings(values: Mapping[str, Any]) -> ChainSettings:
     wrong in themselves.
     """
     problems: list[str] = []
-    family = _chosen(FAMILIES, values, "model", "family", problems)
-    classes = {"model": family.model if family else None}
-    foreign = []
-    for group in ("data", "decoding"):
-        classes[group] = _chosen(_kinds(group), values, group, "kind", problems)
-        if family and classes[group] and _word(values, group, "kind") not in getattr(family, group):
-            foreign.append(group)
-            problems.append(
-                f"{group}.kind: {_word(values, group, 'kind')!r} does not go with model.family="
-                f"{_word(values, 'model', 'family')}; choose {family.goes_with}"
-            )
+    members = {group: _chosen(values, group, problems) for group in MEMBER_GROUPS}
+    family = family_options(members["model"].name) if members["model"] else None
+    foreign = _foreign_groups(members, family) if family else {}
+    problems += foreign.values()
+    classes = {group: member.settings if member else None for group, member in members.items()}
     settings, found = read_what_can_be(ChainSettings, _without_consequences(values, bool(problems)), classes=classes)
     problems += found
     if family:
@@ -186,19 +95,30 @@ def read_chain_settings(values: Mapping[str, Any]) -> ChainSettings:
     return settings
 
 
-def _kinds(group: str) -> dict[str, type]:
-    """The kinds of data, or of decoding, of all families."""
-    return {kind: cls for family in FAMILIES.values() for kind, cls in getattr(family, group).items()}
-
-
-def _chosen(known: Mapping[str, Any], values: Mapping[str, Any], group: str, field: str, problems: list[str]) -> Any:
-    """What the word in a group stands for, or None and a problem."""
-    word = _word(values, group, field)
-    if isinstance(word, str) and word in known:
-        return known[word]
-    allowed = ", ".join(known)
-    problems.append(f"{group}.{field}: {word!r} is not allowed{nearest(str(word), known)}; it must be one of {allowed}")
+def _chosen(values: Mapping[str, Any], group: str, problems: list[str]) -> Any:
+    """The member that a group names, or None and a problem."""
+    kind, field = MEMBER_GROUPS[group]
+    name, known = _word(values, group, field), registry(kind)
+    if isinstance(name, str) and name in known:
+        return known[name]
+    problems.append(
+        f"{group}.{field}: {name!r} is not allowed{nearest(str(name), known)}; it must be one of"
+        f" {', '.join(known)}{known.not_loaded()}"
+    )
     return None
+
+
+def _foreign_groups(members: Mapping[str, Any], family: FamilyOptions) -> dict[str, str]:
+    """The groups whose member does not go with the family, and the message."""
+    data, decoding = members["data"], members["decoding"]
+    fits = data is None or data.options["form"] in family.forms
+    writes = decoding is None or decoding.options.get("decodes", True) == family.decodes
+    return {
+        group: f"{group}.kind: {members[group].name!r} does not go with model.family={members['model'].name}; choose"
+        f" {family.companions}"
+        for group, is_right in (("data", fits), ("decoding", writes))
+        if not is_right
+    }
 
 
 def _word(values: Mapping[str, Any], group: str, field: str) -> Any:
@@ -216,7 +136,7 @@ def _without_consequences(values: Any, is_group_wrong: bool) -> Any:
     return values
 
 
-def _problems_between(settings: ChainSettings, family: FamilySettings, foreign: Sequence[str]) -> list[str]:
+def _problems_between(settings: ChainSettings, family: FamilyOptions, foreign: Collection[str]) -> list[str]:
     """What is wrong between settings, as far as they are known."""
     regime_problems = _known(settings.regime.problems)
     regime: Any = UNKNOWN if regime_problems else settings.regime
@@ -240,7 +160,7 @@ def _known(check: Callable[[], list[str]]) -> list[str]:
         return []
 
 
-def _accelerator_problems(settings: ChainSettings, family: FamilySettings) -> list[str]:
+def _accelerator_problems(settings: ChainSettings, family: FamilyOptions) -> list[str]:
     trainer = settings.trainer
     problems = []
     if trainer.accelerator not in family.accelerators:
@@ -255,7 +175,7 @@ def _accelerator_problems(settings: ChainSettings, family: FamilySettings) -> li
     return problems
 
 
-def _device_problems(settings: ChainSettings, family: FamilySettings) -> list[str]:
+def _device_problems(settings: ChainSettings, family: FamilyOptions) -> list[str]:
     devices = settings.trainer.devices
     if devices == 1:
         return []
@@ -269,7 +189,7 @@ def _device_problems(settings: ChainSettings, family: FamilySettings) -> list[st
     return []
 
 
-def _share_problems(settings: ChainSettings, family: FamilySettings) -> list[str]:
+def _share_problems(settings: ChainSettings, family: FamilyOptions) -> list[str]:
     """Batches that have fewer rows than there are devices."""
     fits = {"model.training": settings.model.training} if family.shares_fits else {}
     if base := getattr(settings.model, "base", None):

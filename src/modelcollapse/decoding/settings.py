@@ -7,6 +7,14 @@ from modelcollapse.settings import Count, OptionalCount, Positive, Range
 
 
 @dataclass(frozen=True)
+class NoDecodingSettings:
+    """For families whose synthetic sets are samples of the model itself."""
+
+    kind: Literal["none"]
+    """Names the way of writing."""
+
+
+@dataclass(frozen=True)
 class DecodingSettings:
     """How a language model writes its synthetic set."""
 

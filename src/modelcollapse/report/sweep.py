@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from modelcollapse.families import PRESENTATIONS, presentation_of
+from modelcollapse.families import presentation_of
 from modelcollapse.families.presentation import Presentation
 from modelcollapse.figures.style import save
 from modelcollapse.report.appearance import appearances
@@ -67,7 +67,7 @@ def write_sweep_report(folders: Sequence[Path], target: Path) -> ReportFiles:
     """
     every_group = groups_of(_chains(folders))
     groups = [group for group in every_group if group.seeds]
-    presentations = {group.family: _presentation(group.family) for group in groups}
+    presentations = {group.family: presentation_of(group.family) for group in groups}
     cubes = {group.label: Cube.of(group) for group in groups}
     pairs = pairs_of(groups)
     statistics, differences = statistics_table(groups, cubes, presentations), paired_differences(pairs, cubes)
@@ -106,11 +106,6 @@ def _chains(folders: Sequence[Path]) -> list[ReportChain]:
         return read_chains(folders)
     except NothingToReport as error:
         raise NothingToReport("\n  ".join([str(error), *unfinished([], states_of(folders, []))])) from error
-
-
-def _presentation(family: str) -> Presentation:
-    """What is shown of the family; a family unknown here is shown by its metrics' names."""
-    return presentation_of(family) if family in PRESENTATIONS else Presentation()
 
 
 def _from_first(shown: pd.DataFrame, presentations: dict[str, Presentation]) -> pd.DataFrame:

@@ -1,0 +1,17 @@
+"""The discrete distribution's entry in the registry."""
+
+from modelcollapse.families.discrete.settings import CHECKS, DiscreteSettings
+from modelcollapse.families.options import FLOAT64_ON_CPU, family
+
+MEMBERS = (
+    family(
+        "discrete",
+        "modelcollapse.families.discrete.estimator:DiscreteFamily",
+        DiscreteSettings,
+        forms=("categorical_samples",),
+        goes_with="data=categorical_samples decoding=none",
+        checks=CHECKS,
+        accelerators=FLOAT64_ON_CPU,
+        presentation="modelcollapse.families.discrete.presentation:DISCRETE",
+    ),
+)

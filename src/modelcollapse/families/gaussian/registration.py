@@ -1,0 +1,17 @@
+"""The Gaussian's entry in the registry."""
+
+from modelcollapse.families.gaussian.settings import CHECKS, GaussianSettings
+from modelcollapse.families.options import FLOAT64_ON_CPU, family
+
+MEMBERS = (
+    family(
+        "gaussian",
+        "modelcollapse.families.gaussian.estimator:GaussianFamily",
+        GaussianSettings,
+        forms=("gaussian_samples",),
+        goes_with="data=gaussian_samples decoding=none",
+        checks=CHECKS,
+        accelerators=FLOAT64_ON_CPU,
+        presentation="modelcollapse.families.gaussian.presentation:GAUSSIAN",
+    ),
+)

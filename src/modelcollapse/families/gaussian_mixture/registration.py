@@ -1,0 +1,17 @@
+"""The Gaussian mixture's entry in the registry."""
+
+from modelcollapse.families.gaussian_mixture.settings import CHECKS, GaussianMixtureSettings
+from modelcollapse.families.options import FLOAT64_ON_CPU, family
+
+MEMBERS = (
+    family(
+        "gaussian_mixture",
+        "modelcollapse.families.gaussian_mixture.estimator:GaussianMixtureFamily",
+        GaussianMixtureSettings,
+        forms=("gaussian_samples",),
+        goes_with="data=gaussian_samples decoding=none",
+        checks=CHECKS,
+        accelerators=FLOAT64_ON_CPU,
+        presentation="modelcollapse.families.gaussian_mixture.presentation:GAUSSIAN_MIXTURE",
+    ),
+)

@@ -1,0 +1,17 @@
+"""The VAE's entry in the registry."""
+
+from modelcollapse.families.options import family
+from modelcollapse.families.vae.settings import CHECKS, VaeSettings
+
+MEMBERS = (
+    family(
+        "vae",
+        "modelcollapse.families.vae.family:VaeFamily",
+        VaeSettings,
+        forms=("images",),
+        goes_with="data=mnist (or data=digits) decoding=none",
+        checks=CHECKS,
+        shares_fits=True,
+        presentation="modelcollapse.families.vae.presentation:PRESENTATION",
+    ),
+)
