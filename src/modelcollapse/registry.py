@@ -15,15 +15,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import asdict, dataclass, field, fields
+from functools import cache, partial
 from importlib import import_module, metadata
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from modelcollapse.errors import UserError
-from modelcollapse.settings import nearest
+from modelcollapse.settings import UNKNOWN, nearest, read_what_can_be
 
 PACKAGE = "modelcollapse"
 REGISTRATION = "registration"
@@ -142,6 +142,77 @@ class Registry:
     def not_loaded(self) -> str:
         """The extensions of this kind that did not load, as the end of a message; nothing where all did."""
         return "".join(f"; {one.describe()}" for one in broken_extensions() if one.kind == self.kind)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A member that settings have chosen, with its own settings."""
+
+    kind: str
+    name: str
+    settings: Any = None
+    """An object of the member's settings class; None where it has none."""
+
+    @property
+    def member(self) -> Member:
+        """The member itself."""
+        return registry(self.kind)[self.name]
+
+    def build(self) -> Any:
+        """The implementation with its settings as keyword arguments: a class is called, a function waits for the rest.
+
+        Imports the implementation.
+        """
+        implementation = self.member.load()
+        own = () if self.settings is None else fields(self.settings)
+        named = {each.name: getattr(self.settings, each.name) for each in own}
+        return implementation(**named) if isinstance(implementation, type) else partial(implementation, **named)
+
+    def recipe(self) -> dict[str, Any]:
+        """What the choice adds to a recipe: name, version and settings."""
+        return {
+            "name": self.name,
+            "version": self.member.version,
+            "settings": {} if self.settings is None else asdict(self.settings),
+        }
+
+
+NAME = "name"
+"""Key of the member's name where it is chosen together with its settings."""
+
+
+@dataclass(frozen=True)
+class Registered:
+    """Annotation of a setting that chooses a member of a kind, read into a :class:`Choice`.
+
+    ``loss: Annotated[Any, Registered("losses")]`` takes a name, ``cross_entropy``, or a mapping of the name and the
+    member's own settings, ``{name: truncated_cross_entropy, gamma: 0.9}``.
+    """
+
+    kind: str
+
+    def read(self, value: Any, path: str, problems: list[str]) -> Any:
+        """The Choice, or UNKNOWN and all that is wrong with it."""
+        given = dict(value) if isinstance(value, Mapping) else {NAME: value}
+        name, members = given.pop(NAME, None), registry(self.kind)
+        if not isinstance(name, str):
+            problems.append(f"{path}: {value!r} is not allowed; it must be {self.describe()}")
+            return UNKNOWN
+        if name not in members:
+            problems.append(f"{path}: {members.unknown(name)}")
+            return UNKNOWN
+        settings_class = members[name].settings
+        if settings_class is None:
+            problems += [f"{path}.{key}: no such setting; {KINDS[self.kind]} {name} has none" for key in given]
+            return UNKNOWN if given else Choice(self.kind, name)
+        settings: Any
+        settings, found = read_what_can_be(settings_class, given, path)
+        problems += found
+        return UNKNOWN if found else Choice(self.kind, name, settings)
+
+    def describe(self) -> str:
+        """The names that there are, and how settings of the member are given."""
+        return f"one of {', '.join(registry(self.kind))}, or {{{NAME}: ..., and its settings}}"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Reads plain mappings into frozen dataclasses, collecting every problem instead of stopping at the first.
 
 A settings class is a dataclass whose annotations say what is allowed: ``int``, ``float``, ``bool``, ``str``,
-``Literal[...]``, ``X | None``, ``tuple[X, ...]``, a nested dataclass, and ``Annotated[X, Range(...)]`` for a range.
+``Literal[...]``, ``X | None``, ``tuple[X, ...]``, a nested dataclass, ``Annotated[X, Range(...)]`` for a range, and
+``Annotated[Any, Registered(...)]`` (:mod:`modelcollapse.registry`) for the choice of a registered member.
 """
 
 import dataclasses
@@ -11,7 +12,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar, runtime_checkable
 
 T = TypeVar("T")
 
@@ -51,6 +52,19 @@ class Range:
         )
         upper = f"at most {self.high:g}" if self.high is not None else ""
         return " and ".join(part for part in (lower, upper) if part) or "any finite number"
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """An annotation that reads its value itself, ``Annotated[Any, reader]``."""
+
+    def read(self, value: Any, path: str, problems: list[str]) -> Any:
+        """The value as settings hold it, or UNKNOWN and what is wrong with it, added to ``problems``."""
+        ...
+
+    def describe(self) -> str:
+        """What the value may be, in words."""
+        ...
 
 
 MISSING = "???"
@@ -160,13 +174,15 @@ def _read_value(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
         return UNKNOWN
     if dataclasses.is_dataclass(hint):
         return _read_dataclass(hint, value, path, problems)
+    if (reader := _reader(hint)) is not None:
+        return reader.read(value, path, problems)
     arguments = typing.get_args(hint)
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         inner = next(argument for argument in arguments if argument is not type(None))
         if value is None:
             return None
-        if dataclasses.is_dataclass(inner):
-            return _read_dataclass(inner, value, path, problems)
+        if dataclasses.is_dataclass(inner) or _reader(inner) is not None:
+            return _read_value(inner, value, path, problems)
     if typing.get_origin(hint) is tuple and isinstance(value, list | tuple):
         return _read_items(arguments[0], value, path, problems)
     accepted, converted = _convert(hint, value)
@@ -175,6 +191,11 @@ def _read_value(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
         problems.append(f"{path}: {value!r} is not allowed{suggestion}; it must be {describe(hint)}")
         return UNKNOWN
     return converted
+
+
+def _reader(hint: Any) -> Reader | None:
+    metadata = getattr(hint, "__metadata__", ())
+    return next((each for each in metadata if isinstance(each, Reader)), None)
 
 
 def _read_items(hint: Any, values: Iterable[Any], path: str, problems: list[str]) -> Any:
@@ -218,6 +239,8 @@ def describe(hint: Any) -> str:
     if origin in (typing.Union, types.UnionType):
         inner = next(argument for argument in arguments if argument is not type(None))
         return f"{describe(inner)}, or null"
+    if (reader := _reader(hint)) is not None:
+        return reader.describe()
     if origin is typing.Annotated:
         return f"{describe(arguments[0])}, {arguments[1]}"
     if origin is typing.Literal:

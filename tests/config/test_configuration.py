@@ -115,7 +115,7 @@ def test_the_papers_experiments_hold_the_papers_values(compose_values, words, wa
     assert training.generation0_epochs == 5
     assert (training.learning_rate, training.final_learning_rate) == (2e-5, 1e-6)
     assert (training.batch_size, training.weight_decay, training.warmup_steps) == (128, 0.01, 0)
-    assert (training.schedule, training.checkpoint) == ("cosine_per_epoch", "best_val")
+    assert (training.schedule.name, training.checkpoint) == ("cosine_per_epoch", "best_val")
     assert training.gradient_clip is None
     assert settings.model.init == "pretrained"
     assert (decoding.kind, decoding.beams, decoding.new_tokens) == ("beam", 5, 64)

@@ -4,10 +4,11 @@ import dataclasses
 import math
 import operator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 
+from modelcollapse.registry import Choice, Registered
 from modelcollapse.settings import UNKNOWN, Range, SettingsError, UseOfUnknownError, nearest, read
 
 
@@ -179,3 +180,46 @@ def test_a_wrong_setting_cannot_be_used(operation):
         operation(UNKNOWN)
     with pytest.raises(UseOfUnknownError):
         _ = 3 in UNKNOWN
+
+
+# ---- members that are chosen by name ---------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    loss: Annotated[Any, Registered("losses")]
+    others: tuple[Annotated[Any, Registered("losses")], ...] = ()
+    maybe: Annotated[Any, Registered("losses")] | None = None
+
+
+def test_a_member_is_chosen_by_its_name_or_with_its_settings():
+    from modelcollapse.families.language_model.settings import TruncatedCrossEntropySettings as Truncated
+
+    truncated = {"name": "truncated_cross_entropy", "gamma": 1}
+    assert read(Chosen, {"loss": "cross_entropy"}).loss == Choice("losses", "cross_entropy")
+    assert read(Chosen, {"loss": {"name": "cross_entropy"}}).loss == Choice("losses", "cross_entropy")
+    chosen = read(Chosen, {"loss": "truncated_cross_entropy", "others": ["cross_entropy", truncated], "maybe": None})
+    assert chosen.loss == Choice("losses", "truncated_cross_entropy", Truncated())
+    assert chosen.others == (Choice("losses", "cross_entropy"), Choice("losses", truncated["name"], Truncated(1.0)))
+    assert read(Chosen, {"loss": truncated, "maybe": truncated}).maybe == read(Chosen, {"loss": truncated}).loss
+
+
+def test_all_that_is_wrong_with_chosen_members_is_said_at_once():
+    values = {
+        "loss": {"name": "truncated_cross_entropy", "gamma": 0, "gama": 1},
+        "others": ["cros_entropy", {"name": "cross_entropy", "gamma": 1}, 3, {"gamma": 1}],
+        "maybe": {"name": "truncated_cross_entropy", "gamma": "???"},
+    }
+    with pytest.raises(SettingsError) as caught:
+        read(Chosen, values)
+    allowed = "it must be one of cross_entropy, truncated_cross_entropy, or {name: ..., and its settings}"
+    assert caught.value.problems == (
+        "loss.gama: no such setting (did you mean gamma?); there are: gamma",
+        "loss.gamma: 0 is not allowed; it must be a number, above 0 and at most 1",
+        "others[0]: 'cros_entropy' is no loss (did you mean cross_entropy?); there are: cross_entropy,"
+        " truncated_cross_entropy",
+        "others[1].gamma: no such setting; loss cross_entropy has none",
+        f"others[2]: 3 is not allowed; {allowed}",
+        f"others[3]: {{'gamma': 1}} is not allowed; {allowed}",
+        "maybe.gamma: must be given (maybe.gamma=...)",
+    )

@@ -1,5 +1,6 @@
 """Losses, schedule and dropout of the language model, against independent references."""
 
+import copy
 import math
 
 import numpy as np
@@ -16,13 +17,19 @@ from modelcollapse.families.language_model.module import (
     learning_rate_factor,
     mean_metric,
     token_losses,
+    weighted_loss,
 )
 from modelcollapse.families.language_model.network import new_network, scoring_bytes
 from modelcollapse.families.language_model.recipes import VERSIONS, parameter_count
-from modelcollapse.families.language_model.settings import ArchitectureSettings, TrainingSettings
+from modelcollapse.families.language_model.settings import (
+    ArchitectureSettings,
+    TrainingSettings,
+    TruncatedCrossEntropySettings,
+)
+from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
 from modelcollapse.training import trainer
-from modelcollapse.training.settings import TrainerSettings
+from modelcollapse.training.settings import SgdSettings, TrainerSettings
 from modelcollapse.training.trainer import Execution
 
 VOCABULARY, LENGTH = 40, 7
@@ -61,7 +68,7 @@ def training(**changed):
         "batch_size": 4,
         "learning_rate": 1e-2,
         "final_learning_rate": 1e-3,
-        "schedule": "cosine_per_epoch",
+        "schedule": Choice("schedules", "cosine_per_epoch"),
         "warmup_steps": 0,
         "weight_decay": 0.01,
         "gradient_clip": None,
@@ -268,6 +275,51 @@ def test_fits_mean_what_the_version_of_their_recipe_says():
     assert {name: line[name] for name in GOLDEN} == pytest.approx(GOLDEN, rel=1e-4)
 
 
+# ---- losses and optimizers that are chosen -------------------------------------------------------------------------
+
+
+def test_the_chosen_loss_is_learnt_and_validation_stays_cross_entropy():
+    """Of a confident network: half of its targets are above gamma and have no gradient."""
+    model, tokens = network(dropout=0.0), blocks(6).long()
+    with torch.no_grad():
+        losses = token_losses(model, tokens)
+    gamma = float((-losses).exp().median())
+    settings = training(loss=Choice("losses", "truncated_cross_entropy", TruncatedCrossEntropySettings(gamma)))
+    module = FittingModule(model, settings, 1, 1)
+    loss = module.training_step({"tokens": tokens, "weights": torch.ones(6), "scale": 1.0})
+    expected = losses.where(losses >= -math.log(gamma), 0.0).mean()
+    assert 0 < expected < losses.mean()
+    assert loss.item() == pytest.approx(float(expected), rel=1e-6)
+    assert float(module.training_loss.compute()) == pytest.approx(float(expected), rel=1e-6)
+    module.validation_step(tokens)
+    assert module.validation_value() == pytest.approx(float(losses.mean()), rel=1e-6)
+
+
+OPTIMIZERS = {
+    Choice("optimizers", "adamw"): lambda weights: torch.optim.AdamW(weights, lr=1e-2, weight_decay=0.1, fused=True),
+    Choice("optimizers", "adam"): lambda weights: torch.optim.Adam(weights, lr=1e-2, weight_decay=0.1),
+    Choice("optimizers", "sgd", SgdSettings(0.5)): lambda weights: torch.optim.SGD(
+        weights, lr=1e-2, momentum=0.5, weight_decay=0.1
+    ),
+}
+
+
+@pytest.mark.parametrize("choice", OPTIMIZERS, ids=lambda choice: choice.name)
+def test_an_optimizer_is_torchs_to_the_bit(choice):
+    constant = Choice("schedules", "constant")
+    settings = training(optimizer=choice, schedule=constant, learning_rate=1e-2, weight_decay=0.1, gradient_clip=None)
+    found, tokens = network(dropout=0.0), blocks(4).long()
+    expected = copy.deepcopy(found)
+    optimizer = FittingModule(found, settings, 1, 3).configure_optimizers()["optimizer"]
+    for model, taking in ((found, optimizer), (expected, OPTIMIZERS[choice](expected.parameters()))):
+        for _ in range(3):
+            taking.zero_grad()
+            weighted_loss(model, tokens, torch.ones(4))[0].backward()
+            taking.step()
+    for one, other in zip(found.parameters(), expected.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
 # ---- dropout --------------------------------------------------------------------------------------------------------
 
 
@@ -354,18 +406,25 @@ def test_the_cosine_per_epoch_is_torchs_stepped_once_an_epoch(epochs, final):
 
 
 def test_the_cosine_per_step_is_torchs_stepped_at_every_step():
-    settings = training(epochs=2, schedule="cosine_per_step")
+    settings = training(epochs=2, schedule=Choice("schedules", "cosine_per_step"))
     assert rates(settings, 3) == pytest.approx(annealed(settings, 6, 6), rel=1e-9)
 
 
 def test_a_constant_rate_is_constant_after_its_warm_up():
-    settings = training(epochs=2, schedule="constant", warmup_steps=3)
+    settings = training(epochs=2, schedule=Choice("schedules", "constant"), warmup_steps=3)
     expected = [1e-2 * share for share in (0.25, 0.5, 0.75, 1, 1, 1)]
     assert rates(settings, 3) == pytest.approx(expected, rel=1e-9)
 
 
-def test_a_schedule_never_leaves_its_range():
-    settings = training(epochs=4, schedule="cosine_per_step", warmup_steps=2)
+def test_a_linear_rate_falls_in_equal_steps_to_the_final_rate():
+    settings = training(epochs=2, schedule=Choice("schedules", "linear"), learning_rate=1e-2, final_learning_rate=4e-3)
+    expected = [1e-2, 9e-3, 8e-3, 7e-3, 6e-3, 5e-3]
+    assert rates(settings, 3) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("schedule", ["cosine_per_step", "linear"])
+def test_a_schedule_never_leaves_its_range(schedule):
+    settings = training(epochs=4, schedule=Choice("schedules", schedule), warmup_steps=2)
     factors = [learning_rate_factor(settings, step, 5, 4) for step in range(30)]
     assert min(factors[2:]) == pytest.approx(0.1)
     assert max(factors) <= 1

@@ -1,4 +1,6 @@
-"""The chunked cross-entropy and oneDNN's products, against the plain ones in float64."""
+"""The chunked losses and oneDNN's products, against the plain ones in float64."""
+
+from functools import partial
 
 import pytest
 import torch
@@ -7,7 +9,7 @@ from transformers import OPTConfig, OPTForCausalLM
 
 from modelcollapse.families.language_model import layers
 from modelcollapse.families.language_model import losses as module
-from modelcollapse.families.language_model.losses import linear_cross_entropy
+from modelcollapse.families.language_model.losses import linear_loss, truncated_cross_entropy
 from modelcollapse.families.language_model.module import weighted_loss
 
 SHAPES = [(1, 2, 3), (5, 8, 40), (64, 16, 300), (127, 24, 1001), (300, 48, 5003)]
@@ -51,7 +53,7 @@ def relative_error(found, expected):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_losses_and_gradients_are_the_plain_ones(shape, chunks):
     hidden, weight, targets, row_weights = problem(shape)
-    total, losses = linear_cross_entropy(hidden, weight, targets, row_weights)
+    total, losses = linear_loss(hidden, weight, targets, row_weights)
     (3 * total).backward()
     expected = plain(hidden, weight, targets, row_weights)
     assert losses.dtype == hidden.grad.dtype == weight.grad.dtype == torch.float32
@@ -64,7 +66,7 @@ def test_losses_and_gradients_are_the_plain_ones(shape, chunks):
 
 def test_in_float64_they_agree_to_its_precision(chunks):
     hidden, weight, targets, row_weights = problem((50, 16, 300), torch.float64)
-    total, losses = linear_cross_entropy(hidden, weight, targets, row_weights)
+    total, losses = linear_loss(hidden, weight, targets, row_weights)
     total.backward()
     expected = plain(hidden, weight, targets, row_weights)
     assert losses.dtype == torch.float64
@@ -75,14 +77,14 @@ def test_in_float64_they_agree_to_its_precision(chunks):
 
 def test_losses_are_exact_where_probabilities_underflow():
     hidden, weight = torch.tensor([[200.0], [-200.0]]), torch.tensor([[1.0], [-1.0], [0.0]])
-    losses = linear_cross_entropy(hidden, weight, torch.tensor([1, 1]))[1]
+    losses = linear_loss(hidden, weight, torch.tensor([1, 1]))[1]
     assert losses.tolist() == pytest.approx([400.0, 0.0])
 
 
 def test_a_row_without_weight_has_no_part(chunks):
     hidden, weight, targets, _ = problem((9, 8, 40))
     chosen = torch.arange(9) % 3 != 0
-    total, _ = linear_cross_entropy(hidden, weight, targets, chosen.float())
+    total, _ = linear_loss(hidden, weight, targets, chosen.float())
     total.backward()
     assert not hidden.grad[~chosen].any()
     expected = plain(hidden[chosen], weight, targets[chosen], torch.ones(int(chosen.sum())))
@@ -94,7 +96,7 @@ def test_a_row_without_weight_has_no_part(chunks):
 def test_bfloat16_autocast_is_as_near_as_bfloat16_logits_are(shape, chunks):
     hidden, weight, targets, row_weights = problem(shape)
     with torch.autocast("cpu", torch.bfloat16):
-        total, losses = linear_cross_entropy(hidden, weight, targets, row_weights)
+        total, losses = linear_loss(hidden, weight, targets, row_weights)
     total.backward()
     assert losses.dtype == hidden.grad.dtype == weight.grad.dtype == torch.float32
     expected = plain(hidden, weight, targets, row_weights)
@@ -107,14 +109,14 @@ def test_bfloat16_autocast_is_as_near_as_bfloat16_logits_are(shape, chunks):
 def test_without_gradients_none_are_made():
     hidden, weight, targets, _ = problem((40, 8, 30))
     with torch.no_grad():
-        total, losses = linear_cross_entropy(hidden, weight, targets)
+        total, losses = linear_loss(hidden, weight, targets)
     assert not total.requires_grad
     assert losses.sum().item() == pytest.approx(total.item(), rel=1e-6)
 
 
 def test_a_second_backward_pass_is_refused():
     hidden, weight, targets, _ = problem((4, 8, 30))
-    total, losses = linear_cross_entropy(hidden, weight, targets)
+    total, losses = linear_loss(hidden, weight, targets)
     assert not losses.requires_grad
     total.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="one backward pass"):
@@ -137,8 +139,92 @@ def test_the_full_logits_never_exist(monkeypatch):
     monkeypatch.setattr(module, "CHUNK_BYTES", 2**20)
     hidden, weight, targets, row_weights = problem((2000, 16, 1000))
     with LargestTensor() as seen:
-        linear_cross_entropy(hidden, weight, targets, row_weights)[0].backward()
+        linear_loss(hidden, weight, targets, row_weights)[0].backward()
     assert seen.elements <= 2**18
+
+
+# ---- losses that are differentiated automatically --------------------------------------------------------------------
+
+GAMMA = 0.05
+"""Near the median probability of a target in ``SHAPES[2]`` and above: some are learnt already, some are not."""
+
+
+def truncated(hidden, weight, targets, row_weights):
+    """As ``plain``, of the targets whose probability is at most GAMMA."""
+    hidden, weight = (tensor.detach().double().requires_grad_() for tensor in (hidden, weight))
+    probabilities = (hidden @ weight.t()).softmax(1).gather(1, targets[:, None]).squeeze(1)
+    counts = (probabilities <= GAMMA).double()
+    losses = -probabilities.log() * counts
+    total = (losses * row_weights.double()).sum()
+    total.backward()
+    return total.detach(), losses.detach(), hidden.grad, weight.grad, counts
+
+
+def likely_targets(shape, dtype=torch.float32):
+    """A problem half of whose targets are the likeliest tokens."""
+    hidden, weight, targets, row_weights = problem(shape, dtype)
+    likeliest = (hidden @ weight.t()).argmax(1)
+    targets[::2] = likeliest[::2]
+    return hidden, weight, targets, row_weights
+
+
+@pytest.mark.parametrize("shape", [(5, 8, 40), (64, 16, 300), (127, 24, 1001)], ids=str)
+def test_truncated_cross_entropy_is_the_plain_formula(shape, chunks):
+    hidden, weight, targets, row_weights = likely_targets(shape)
+    total, losses = linear_loss(hidden, weight, targets, row_weights, partial(truncated_cross_entropy, gamma=GAMMA))
+    (3 * total).backward()
+    *expected, counts = truncated(hidden, weight, targets, row_weights)
+    assert 0 < counts.sum() < len(counts)
+    assert losses.dtype == hidden.grad.dtype == weight.grad.dtype == torch.float32
+    assert total.item() == pytest.approx(expected[0].item(), rel=1e-5)
+    assert (losses.double() - expected[1]).abs().max() < 1e-5
+    assert relative_error(hidden.grad / 3, expected[2]) < 1e-5
+    assert relative_error(weight.grad / 3, expected[3]) < 1e-5
+
+
+def test_truncated_cross_entropy_in_bfloat16_is_given_logits_in_float32(chunks):
+    hidden, weight, targets, row_weights = likely_targets((64, 16, 300))
+    types = set()
+
+    def loss(logits, targets):
+        types.add(logits.dtype)
+        return truncated_cross_entropy(logits, targets, gamma=1.0)
+
+    with torch.autocast("cpu", torch.bfloat16):
+        total, losses = linear_loss(hidden, weight, targets, row_weights, loss)
+        with torch.no_grad():
+            linear_loss(hidden, weight, targets, row_weights, loss)
+    total.backward()
+    assert types == {torch.float32}
+    expected = plain(hidden, weight, targets, row_weights)
+    assert losses.dtype == hidden.grad.dtype == torch.float32
+    assert relative_error(hidden.grad, expected[2]) < 0.015
+    assert relative_error(weight.grad, expected[3]) < 0.015
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_with_gamma_1_it_is_cross_entropy(dtype, chunks):
+    hidden, weight, targets, row_weights = problem((64, 16, 300), dtype)
+    expected_total, expected = linear_loss(hidden, weight, targets, row_weights)
+    gradients = torch.autograd.grad(expected_total, (hidden, weight))
+    total, losses = linear_loss(hidden, weight, targets, row_weights, partial(truncated_cross_entropy, gamma=1.0))
+    assert torch.equal(losses, expected)
+    for found, wanted in zip(torch.autograd.grad(total, (hidden, weight)), gradients, strict=True):
+        assert relative_error(found, wanted.double()) < (1e-6 if dtype == torch.float32 else 1e-14)
+
+
+def test_differentiated_automatically_the_full_logits_never_exist(monkeypatch):
+    monkeypatch.setattr(module, "CHUNK_BYTES", 2**20)
+    hidden, weight, targets, row_weights = problem((2000, 16, 1000))
+    with LargestTensor() as seen:
+        linear_loss(hidden, weight, targets, row_weights, partial(truncated_cross_entropy, gamma=0.5))[0].backward()
+    assert seen.elements <= 2**18
+
+
+@pytest.mark.parametrize("wrong", [lambda logits, targets: logits.sum(), lambda logits, targets: logits], ids="01")
+def test_a_loss_that_is_no_number_a_row_is_refused(wrong):
+    with pytest.raises(ValueError, match="a number a row"):
+        linear_loss(*problem((5, 8, 40)), wrong)
 
 
 # ---- oneDNN ---------------------------------------------------------------------------------------------------------

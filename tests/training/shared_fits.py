@@ -11,6 +11,7 @@ from modelcollapse.data.batches import EVERYTHING, EpochSampler
 from modelcollapse.data.blocks import BlocksDataModule
 from modelcollapse.families.language_model.module import FittingModule
 from modelcollapse.families.language_model.settings import TrainingSettings
+from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
 from modelcollapse.training.fit import Fit, fit_resumably
 from modelcollapse.training.settings import TrainerSettings
@@ -63,7 +64,7 @@ def training(**changed):
         "batch_size": BATCH,
         "learning_rate": 2e-2,
         "final_learning_rate": 1e-4,
-        "schedule": "cosine_per_step",
+        "schedule": Choice("schedules", "cosine_per_step"),
         "warmup_steps": 2,
         "weight_decay": 0.01,
         "gradient_clip": CLIP,

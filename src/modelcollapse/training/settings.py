@@ -44,3 +44,11 @@ class EpochSettings:
     """Largest norm of the gradient; null leaves it as it is."""
     checkpoint: Literal["best_val", "last"]
     """Weights that are kept: those of the epoch best on the real validation split, or the last."""
+
+
+@dataclass(frozen=True)
+class SgdSettings:
+    """Settings of the optimizer ``sgd``."""
+
+    momentum: Annotated[float, Range(low=0, high=1)] = 0.0
+    """Share of the last update that is kept."""

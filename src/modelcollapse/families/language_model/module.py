@@ -15,7 +15,7 @@ from modelcollapse.families.language_model.layers import (
     use_fast_half_precision_attention,
     use_fast_layers,
 )
-from modelcollapse.families.language_model.losses import linear_cross_entropy
+from modelcollapse.families.language_model.losses import CROSS_ENTROPY, Loss, linear_loss
 from modelcollapse.families.language_model.network import output_weight
 from modelcollapse.families.language_model.settings import TrainingSettings
 from modelcollapse.metrics.means import mean_metric
@@ -23,23 +23,23 @@ from modelcollapse.metrics.means import mean_metric
 
 def token_losses(network: PreTrainedModel, tokens: torch.Tensor) -> torch.Tensor:
     """Negative log-likelihood in nats of each token after the first: float32 [batch, length - 1], without gradients."""
-    return _weighted_losses(network, tokens, None)[1]
+    return _weighted_losses(network, tokens, None, CROSS_ENTROPY)[1]
 
 
 def weighted_loss(
-    network: PreTrainedModel, tokens: torch.Tensor, weights: torch.Tensor
+    network: PreTrainedModel, tokens: torch.Tensor, weights: torch.Tensor, loss: Loss = CROSS_ENTROPY
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean over blocks of their weight times their mean loss per token, and every token's loss.
 
     ``tokens`` [batch, length], ``weights`` [batch]; only the mean has gradients.
     """
     blocks, targets = len(tokens), tokens.shape[1] - 1
-    total, losses = _weighted_losses(network, tokens, weights[:, None].expand(blocks, targets).flatten())
+    total, losses = _weighted_losses(network, tokens, weights[:, None].expand(blocks, targets).flatten(), loss)
     return total / (blocks * targets), losses
 
 
 def _weighted_losses(
-    network: PreTrainedModel, tokens: torch.Tensor, token_weights: torch.Tensor | None
+    network: PreTrainedModel, tokens: torch.Tensor, token_weights: torch.Tensor | None, loss: Loss
 ) -> tuple[torch.Tensor, torch.Tensor]:
     tokens = tokens.long()
     # Every position is a token, whatever its id: without a mask, none is taken for padding and attention is causal.
@@ -47,27 +47,17 @@ def _weighted_losses(
     with lean_dropout(tokens.device):
         hidden = network.base_model(input_ids=tokens[:, :-1], use_cache=False)[0]
     targets = tokens[:, 1:]
-    total, losses = linear_cross_entropy(hidden.flatten(0, 1), output_weight(network), targets.flatten(), token_weights)
+    rows = hidden.flatten(0, 1)
+    total, losses = linear_loss(rows, output_weight(network), targets.flatten(), token_weights, loss)
     return total, losses.view(targets.shape)
 
 
 def learning_rate_factor(training: TrainingSettings, step: int, steps_per_epoch: int, epochs: int) -> float:
-    """Learning rate at an optimiser step, as a share of the peak.
-
-    The cosine is torch's CosineAnnealingLR (Loshchilov & Hutter 2017), evaluated at each epoch's start, as the paper's
-    code steps it, or at every step.
-    """
+    """Learning rate at an optimizer step, as a share of the peak: a linear warm-up, then the schedule's."""
     if step < training.warmup_steps:
         return (step + 1) / (training.warmup_steps + 1)
-    if training.schedule == "constant":
-        return 1.0
-    passed = (
-        step // steps_per_epoch / epochs
-        if training.schedule == "cosine_per_epoch"
-        else step / (steps_per_epoch * epochs)
-    )
-    lowest = training.final_learning_rate / training.learning_rate
-    return lowest + (1 - lowest) * (1 + math.cos(math.pi * min(passed, 1.0))) / 2
+    factor: float = training.schedule.build()(step, steps_per_epoch, epochs, training)
+    return factor
 
 
 class LossModule(LightningModule):
@@ -85,11 +75,12 @@ class LossModule(LightningModule):
 
 
 class FittingModule(LossModule):
-    """Fits a network to weighted blocks with AdamW and watches its loss on real validation blocks."""
+    """Fits a network to weighted blocks and watches its loss on real validation blocks."""
 
     def __init__(self, network: PreTrainedModel, training: TrainingSettings, epochs: int, steps_per_epoch: int) -> None:
         super().__init__(network)
         self._training, self._epochs, self._steps_per_epoch = training, epochs, steps_per_epoch
+        self._loss: Loss = training.loss.build()
         self.training_loss = mean_metric()
         self.validation_loss = mean_metric()
 
@@ -102,7 +93,7 @@ class FittingModule(LossModule):
 
     def training_step(self, batch: dict[str, Any]) -> torch.Tensor:
         """Weighted mean loss per token of a batch {tokens [batch, length], weights [batch], scale}, times its scale."""
-        loss, losses = weighted_loss(self.network, batch["tokens"], batch["weights"])
+        loss, losses = weighted_loss(self.network, batch["tokens"], batch["weights"], self._loss)
         self.training_loss.update(losses.double().mean(1), batch["weights"].double())
         return loss * batch["scale"]
 
@@ -119,7 +110,10 @@ class FittingModule(LossModule):
         self.validation_loss.update(token_losses(self.network, tokens).double())
 
     def epoch_line(self) -> dict[str, float]:
-        """Mean training loss in nats per token, validation perplexity and the learning rate at the epoch's end."""
+        """Mean training loss in nats per token, validation perplexity and the learning rate at the epoch's end.
+
+        Perplexity is always that of cross-entropy.
+        """
         return {
             "train/loss": float(self.training_loss.compute()),
             "validation/perplexity": math.exp(self.validation_value()),
@@ -131,19 +125,13 @@ class FittingModule(LossModule):
         return float(self.validation_loss.compute())
 
     def configure_optimizers(self) -> Any:
-        """AdamW with the schedule of the settings."""
-        optimiser = torch.optim.AdamW(
-            self.parameters(),
-            lr=self._training.learning_rate,
-            weight_decay=self._training.weight_decay,
-            # Lightning refuses to clip the gradients of a fused optimiser in mixed precision.
-            fused=self._training.gradient_clip is None,
-        )
+        """The optimizer and the schedule of the settings."""
+        optimizer = self._training.optimizer.build()(self.parameters(), self._training)
         schedule = LambdaLR(
-            optimiser,
+            optimizer,
             lambda step: learning_rate_factor(self._training, step, self._steps_per_epoch, self._epochs),
         )
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 class Scores(torch.nn.Module):

@@ -1,7 +1,14 @@
-"""The language model's entry in the registry."""
+"""The language model's entries in the registry: the family, and what it can be fitted with."""
 
-from modelcollapse.families.language_model.settings import CHECKS, LanguageModelSettings
+from modelcollapse.families.language_model.settings import (
+    CHECKS,
+    LanguageModelSettings,
+    TruncatedCrossEntropySettings,
+)
 from modelcollapse.families.options import family
+from modelcollapse.registry import Member
+
+_LOSSES = "modelcollapse.families.language_model.losses"
 
 MEMBERS = (
     family(
@@ -14,5 +21,13 @@ MEMBERS = (
         checks=CHECKS,
         shares_fits=True,
         presentation="modelcollapse.families.language_model.presentation:PRESENTATION",
+    ),
+    Member("losses", "cross_entropy", f"{_LOSSES}:CrossEntropy", label="cross-entropy"),
+    Member(
+        "losses",
+        "truncated_cross_entropy",
+        f"{_LOSSES}:truncated_cross_entropy",
+        settings=TruncatedCrossEntropySettings,
+        label="truncated cross-entropy",
     ),
 )

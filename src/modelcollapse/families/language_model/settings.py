@@ -1,14 +1,17 @@
 """Settings of a language model: architecture, starting weights, fitting."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from modelcollapse.data.settings import TextDataSettings
 from modelcollapse.decoding.settings import DecodingSettings
 from modelcollapse.regimes import RegimeSettings, synthetic_rows
 from modelcollapse.regimes.availability import reserve_problems
+from modelcollapse.registry import Choice, Registered
 from modelcollapse.settings import Count, NonNegative, OptionalCount, Positive, Range
 from modelcollapse.training.settings import EpochSettings
+
+ADAMW, CROSS_ENTROPY = Choice("optimizers", "adamw"), Choice("losses", "cross_entropy")
 
 
 @dataclass(frozen=True)
@@ -48,15 +51,27 @@ class TrainingSettings(EpochSettings):
     """How a network is fitted to its blocks."""
 
     learning_rate: Positive
-    """Peak learning rate of AdamW."""
+    """Peak learning rate."""
     final_learning_rate: NonNegative
-    """Learning rate that a cosine schedule ends at."""
-    schedule: Literal["constant", "cosine_per_epoch", "cosine_per_step"]
+    """Learning rate that a falling schedule ends at."""
+    schedule: Annotated[Any, Registered("schedules")]
     """Course of the learning rate after the warm-up."""
     warmup_steps: OptionalCount
     """Steps over which the learning rate rises linearly from zero."""
     weight_decay: NonNegative
-    """Decoupled weight decay of AdamW."""
+    """Weight decay: decoupled from the gradient with AdamW, an L2 penalty with others."""
+    optimizer: Annotated[Any, Registered("optimizers")] = ADAMW
+    """What takes the steps."""
+    loss: Annotated[Any, Registered("losses")] = CROSS_ENTROPY
+    """What a fit minimises; validation and scores are always of cross-entropy."""
+
+
+@dataclass(frozen=True)
+class TruncatedCrossEntropySettings:
+    """Settings of the loss ``truncated_cross_entropy``."""
+
+    gamma: Annotated[float, Range(above=0, high=1)] = 0.9
+    """Probability above which a target does not count; 1 is cross-entropy."""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class Losses(torch.nn.Module):
 
 
 class FittingModule(LightningModule):
-    """Fits a VAE to weighted images with Adam, and watches its loss on real validation images."""
+    """Fits a VAE to weighted images, and watches its loss on real validation images."""
 
     def __init__(
         self,
@@ -99,10 +99,9 @@ class FittingModule(LightningModule):
         return reconstruction + self._beta * kl
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam with an L2 penalty; the parent is not trained."""
-        return torch.optim.Adam(
-            self.network.parameters(), lr=self._training.learning_rate, weight_decay=self._training.weight_decay
-        )
+        """The optimizer of the settings; the parent is not trained."""
+        optimizer: torch.optim.Optimizer = self._training.optimizer.build()(self.network.parameters(), self._training)
+        return optimizer
 
 
 class ScoringModule(LightningModule):

@@ -6,8 +6,11 @@ from typing import Annotated, Any, Literal
 from modelcollapse.data.settings import DIGITS, ImageDataSettings
 from modelcollapse.regimes import RegimeSettings
 from modelcollapse.regimes.availability import reserve_problems
+from modelcollapse.registry import Choice, Registered
 from modelcollapse.settings import Count, NonNegative, Positive, Range
 from modelcollapse.training.settings import EpochSettings
+
+ADAM = Choice("optimizers", "adam")
 
 
 @dataclass(frozen=True)
@@ -25,9 +28,11 @@ class VaeTrainingSettings(EpochSettings):
     """How a VAE is fitted to its images."""
 
     learning_rate: Positive
-    """Learning rate of Adam, constant."""
+    """Learning rate, constant."""
     weight_decay: NonNegative
-    """Adam's L2 penalty, added to the gradient (not AdamW's decoupled decay)."""
+    """Weight decay: an L2 penalty with Adam, decoupled from the gradient with AdamW."""
+    optimizer: Annotated[Any, Registered("optimizers")] = ADAM
+    """What takes the steps."""
 
 
 @dataclass(frozen=True)
