@@ -6,7 +6,7 @@ computed again. It knows no model family.
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import count, islice
 from pathlib import Path
@@ -17,13 +17,13 @@ from modelcollapse.errors import UserError
 from modelcollapse.families.base import AnyFamily, Family, GenerationResult, Segment, SegmentedFamily
 from modelcollapse.preflight import prepare
 from modelcollapse.regimes import REAL, Draw, Source, compose, synthetic_rows
+from modelcollapse.settings import identity_of
 from modelcollapse.store import Artifact, Store, canonical_json
 
 if TYPE_CHECKING:
     from modelcollapse.record import Record
 
 MODEL, SYNTHETIC, SEGMENT = "model", "synthetic", "segment"
-NOT_IDENTITY = ("generations", "plan", "trainer", "tracking", "paths", "store")
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,7 @@ def _initial(family: Family, models: Sequence[Artifact]) -> Artifact | None:
 
 def chain_id(settings: ChainSettings) -> str:
     """A stable name of the chain: the same for every run of it, wherever it is executed, and when it is lengthened."""
-    content = {name: value for name, value in asdict(settings).items() if name not in NOT_IDENTITY}
-    return sha256(canonical_json(content).encode()).hexdigest()[:16]
+    return sha256(canonical_json(identity_of(settings)).encode()).hexdigest()[:16]
 
 
 def goals(generation: Generation, settings: ChainSettings, family: AnyFamily) -> list[Artifact]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from functools import cache, partial
 from importlib import import_module, metadata
 from pathlib import Path
@@ -23,7 +23,7 @@ from types import MappingProxyType
 from typing import Any
 
 from modelcollapse.errors import UserError
-from modelcollapse.settings import UNKNOWN, nearest, read_what_can_be
+from modelcollapse.settings import UNKNOWN, identity_of, nearest, read_what_can_be
 
 PACKAGE = "modelcollapse"
 REGISTRATION = "registration"
@@ -173,7 +173,7 @@ class Choice:
         return {
             "name": self.name,
             "version": self.member.version,
-            "settings": {} if self.settings is None else asdict(self.settings),
+            "settings": {} if self.settings is None else identity_of(self.settings),
         }
 
 

@@ -7,6 +7,7 @@ A settings class is a dataclass whose annotations say what is allowed: ``int``, 
 
 import dataclasses
 import difflib
+import functools
 import math
 import types
 import typing
@@ -65,6 +66,37 @@ class Reader(Protocol):
     def describe(self) -> str:
         """What the value may be, in words."""
         ...
+
+
+@runtime_checkable
+class Choosing(Protocol):
+    """A value that stands for something registered, and says itself what of it decides results."""
+
+    def recipe(self) -> dict[str, Any]:
+        """What it adds to a recipe, as plain JSON values."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Execution:
+    """Marks a field that says how, where or under which name work is done: it is part of no key and of no chain's id.
+
+    Every other field is identity: it decides results.
+    """
+
+
+EXECUTION = Execution()
+
+
+@dataclasses.dataclass(frozen=True)
+class IntroducedAs:
+    """Marks a field that was added later, with the value that means what was done before there was the field.
+
+    Where the field has that value it is left out of recipes, so that a new option changes no key of what exists. The
+    value is frozen: it stays when the default changes.
+    """
+
+    value: Any
 
 
 MISSING = "???"
@@ -143,7 +175,7 @@ def _read_dataclass(
     if not isinstance(values, Mapping):
         problems.append(f"{path or 'the configuration'}: {values!r} is not a group of settings")
         return UNKNOWN
-    hints = {**typing.get_type_hints(cls, include_extras=True), **(classes or {})}
+    hints = {**field_types(cls), **(classes or {})}
     fields = {field.name: field for field in dataclasses.fields(cls)}
     for name in values:
         if name not in fields:
@@ -157,6 +189,58 @@ def _read_dataclass(
             problems.append(f"{_join(path, name)}: is missing; it must be {describe(hints[name])}")
             found[name] = UNKNOWN
     return cls(**found)
+
+
+@functools.cache
+def _hints(cls: Any) -> dict[str, Any]:
+    return typing.get_type_hints(cls, include_extras=True)
+
+
+def field_types(cls: type) -> dict[str, Any]:
+    """Field of a settings class -> annotation that says what is allowed, marks left out."""
+    return {name: _without_marks(hint) for name, hint in _hints(cls).items()}
+
+
+def _marks(hint: Any) -> list[Any]:
+    """The Execution and IntroducedAs marks of a field."""
+    found = typing.get_args(hint)[1:] if typing.get_origin(hint) is typing.Annotated else ()
+    return [mark for mark in found if isinstance(mark, (Execution, IntroducedAs))]
+
+
+def _without_marks(hint: Any) -> Any:
+    """The annotation that says what is allowed."""
+    if not (marks := _marks(hint)):
+        return hint
+    inner, *others = typing.get_args(hint)
+    kept = [other for other in others if other not in marks]
+    return typing.Annotated[(inner, *kept)] if kept else inner
+
+
+def identity_of(settings: Any) -> dict[str, Any]:
+    """The settings that decide results, as plain JSON values: what recipes and chain ids are made of.
+
+    Left out are fields marked :class:`Execution`, and fields marked :class:`IntroducedAs` that have the value they were
+    introduced with.
+    """
+    found = {}
+    hints = _hints(settings.__class__)
+    for field in dataclasses.fields(settings):
+        marks, value = _marks(hints[field.name]), getattr(settings, field.name)
+        if EXECUTION not in marks and not any(isinstance(mark, IntroducedAs) and mark.value == value for mark in marks):
+            found[field.name] = _plain_identity(value)
+    return found
+
+
+def _plain_identity(value: Any) -> Any:
+    if isinstance(value, Choosing):
+        return value.recipe()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return identity_of(value)
+    if isinstance(value, Mapping):
+        return {str(name): _plain_identity(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain_identity(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def _join(path: str, name: Any) -> str:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from modelcollapse.commands.run import configuration_folder
 from modelcollapse.config.settings import MEMBER_GROUPS, ChainSettings
 from modelcollapse.registry import registry
-from modelcollapse.settings import describe
+from modelcollapse.settings import describe, field_types
 
 INTRODUCTION = """# Settings
 
@@ -51,7 +51,7 @@ def main() -> None:
 
 def page() -> str:
     """The whole page, in Markdown."""
-    chain = typing.get_type_hints(ChainSettings, include_extras=True)
+    chain = field_types(ChainSettings)
     single = [name for name, hint in chain.items() if hint is not Any and not dataclasses.is_dataclass(hint)]
     of_the_chain = list(_settings(ChainSettings, "", single))
     sections = [INTRODUCTION, _experiments(), "## The chain\n", _table(of_the_chain, {"": _composed([])})]
@@ -120,7 +120,7 @@ def _composed(overrides: Sequence[str]) -> dict[str, Any]:
 def _settings(cls: Any, path: str, names: Sequence[str] | None = None) -> Iterator[Setting]:
     """The settings of a class and of the classes within it, under their full names."""
     meanings = field_meanings(cls)
-    hints = typing.get_type_hints(cls, include_extras=True)
+    hints = field_types(cls)
     for field in dataclasses.fields(cls):
         if names is not None and field.name not in names:
             continue

@@ -12,6 +12,7 @@ from modelcollapse.regimes import DrawError, RegimeSettings
 from modelcollapse.regimes.availability import row_problems
 from modelcollapse.registry import registry
 from modelcollapse.settings import (
+    EXECUTION,
     UNKNOWN,
     Range,
     SettingsError,
@@ -52,9 +53,9 @@ class ChainSettings:
     """Name of the experiment; runs of one name form a group."""
     seed: Annotated[int, Range(low=0)]
     """Seed of the chain; chains of different seeds are independent."""
-    generations: Annotated[int, Range(low=0, high=100_000)]
+    generations: Annotated[int, Range(low=0, high=100_000), EXECUTION]
     """Generations after the one trained on real data."""
-    plan: bool
+    plan: Annotated[bool, EXECUTION]
     """Print what would be computed, and compute nothing."""
     model: Any
     """Settings of the model family."""
@@ -66,11 +67,11 @@ class ChainSettings:
     """How the synthetic sets are written."""
     trainer: TrainerSettings
     """Where and how the work is executed."""
-    tracking: TrackingSettings
+    tracking: Annotated[TrackingSettings, EXECUTION]
     """Weights & Biases."""
-    paths: PathsSettings
+    paths: Annotated[PathsSettings, EXECUTION]
     """Where things are."""
-    store: StoreSettings
+    store: Annotated[StoreSettings, EXECUTION]
     """What the store keeps."""
 
 

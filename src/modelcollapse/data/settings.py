@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from modelcollapse.regimes import RegimeSettings, rows_of
-from modelcollapse.settings import Count, OptionalCount, Range, Reserve
+from modelcollapse.settings import EXECUTION, Count, OptionalCount, Range, Reserve
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class LanguageDataSettings:
 
     kind: Literal["language"]
     """Names the kind of data."""
-    name: str
+    name: Annotated[str, EXECUTION]
     """Name for people and figures."""
     language: LanguageSettings
     """The hidden Markov model."""
@@ -57,7 +57,7 @@ class LanguageDataSettings:
 class TokenBlocksSettings:
     """How text becomes blocks: tokenised line by line, concatenated, cut, the remainder dropped."""
 
-    name: str
+    name: Annotated[str, EXECUTION]
     """Name for people and figures."""
     block_length: Annotated[int, Range(low=2)]
     """Tokens per block."""
@@ -127,7 +127,7 @@ class DigitsDataSettings:
 
     kind: Literal["digits"]
     """Names the kind of data."""
-    name: str
+    name: Annotated[str, EXECUTION]
     """Name for people and figures."""
     train_rows: Count | None
     """Images of the training split, counted before the reserve is set aside; null takes all that the others leave."""
@@ -159,7 +159,7 @@ class ImagesDataSettings:
 
     kind: Literal["images"]
     """Names the kind of data."""
-    name: str
+    name: Annotated[str, EXECUTION]
     """Name for people and figures."""
     path: str
     """Hub id, or a local folder: four idx files (plain or gzipped), a copy of the repository, or a saved data set."""
@@ -198,7 +198,7 @@ class GaussianSamplesSettings:
 
     kind: Literal["gaussian_samples"]
     """Names the kind of data."""
-    name: str
+    name: Annotated[str, EXECUTION]
     """Name for people and figures; not in any key."""
     rows: Count
     """Real rows (the n of the regimes, the M of the paper)."""
@@ -271,7 +271,7 @@ class CategoricalSamplesSettings:
 
     kind: Literal["categorical_samples"]
     """Names the kind of data."""
-    name: str
+    name: Annotated[str, EXECUTION]
     """Name for people and figures; not in any key."""
     rows: Count
     """Real rows (the n of the regimes, the M of the paper)."""

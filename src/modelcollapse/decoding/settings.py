@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from modelcollapse.settings import Count, OptionalCount, Positive, Range
+from modelcollapse.settings import EXECUTION, Count, OptionalCount, Positive, Range
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ class DecodingSettings:
     """Samples among the k most probable tokens; 0 among all."""
     top_p: Annotated[float, Range(above=0, high=1)]
     """Samples among the most probable tokens that together hold this probability."""
-    batch_size: Count
+    batch_size: Annotated[Count, EXECUTION]
     """Prompts continued at once; not in any key."""
-    workers: Count
+    workers: Annotated[Count, EXECUTION]
     """Processes that write at the same time, each a batch of its own; they share the threads, and ``memory_gb``: no
     more start than it holds. On a CPU only; not in any key."""
-    memory_gb: Positive
+    memory_gb: Annotated[Positive, EXECUTION]
     """Gigabytes for what the prompts of a batch need while they are continued; a batch that needs more is continued in
     parts. All workers together keep to it. Weights come on top, for each worker. Native engine only; not in any key."""
     engine: Literal["auto", "native", "transformers"]

@@ -1,15 +1,15 @@
 """What the chain asks of a model family. Nothing here knows a particular family."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from modelcollapse.regimes import Draw, RegimeSettings, Source
-from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
+from modelcollapse.settings import identity_of
 from modelcollapse.store import Artifact, BuildContext
 from modelcollapse.training.processes import give_back_memory, set_imports_aside
 from modelcollapse.training.settings import EpochSettings
@@ -163,14 +163,7 @@ def training_recipe(training: EpochSettings, generation: int) -> dict[str, Any]:
 
     Generation 0 trains on exactly the real data, so it is the same fit however an epoch is counted.
     """
-    values = {each.name: getattr(training, each.name) for each in fields(training)}
-    # What could not always be chosen is left out where it is what was always meant.
-    introduced = {each.name for each in fields(training) if values[each.name] == each.default}
-    recipe = {
-        name: value.recipe() if isinstance(value, Choice) else value
-        for name, value in values.items()
-        if name not in introduced
-    }
+    recipe = identity_of(training)
     recipe["epochs"] = epochs_of(training, generation)
     del recipe["generation0_epochs"]
     if generation == 0:

@@ -8,14 +8,14 @@ from functools import cached_property
 from typing import Annotated, Literal
 
 from modelcollapse.regimes.shares import exact
-from modelcollapse.settings import Range
+from modelcollapse.settings import EXECUTION, Range
 
 
 @dataclass(frozen=True)
 class RegimeSettings:
     """How D_t is composed for t >= 1. Shares are in units of n, the number of real rows."""
 
-    name: str
+    name: Annotated[str, EXECUTION]
     """Label for people and figures; part of no key."""
     real: Annotated[float, Range(low=0)]
     """Real rows."""

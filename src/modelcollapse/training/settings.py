@@ -3,27 +3,27 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from modelcollapse.settings import Count, Positive, Range
+from modelcollapse.settings import EXECUTION, Count, Positive, Range
 
 
 @dataclass(frozen=True)
 class TrainerSettings:
     """Where and how the work is executed."""
 
-    accelerator: Literal["auto", "cpu", "gpu", "mps"]
+    accelerator: Annotated[Literal["auto", "cpu", "gpu", "mps"], EXECUTION]
     """Kind of device that computes."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
     """Arithmetic of fitting, scoring and writing; in every key."""
-    threads: Annotated[int, Range(low=1)] | None
+    threads: Annotated[Annotated[int, Range(low=1)] | None, EXECUTION]
     """CPU threads; null leaves them to torch. Bits are promised for an equal number only."""
-    scoring_batch_size: Annotated[int, Range(low=1)] | None
+    scoring_batch_size: Annotated[Annotated[int, Range(low=1)] | None, EXECUTION]
     """Blocks or images scored at once; null takes as many as half a gigabyte holds, on a GPU four. Not in any key."""
-    progress: bool
+    progress: Annotated[bool, EXECUTION]
     """Whether progress bars are drawn on a terminal."""
-    on_nan: Literal["stop", "continue"] = "stop"
+    on_nan: Annotated[Literal["stop", "continue"], EXECUTION] = "stop"
     """What happens when a generation's loss becomes NaN or infinite: the chain stops, or goes on with the weights of an
     epoch before, and the record says so."""
-    devices: Annotated[int, Range(low=1)] = 1
+    devices: Annotated[int, Range(low=1), EXECUTION] = 1
     """Devices of this machine that share the fit of a network: GPUs or, on a CPU, processes that share the threads. The
     batches stay what they are, each device taking a part of every one. Not in any key."""
 

@@ -14,11 +14,11 @@ and settings that inherit from ``settings.segmented.SegmentedSettings``, with ``
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
 import pandas as pd
@@ -32,7 +32,7 @@ from modelcollapse.figures.style import FigureText
 from modelcollapse.figures.thinning import shown_generations
 from modelcollapse.regimes import RegimeSettings, Source, compose, composition_recipe, synthetic_rows
 from modelcollapse.seeding import Stream
-from modelcollapse.settings import SettingsError
+from modelcollapse.settings import SettingsError, identity_of
 from modelcollapse.store import Artifact, BuildContext, canonical_json
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 SEGMENT = "segment"
 SEGMENT_VERSION = 1
 """Raised by hand when the same recipe comes to mean other numbers, whatever the family."""
-NOT_IDENTITY = ("name", "segment_length")
 
 
 @dataclass(frozen=True)
@@ -125,8 +124,8 @@ class EstimatorFamily(ABC):
             "version": SEGMENT_VERSION,
             "family": self.name,
             "family_version": self.version,
-            "model": _identity(self.model),
-            "data": _identity(self.data),
+            "model": identity_of(self.model),
+            "data": identity_of(self.data),
             "stream": Stream(self.seed, 0, SEGMENT).recipe(),
             "generations": [first, last],
             # The first and the last say what lies between: shares do not change within a chain.
@@ -213,11 +212,6 @@ def _segments_in_reach(first: int, regime: RegimeSettings, earlier: Sequence[Seg
     drawn = {source.generation for draw in compose(regime, first, seed=0) for source in draw.sources}
     needed = {0, first - 1} | {generation for generation in drawn if generation is not None}
     return [segment for segment in earlier if needed & set(range(segment.first, segment.last + 1))]
-
-
-def _identity(settings: Any) -> dict[str, Any]:
-    """The settings that decide the numbers."""
-    return {name: value for name, value in asdict(settings).items() if name not in NOT_IDENTITY}
 
 
 def _composition(generation: int, regime: RegimeSettings, seed: int) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from modelcollapse.regimes import RegimeSettings, Source, compose, count_rows, fresh_rows, rows_of, synthetic_rows
-from modelcollapse.settings import Range
+from modelcollapse.settings import EXECUTION, Range
 
 Count = Annotated[int, Range(low=1)]
 Synthesis = Literal["samples", "statistics"]
@@ -15,11 +15,11 @@ Synthesis = Literal["samples", "statistics"]
 class SegmentedSettings:
     """A family that runs many independent chains in one batch of tensors, many generations at a time."""
 
-    name: str
+    name: Annotated[str, EXECUTION]
     """Name for people and figures; not in any key."""
     replicates: Count
     """Independent chains in one batch; each has real data of its own."""
-    segment_length: Count
+    segment_length: Annotated[Count, EXECUTION]
     """Generations that are stored as one artifact; what a kill loses at most."""
 
 

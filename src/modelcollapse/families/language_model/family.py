@@ -1,7 +1,6 @@
 """The language-model family: promises of its artifacts, and what the finished ones say."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from modelcollapse.families.language_model.recipes import StageContext
 from modelcollapse.families.language_model.settings import LanguageModelSettings
 from modelcollapse.regimes import Draw, Source, composition_recipe, reserve_stream
 from modelcollapse.seeding import Stream
+from modelcollapse.settings import identity_of
 from modelcollapse.store import Artifact, BuildContext
 
 if TYPE_CHECKING:
@@ -130,7 +130,9 @@ class LanguageModelFamily:
             "training": training,
             "precision": self._precision,
             "stream": stream.recipe(),
-            "architecture": None if initial or self._model.architecture is None else asdict(self._model.architecture),
+            "architecture": None
+            if initial or self._model.architecture is None
+            else identity_of(self._model.architecture),
         }
 
     def fit(

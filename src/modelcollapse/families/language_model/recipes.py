@@ -1,7 +1,7 @@
 """What decides the content of each language-model artifact: the recipes behind the keys of the store."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from modelcollapse.data.settings import TextDataSettings
 from modelcollapse.data.text import fingerprint, source_recipe
 from modelcollapse.decoding.settings import DecodingSettings
 from modelcollapse.families.language_model.settings import ArchitectureSettings, BaseSettings, LanguageModelSettings
+from modelcollapse.settings import identity_of
 
 if TYPE_CHECKING:
     from modelcollapse.training.trainer import Execution
@@ -37,7 +38,7 @@ def tokenizer_recipe(model: LanguageModelSettings, data: TextDataSettings) -> di
     kind = model.tokenizer.kind
     recipe: dict[str, Any] = {"version": VERSIONS["tokenizer"], "kind": kind}
     if data.kind == "language":
-        return {**recipe, "language": asdict(data.language)}
+        return {**recipe, "language": identity_of(data.language)}
     if kind == "byte_pairs" and model.base:
         size = model.tokenizer.vocabulary_size
         return {**recipe, "vocabulary_size": size, "text": fingerprint(model.base.text)}
@@ -56,7 +57,7 @@ def real_data_recipe(data: TextDataSettings) -> dict[str, Any]:
     common: dict[str, Any] = {"version": VERSIONS["data"], "block_length": data.block_length}
     if data.kind == "language":
         sizes = {name: getattr(data, name) for name in ("train_blocks", "validation_blocks", "test_blocks")}
-        return {**common, "language": asdict(data.language), **sizes, "seed": data.seed}
+        return {**common, "language": identity_of(data.language), **sizes, "seed": data.seed}
     return {
         **common,
         "source": source_recipe(data),

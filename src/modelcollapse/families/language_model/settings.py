@@ -8,7 +8,7 @@ from modelcollapse.decoding.settings import DecodingSettings
 from modelcollapse.regimes import RegimeSettings, synthetic_rows
 from modelcollapse.regimes.availability import reserve_problems
 from modelcollapse.registry import Choice, Registered
-from modelcollapse.settings import Count, NonNegative, OptionalCount, Positive, Range
+from modelcollapse.settings import EXECUTION, Count, IntroducedAs, NonNegative, OptionalCount, Positive, Range
 from modelcollapse.training.settings import EpochSettings
 
 ADAMW, CROSS_ENTROPY = Choice("optimizers", "adamw"), Choice("losses", "cross_entropy")
@@ -60,9 +60,9 @@ class TrainingSettings(EpochSettings):
     """Steps over which the learning rate rises linearly from zero."""
     weight_decay: NonNegative
     """Weight decay: decoupled from the gradient with AdamW, an L2 penalty with others."""
-    optimizer: Annotated[Any, Registered("optimizers")] = ADAMW
+    optimizer: Annotated[Any, Registered("optimizers"), IntroducedAs(ADAMW)] = ADAMW
     """What takes the steps."""
-    loss: Annotated[Any, Registered("losses")] = CROSS_ENTROPY
+    loss: Annotated[Any, Registered("losses"), IntroducedAs(CROSS_ENTROPY)] = CROSS_ENTROPY
     """What a fit minimises; validation and scores are always of cross-entropy."""
 
 
@@ -96,7 +96,7 @@ class LanguageModelSettings:
 
     family: Literal["language_model"]
     """Names the family."""
-    name: str
+    name: Annotated[str, EXECUTION]
     """Name for people and figures; not in any key."""
     architecture: ArchitectureSettings | None
     """Shape of the network; null where pretrained weights bring their own."""

@@ -1,7 +1,6 @@
 """The VAE family: promises of its artifacts, and what the finished ones say."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +14,7 @@ from modelcollapse.families.vae.recipes import StageContext
 from modelcollapse.families.vae.settings import VaeSettings, neighbour_problems
 from modelcollapse.regimes import Draw, Source, composition_recipe, reserve_stream
 from modelcollapse.seeding import Stream
+from modelcollapse.settings import identity_of
 from modelcollapse.store import Artifact, BuildContext
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class VaeFamily:
         recipe = {
             "version": recipes.VERSIONS["fit"],
             "training": training_recipe(self._model.training, generation),
-            "architecture": asdict(self._model.architecture),
+            "architecture": identity_of(self._model.architecture),
             "beta": self._model.beta,
             "precision": self._precision,
             "stream": stream.recipe(),
@@ -127,7 +127,7 @@ class VaeFamily:
         stream = recipes.CLASSIFIER_STREAM
         recipe = {
             "version": recipes.VERSIONS["classifier"],
-            "settings": asdict(self._model.classifier),
+            "settings": identity_of(self._model.classifier),
             "precision": self._precision,
             "stream": stream.recipe(),
         }
@@ -158,7 +158,7 @@ class VaeFamily:
         stream = Stream(self._seed, generation, "samples")
         recipe = {
             "version": recipes.VERSIONS["measures"],
-            "settings": asdict(self._model.evaluation),
+            "settings": identity_of(self._model.evaluation),
             "precision": self._precision,
             "stream": stream.recipe() if self._model.synthesis == "stream" else None,
         }

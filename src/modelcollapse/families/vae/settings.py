@@ -7,7 +7,7 @@ from modelcollapse.data.settings import DIGITS, ImageDataSettings
 from modelcollapse.regimes import RegimeSettings
 from modelcollapse.regimes.availability import reserve_problems
 from modelcollapse.registry import Choice, Registered
-from modelcollapse.settings import Count, NonNegative, Positive, Range
+from modelcollapse.settings import EXECUTION, Count, IntroducedAs, NonNegative, Positive, Range
 from modelcollapse.training.settings import EpochSettings
 
 ADAM = Choice("optimizers", "adam")
@@ -31,7 +31,7 @@ class VaeTrainingSettings(EpochSettings):
     """Learning rate, constant."""
     weight_decay: NonNegative
     """Weight decay: an L2 penalty with Adam, decoupled from the gradient with AdamW."""
-    optimizer: Annotated[Any, Registered("optimizers")] = ADAM
+    optimizer: Annotated[Any, Registered("optimizers"), IntroducedAs(ADAM)] = ADAM
     """What takes the steps."""
 
 
@@ -67,7 +67,7 @@ class VaeSettings:
 
     family: Literal["vae"]
     """Names the family."""
-    name: str
+    name: Annotated[str, EXECUTION]
     """Name for people and figures; not in any key."""
     architecture: VaeArchitectureSettings
     """Shape of the network."""
