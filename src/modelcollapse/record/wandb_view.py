@@ -53,7 +53,7 @@ INIT_TIMEOUT_SECONDS = 20.0
 FINISH_TIMEOUT_SECONDS = 600.0
 
 
-@dataclass
+@dataclass(frozen=True)
 class TrackingSettings:
     """What is shown where, besides the run's own files."""
 
