@@ -16,6 +16,7 @@ from modelcollapse.regimes.composition import (
     canonical,
     compose,
     composition_recipe,
+    compositions_digest,
     golden_ratio_weight,
     synthetic_rows,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "canonical",
     "compose",
     "composition_recipe",
+    "compositions_digest",
     "count_rows",
     "fresh_rows",
     "golden_ratio_weight",

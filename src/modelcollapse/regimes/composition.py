@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache, cached_property, lru_cache
+from hashlib import sha256
+from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
 from modelcollapse.regimes.settings import RegimeSettings
@@ -29,7 +32,7 @@ class Source:
         if self.kind not in _KINDS or (self.kind == "real") != (self.generation is None):
             raise ValueError(f"no such source: {self.kind} of generation {self.generation}")
 
-    @property
+    @cached_property
     def order(self) -> tuple[int, int]:
         """The place in canonical order: real, fresh, then synthetic sets from the oldest on."""
         return _KINDS.index(self.kind), self.generation or 0
@@ -54,12 +57,13 @@ class Draw:
     """Share of all weight that these rows have together; None: every row weighs the same."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sources", tuple(sorted(self.sources, key=lambda source: source.order)))
+        object.__setattr__(self, "sources", tuple(sorted(self.sources, key=attrgetter("order"))))
 
     @property
     def synthetic(self) -> bool:
         """Whether models wrote all of these rows."""
-        return all(source.kind == "synthetic" for source in self.sources)
+        # Synthetic sets are the last in canonical order.
+        return self.sources[0].kind == "synthetic"
 
 
 def compose(regime: RegimeSettings, generation: int, seed: int, replicate: int = 0) -> tuple[Draw, ...]:
@@ -88,9 +92,9 @@ class _Part(NamedTuple):
 
 def _pool(regime: RegimeSettings, generation: int, stream: Stream) -> list[_Part]:
     union = [REAL, *_reach(regime, generation)]
-    everything = sum((_size(regime, source) for source in union), Fraction(0))
-    share = everything if regime.pool == "all" else Fraction(1)
-    return _take(regime, union, share, replace(stream, stage="draw.pool"))
+    if regime.pool == "all":
+        return _whole(regime, union)
+    return _take(regime, union, Fraction(1), replace(stream, stage="draw.pool"))
 
 
 def _shares(regime: RegimeSettings, generation: int, stream: Stream) -> list[_Part]:
@@ -118,10 +122,25 @@ def _take(regime: RegimeSettings, union: Sequence[Source], share: Fraction, stre
     """`share` out of the union: nothing, each source whole, or one random draw."""
     if share == 0:
         return []
-    sizes = [_size(regime, source) for source in union]
-    if share == sum(sizes):
-        return [_Part(Draw((source,)), size) for source, size in zip(union, sizes, strict=True)]
+    # Every set holds n rows or more, so that a smaller share than there are sets is never all of them.
+    if share >= len(union) and share == _rows(regime, union):
+        return _whole(regime, union)
     return [_Part(Draw(tuple(union), rows=float(share), stream=stream), share)]
+
+
+def _whole(regime: RegimeSettings, union: Sequence[Source]) -> list[_Part]:
+    """All rows of the union; what models wrote is one draw, as long as nothing weighs it apart."""
+    real = [(source,) for source in union if source.kind != "synthetic"]
+    written = tuple(union[len(real) :])
+    groups = [*real, written] if written else real
+    return [_Part(Draw(group), _rows(regime, group)) for group in groups]
+
+
+def _rows(regime: RegimeSettings, sources: Sequence[Source]) -> Fraction:
+    """Rows of the sources together, in units of n; a long chain has thousands of sets of the same size."""
+    if regime.growth == "constant" and regime.latest_share <= 1 and regime.older == 0:
+        return Fraction(len(sources))
+    return sum((_size(regime, source) for source in sources), Fraction(0))
 
 
 def _weighted(parts: Sequence[_Part]) -> list[Draw]:
@@ -149,7 +168,13 @@ def golden_ratio_weight(k: float) -> float:
 def _reach(regime: RegimeSettings, generation: int) -> list[Source]:
     """The synthetic sets that generation t can draw from, oldest first; never empty for t >= 1."""
     first = 0 if regime.window is None else max(0, generation - regime.window)
-    return [Source("synthetic", writer) for writer in range(first, generation)]
+    return [_written_by(writer) for writer in range(first, generation)]
+
+
+@cache
+def _written_by(generation: int) -> Source:
+    """The synthetic set of a generation: a long chain names the same ones over and over."""
+    return Source("synthetic", generation)
 
 
 def _size(regime: RegimeSettings, source: Source) -> Fraction:
@@ -180,8 +205,52 @@ def synthetic_rows(regime: RegimeSettings, generation: int) -> float:
 
 
 def canonical(draws: Iterable[Draw]) -> tuple[Draw, ...]:
-    """The draws in the order of their sources, in which they are written down, counted and trained on."""
-    return tuple(sorted(draws, key=lambda draw: [source.order for source in draw.sources]))
+    """The draws in the order of their sources, in which they are written down, counted and trained on.
+
+    Synthetic sets that are taken whole, one after the other and unweighted, are one draw.
+    """
+    joined: list[Draw] = []
+    for draw in sorted(draws, key=lambda draw: (draw.sources[0].order, draw.sources[-1].order, len(draw.sources))):
+        if joined and _is_whole(draw) and _is_whole(joined[-1]):
+            joined[-1] = Draw((*joined[-1].sources, *draw.sources))
+        else:
+            joined.append(draw)
+    return tuple(joined)
+
+
+def _is_whole(draw: Draw) -> bool:
+    return draw.synthetic and draw.rows is None and draw.stream is None and draw.weight is None
+
+
+def compositions_digest(compositions: Mapping[int, Sequence[Draw]], rows: Callable[[int], float]) -> str:
+    """A digest of what consecutive generations train on, the same for all regimes that mean the same training sets.
+
+    Of every generation it holds every draw, and how many rows each set was written with (``rows`` of the generation
+    that wrote it). Spelled out it would be as long as the chain is squared where a regime accumulates; runs of
+    generations are therefore named by their ends.
+    """
+    text = [[generation, _drawn_sources(draws, rows)] for generation, draws in sorted(compositions.items())]
+    return sha256(json.dumps(text, separators=(",", ":")).encode()).hexdigest()
+
+
+def _drawn_sources(draws: Sequence[Draw], rows: Callable[[int], float]) -> list[Any]:
+    return [
+        [_runs(draw.sources, rows), draw.rows, None if draw.stream is None else draw.stream.recipe(), draw.weight]
+        for draw in canonical(draws)
+    ]
+
+
+def _runs(sources: Sequence[Source], rows: Callable[[int], float]) -> list[list[Any]]:
+    """Sources in canonical order as [kind, first, last, rows]: consecutive generations of as many rows in one."""
+    runs: list[list[Any]] = []
+    for source in sources:
+        written = rows(source.generation) if source.kind == "synthetic" and source.generation is not None else None
+        last = runs[-1] if runs else None
+        if last and last[0] == source.kind and last[3] == written and source.generation == (last[2] or 0) + 1:
+            last[2] = source.generation
+        else:
+            runs.append([source.kind, source.generation, source.generation, written])
+    return runs
 
 
 def composition_recipe(draws: Iterable[Draw], key_of: Callable[[Source], str]) -> list[dict[str, Any]]:
