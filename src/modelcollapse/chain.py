@@ -62,10 +62,12 @@ def _one_by_one(settings: ChainSettings, family: Family) -> Iterator[Generation]
         used = {source: sources[source] for draw in draws for source in draw.sources}
         model = family.fit(number, draws, used, _initial(family, models))
         models.append(model)
-        synthetic = family.synthesise(number, model, prompts, synthetic_rows(settings.regime, number))
-        sources[Source("synthetic", number)] = synthetic
+        rows = synthetic_rows(settings.regime, number)
+        written = family.synthesise(number, model, prompts, settings.selection.candidates(rows))
+        selected = family.select(number, written, model, models[0], rows)
+        synthetic = sources[Source("synthetic", number)] = selected[SYNTHETIC]
         measurements = family.measurements(number, model, synthetic, models[0])
-        yield Generation(number, {MODEL: model, SYNTHETIC: synthetic, **measurements})
+        yield Generation(number, {MODEL: model, **selected, **measurements})
         prompts = synthetic if family.prompts == "previous" else prompts
 
 

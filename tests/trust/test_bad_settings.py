@@ -17,8 +17,8 @@ import pytest
 
 from conftest import run_command
 from modelcollapse.config.settings import MEMBER_GROUPS, ChainSettings
-from modelcollapse.registry import registry
-from modelcollapse.settings import Range, describe
+from modelcollapse.registry import Registered, registry
+from modelcollapse.settings import Range, describe, field_types
 
 TEXT = ("data.train=a.txt", "data.validation=b.txt", "data.test=c.txt")
 WITH = {
@@ -65,7 +65,7 @@ def inner(hint):
 
 def leaves(cls, path=""):
     """Full name -> annotation of every single setting in a class."""
-    hints = typing.get_type_hints(cls, include_extras=True)
+    hints = field_types(cls)
     for field in dataclasses.fields(cls):
         name = f"{path}.{field.name}" if path else field.name
         hint, _ = inner(hints[field.name])
@@ -82,6 +82,9 @@ def wrong_values(hint):
         yield "null", "None"
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Annotated:
+        if isinstance(arguments[1], Registered):
+            yield from (("3", "3"), ("[a]", "['a']"))
+            return
         yield from _outside(arguments[0], arguments[1])
         kind = arguments[0]
     if origin is typing.Literal:
@@ -136,8 +139,9 @@ def _is_there(chain, name):
 
 
 def _cases(words, name, hint):
+    allowed = describe(hint).removesuffix(", or null")
     for typed, shown in wrong_values(hint):
-        yield Case((*words, f"{name}={typed}"), name, shown, describe(hint))
+        yield Case((*words, f"{name}={typed}"), name, shown, allowed)
 
 
 SINGLE = list(generated())

@@ -11,9 +11,11 @@ from modelcollapse.record.wandb_view import TrackingSettings
 from modelcollapse.regimes import DrawError, RegimeSettings
 from modelcollapse.regimes.availability import row_problems
 from modelcollapse.registry import registry
+from modelcollapse.selections.settings import NO_SELECTION, SelectionSettings
 from modelcollapse.settings import (
     EXECUTION,
     UNKNOWN,
+    IntroducedAs,
     Range,
     SettingsError,
     Unresolved,
@@ -65,6 +67,8 @@ class ChainSettings:
     """What each generation trains on."""
     decoding: Any
     """How the synthetic sets are written."""
+    selection: Annotated[SelectionSettings, IntroducedAs(NO_SELECTION)]
+    """Which of the rows that are written are kept."""
     trainer: TrainerSettings
     """Where and how the work is executed."""
     tracking: Annotated[TrackingSettings, EXECUTION]
@@ -143,6 +147,8 @@ def _problems_between(settings: ChainSettings, family: FamilyOptions, foreign: C
     regime: Any = UNKNOWN if regime_problems else settings.regime
     data, decoding = (UNKNOWN if group in foreign else getattr(settings, group) for group in ("data", "decoding"))
     checks = [partial(check, settings.model, data, decoding, regime) for check in family.checks]
+    checks += [partial(_selection_problems, settings)]
+    checks += [partial(check, settings.selection, settings.model, data, decoding) for check in family.selection_checks]
     checks += [
         partial(_accelerator_problems, settings, family),
         partial(_device_problems, settings, family),
@@ -159,6 +165,10 @@ def _known(check: Callable[[], list[str]]) -> list[str]:
         return check()
     except (UseOfUnknownError, DrawError):
         return []
+
+
+def _selection_problems(settings: ChainSettings) -> list[str]:
+    return settings.selection.problems()
 
 
 def _accelerator_problems(settings: ChainSettings, family: FamilyOptions) -> list[str]:

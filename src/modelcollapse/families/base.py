@@ -118,6 +118,15 @@ class Family(Presented, Protocol):
         """The synthetic set of ``rows`` times the real size that ``model`` writes."""
         ...
 
+    def select(
+        self, generation: int, written: Artifact, model: Artifact, reference: Artifact, rows: float
+    ) -> Mapping[str, Artifact]:
+        """What takes the place of a written set, as ``synthetic``, and what it was chosen by, role -> artifact.
+
+        ``rows`` are kept, in units of the real training split; ``reference`` is generation 0's model.
+        """
+        ...
+
     def measurements(
         self, generation: int, model: Artifact, synthetic: Artifact, reference: Artifact
     ) -> Mapping[str, Artifact]:

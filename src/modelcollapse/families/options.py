@@ -8,12 +8,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from modelcollapse.registry import Member, RegistrationError, registry
+from modelcollapse.selections.settings import SelectionSettings, refuse
 
 if TYPE_CHECKING:
     from modelcollapse.families.presentation import Presentation
 
 Check = Callable[[Any, Any, Any, Any], list[str]]
 """What is wrong between model, data, decoding and regime, each allowed by itself: one message a problem."""
+
+SelectionCheck = Callable[[SelectionSettings, Any, Any, Any], list[str]]
+"""What is wrong between selection, model, data and decoding, each allowed by itself: one message a problem."""
 
 FLOAT64_ON_CPU = ("auto", "cpu")
 """Accelerators of families that compute in float64 on the CPU."""
@@ -31,6 +35,8 @@ class FamilyOptions:
     """Groups to choose beside the model, shown where others were chosen."""
     checks: tuple[Check, ...] = ()
     """Each looks at few settings: one that needs a setting that is wrong in itself is left out."""
+    selection_checks: tuple[SelectionCheck, ...] = (refuse,)
+    """As ``checks``; a family that says nothing of selections refuses them."""
     accelerators: tuple[str, ...] = ("auto", "cpu", "gpu", "mps")
     """Where the family can be computed."""
     shares_fits: bool = False

@@ -9,7 +9,7 @@ from typing import Any
 
 from modelcollapse.store import Artifact, Manifest, Store
 
-FOLLOWED_ROLES = ("real", "data", "model", "initial")
+FOLLOWED_ROLES = ("real", "data", "model", "initial", "candidates")
 """Parents whose recipes tell how much work an artifact is: of what size the data are, and the network."""
 DEPTH = 3
 NOT_COMPARED = ("stream", "composition", "version", "generations", "seed", "generation")

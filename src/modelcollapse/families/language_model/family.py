@@ -1,7 +1,7 @@
 """The language-model family: promises of its artifacts, and what the finished ones say."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from modelcollapse.families.language_model.recipes import StageContext
 from modelcollapse.families.language_model.settings import LanguageModelSettings
 from modelcollapse.regimes import Draw, Source, composition_recipe, reserve_stream
 from modelcollapse.seeding import Stream
+from modelcollapse.selections.recipes import SYNTHETIC, Candidates, declare
 from modelcollapse.settings import identity_of
 from modelcollapse.store import Artifact, BuildContext
 
@@ -37,6 +38,7 @@ class LanguageModelFamily:
         self._model: LanguageModelSettings = settings.model
         self._data: TextDataSettings = settings.data
         self._decoding: DecodingSettings = settings.decoding
+        self._selection = settings.selection
         self._seed, self._precision = settings.seed, settings.trainer.precision
         self._execution = execution
         self.title = self._model.name
@@ -168,6 +170,30 @@ class LanguageModelFamily:
             f"generation {generation} · writing",
             self._synthetic_bytes(rows),
         )
+
+    def select(
+        self, generation: int, written: Artifact, model: Artifact, reference: Artifact, rows: float
+    ) -> Mapping[str, Artifact]:
+        """What is kept of that which the model wrote, as ``synthetic``, and what it was chosen by."""
+        if not self._selection.is_active:
+            return {SYNTHETIC: written}
+        candidates = Candidates(
+            generation,
+            written=written,
+            rows=rows,
+            real=self._real,
+            sources={
+                "reference_losses": {"reference": reference},
+                "writer_losses": {"writer": model},
+                "true_log_likelihood": {},
+                "real_rows": {"real": self._real},
+                "stream": {},
+            },
+            seed=self._seed,
+            scoring={"precision": self._precision},
+            expected_bytes=self._synthetic_bytes(rows),
+        )
+        return declare(self._selection, candidates, partial(self._stage, "selecting"))
 
     def measurements(
         self, generation: int, model: Artifact, synthetic: Artifact, reference: Artifact

@@ -79,8 +79,8 @@ def _write_by_workers(
 def prompt_blocks(context: BuildContext, rows: float, prompt_tokens: int | None) -> torch.Tensor:
     """Prompts [rows x n, length] int64: the n prompt blocks in order, over again as often as rows ask for."""
     real_rows = len(read_blocks(context.parents["real"], "train"))
-    synthetic = context.artifact.parents["prompts"].kind == "synthetic"
-    blocks = read_blocks(context.parents["prompts"], "blocks" if synthetic else "train")[:real_rows].long()
+    real = context.artifact.parents["prompts"].kind == "data"
+    blocks = read_blocks(context.parents["prompts"], "train" if real else "blocks")[:real_rows].long()
     wanted = rows_of(rows, real_rows)
     repeats = -(-wanted // len(blocks))
     prompts = blocks.repeat(repeats, 1)[:wanted]

@@ -2,6 +2,7 @@
 
 from modelcollapse.families.language_model.settings import (
     CHECKS,
+    SELECTION_CHECKS,
     LanguageModelSettings,
     TruncatedCrossEntropySettings,
 )
@@ -19,6 +20,7 @@ MEMBERS = (
         decodes=True,
         goes_with="data=language decoding=beam",
         checks=CHECKS,
+        selection_checks=SELECTION_CHECKS,
         shares_fits=True,
         presentation="modelcollapse.families.language_model.presentation:PRESENTATION",
     ),

@@ -17,6 +17,7 @@ from modelcollapse.families.language_model.recipes import (
     read_sequences,
 )
 from modelcollapse.figures.style import FigureText
+from modelcollapse.selections.choosing import selection_metrics
 
 
 def generation_result(folders: Mapping[str, Path]) -> GenerationResult:
@@ -24,6 +25,7 @@ def generation_result(folders: Mapping[str, Path]) -> GenerationResult:
     metrics = read_metrics(folders["scores"]) | read_metrics(folders["measures"])
     if "zero_shot" in folders:
         metrics |= {f"zero_shot/{name}": value for name, value in read_metrics(folders["zero_shot"]).items()}
+    metrics |= selection_metrics(folders["synthetic"])
     written = {f"synthetic/{name}": values for name, values in read_sequences(folders["measures"]).items()}
     real = {f"real/{name}_loss": values for name, values in read_sequences(folders["scores"]).items()}
     return GenerationResult(

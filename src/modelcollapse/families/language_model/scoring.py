@@ -146,3 +146,9 @@ def _publish(context: BuildContext, metrics: Mapping[str, float], sequences: Map
         {name: np.ascontiguousarray(values) for name, values in sequences.items()},
         context.folder / SEQUENCES_FILE,
     )
+
+
+def block_losses(stage: StageContext, context: BuildContext, role: str, blocks: torch.Tensor) -> torch.Tensor:
+    """Losses [rows] float64 of blocks [rows, length] under the network of a parent, in nats per token."""
+    scores = _score(stage, context, role, {role: blocks}, None).scores_of(0)
+    return torch.as_tensor(scores.sequence_loss.compute()).cpu()

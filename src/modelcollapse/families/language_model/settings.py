@@ -8,6 +8,7 @@ from modelcollapse.decoding.settings import DecodingSettings
 from modelcollapse.regimes import RegimeSettings, synthetic_rows
 from modelcollapse.regimes.availability import reserve_problems
 from modelcollapse.registry import Choice, Registered
+from modelcollapse.selections.settings import SelectionSettings, lacking
 from modelcollapse.settings import EXECUTION, Count, IntroducedAs, NonNegative, OptionalCount, Positive, Range
 from modelcollapse.training.settings import EpochSettings
 
@@ -275,3 +276,29 @@ CHECKS = (
     _reserve_problems,
 )
 """Each looks at few settings."""
+
+
+OFFERS = ("reference_losses", "writer_losses", "real_rows", "stream")
+"""What a scorer can ask for whatever the data; the built-in language knows true likelihoods too."""
+
+
+def _scorer_problems(
+    selection: SelectionSettings, model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings
+) -> list[str]:
+    truth = ("true_log_likelihood",) if data.kind == "language" else ()
+    return lacking(selection, OFFERS + truth, f"model.family={model.family} with data.kind={data.kind}")
+
+
+def _same_again_problems(
+    selection: SelectionSettings, model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings
+) -> list[str]:
+    if not selection.is_active or selection.oversampling == 1 or decoding.kind != "beam":
+        return []
+    return [
+        f"selection.oversampling: {selection.oversampling:g} candidates a row would be the same block again with"
+        " decoding.kind='beam'; it must be 1, or decoding.kind sample (decoding=sample)"
+    ]
+
+
+SELECTION_CHECKS = (_scorer_problems, _same_again_problems)
+"""As CHECKS, of selection, model, data and decoding."""

@@ -1,7 +1,7 @@
 """The VAE family: promises of its artifacts, and what the finished ones say."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +14,7 @@ from modelcollapse.families.vae.recipes import StageContext
 from modelcollapse.families.vae.settings import VaeSettings, neighbour_problems
 from modelcollapse.regimes import Draw, Source, composition_recipe, reserve_stream
 from modelcollapse.seeding import Stream
+from modelcollapse.selections.recipes import SYNTHETIC, Candidates, declare
 from modelcollapse.settings import identity_of
 from modelcollapse.store import Artifact, BuildContext
 
@@ -31,6 +32,7 @@ class VaeFamily:
     def __init__(self, settings: ChainSettings, execution: "Execution") -> None:
         self._model: VaeSettings = settings.model
         self._data: ImageDataSettings = settings.data
+        self._selection = settings.selection
         self._seed, self._precision = settings.seed, settings.trainer.precision
         self._execution = execution
         self.title = self._model.name
@@ -115,6 +117,29 @@ class VaeFamily:
         parents = {"model": model, "real": self._real}
         label = f"generation {generation} · drawing" if stored else f"generation {generation} · decoder"
         return Artifact("synthetic", recipe, parents, make, label, self._synthetic_bytes(rows))
+
+    def select(
+        self, generation: int, written: Artifact, model: Artifact, reference: Artifact, rows: float
+    ) -> Mapping[str, Artifact]:
+        """What is kept of the images that the model drew, as ``synthetic``, and what it was chosen by."""
+        if not self._selection.is_active:
+            return {SYNTHETIC: written}
+        candidates = Candidates(
+            generation,
+            written=written,
+            rows=rows,
+            real=self._real,
+            sources={
+                "reference_losses": {"reference": reference},
+                "writer_losses": {"writer": model},
+                "real_rows": {"real": self._real},
+                "stream": {},
+            },
+            seed=self._seed,
+            scoring={"precision": self._precision, "noise": recipes.SCORING_STREAM.recipe()},
+            expected_bytes=self._synthetic_bytes(rows),
+        )
+        return declare(self._selection, candidates, partial(self._stage, "selecting"))
 
     def _synthetic_bytes(self, rows: float) -> int | None:
         if self._model.synthesis == "stream":

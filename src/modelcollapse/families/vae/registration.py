@@ -1,7 +1,7 @@
 """The VAE's entry in the registry."""
 
 from modelcollapse.families.options import family
-from modelcollapse.families.vae.settings import CHECKS, VaeSettings
+from modelcollapse.families.vae.settings import CHECKS, SELECTION_CHECKS, VaeSettings
 
 MEMBERS = (
     family(
@@ -11,6 +11,7 @@ MEMBERS = (
         forms=("images",),
         goes_with="data=mnist (or data=digits) decoding=none",
         checks=CHECKS,
+        selection_checks=SELECTION_CHECKS,
         shares_fits=True,
         presentation="modelcollapse.families.vae.presentation:PRESENTATION",
     ),

@@ -12,6 +12,7 @@ from modelcollapse.families.vae import figures
 from modelcollapse.families.vae.figures import REAL
 from modelcollapse.families.vae.published import read_lines, read_measured, read_metrics
 from modelcollapse.figures.style import FigureText
+from modelcollapse.selections.choosing import selection_metrics
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,9 @@ def generation_result(generation: int, folders: Mapping[str, Path]) -> ImagesRes
         distributions["real/latent_means"] = measured["real_latents"].ravel()
         images["real"] = measured["real"]
     return ImagesResult(
-        metrics=read_metrics(folders["scores"]) | read_metrics(folders["measures"]),
+        metrics=read_metrics(folders["scores"])
+        | read_metrics(folders["measures"])
+        | selection_metrics(folders["synthetic"]),
         distributions=distributions,
         epochs=read_lines(folders["scores"]),
         images=images,

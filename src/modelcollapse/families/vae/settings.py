@@ -7,6 +7,7 @@ from modelcollapse.data.settings import DIGITS, ImageDataSettings
 from modelcollapse.regimes import RegimeSettings
 from modelcollapse.regimes.availability import reserve_problems
 from modelcollapse.registry import Choice, Registered
+from modelcollapse.selections.settings import SelectionSettings, lacking, refusal
 from modelcollapse.settings import EXECUTION, Count, IntroducedAs, NonNegative, Positive, Range
 from modelcollapse.training.settings import EpochSettings
 
@@ -138,3 +139,24 @@ def neighbour_problems(neighbours: int, compared: int) -> list[str]:
 
 CHECKS = (_stream_problems, _reserve_problems, _digits_problems, _training_row_problems, _neighbour_problems)
 """What is wrong between settings that are each allowed; each looks at few of them."""
+
+OFFERS = ("reference_losses", "writer_losses", "real_rows", "stream")
+"""What a scorer can ask for."""
+
+
+def _streamed_selection_problems(
+    selection: SelectionSettings, model: VaeSettings, data: ImageDataSettings, decoding: Any
+) -> list[str]:
+    if model.synthesis != "stream":
+        return []
+    return refusal(selection, "model.synthesis=stream, which stores no images (model.synthesis=fixed does)")
+
+
+def _scorer_problems(
+    selection: SelectionSettings, model: VaeSettings, data: ImageDataSettings, decoding: Any
+) -> list[str]:
+    return lacking(selection, OFFERS, f"model.family={model.family}")
+
+
+SELECTION_CHECKS = (_streamed_selection_problems, _scorer_problems)
+"""As CHECKS, of selection, model, data and decoding."""

@@ -1,0 +1,40 @@
+"""Stages that choose among the blocks that a model wrote."""
+
+import torch
+
+from modelcollapse.data.blocks import block_count, read_blocks, write_blocks
+from modelcollapse.data.language import HiddenMarkovLanguage
+from modelcollapse.data.settings import LanguageDataSettings
+from modelcollapse.families.language_model.recipes import StageContext
+from modelcollapse.families.language_model.scoring import block_losses
+from modelcollapse.regimes import rows_of
+from modelcollapse.registry import Choice
+from modelcollapse.seeding import Stream
+from modelcollapse.selections.choosing import choose, score, write_scores
+from modelcollapse.store import BuildContext
+
+
+def make_candidate_scores(stage: StageContext, context: BuildContext, *, scorer: Choice, stream: Stream) -> None:
+    """Score what was written."""
+    candidates = read_blocks(context.parents["candidates"], "blocks")
+    available = {
+        "reference_losses": lambda: block_losses(stage, context, "reference", candidates),
+        "writer_losses": lambda: block_losses(stage, context, "writer", candidates),
+        "true_log_likelihood": lambda: _true_log_likelihood(stage, candidates),
+        "real_rows": lambda: read_blocks(context.parents["real"], "train"),
+        "stream": lambda: stream,
+    }
+    write_scores(context, score(scorer, candidates, available))
+
+
+def _true_log_likelihood(stage: StageContext, candidates: torch.Tensor) -> torch.Tensor:
+    assert isinstance(stage.data, LanguageDataSettings)
+    return torch.from_numpy(HiddenMarkovLanguage(stage.data.language).log_likelihood(candidates.numpy()))
+
+
+def make_selected(stage: StageContext, context: BuildContext, *, rule: Choice, rows: float, stream: Stream) -> None:
+    """Keep as many of the candidates as the regime asks for, as a synthetic set of their own."""
+    candidates = read_blocks(context.parents["candidates"], "blocks")
+    wanted = rows_of(rows, block_count(context.parents["real"], "train"))
+    kept = choose(context, rule, len(candidates), wanted, stream)
+    write_blocks(context.folder, blocks=candidates[kept.rows].numpy())

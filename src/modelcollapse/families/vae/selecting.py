@@ -1,0 +1,66 @@
+"""Stages that choose among the images that a model drew."""
+
+from collections.abc import Sequence
+
+import torch
+from pytorch_lightning import LightningModule
+
+from modelcollapse.data.batches import in_order_together
+from modelcollapse.data.image_batches import NoisyImages
+from modelcollapse.data.images import as_intensities, image_count, read_images, write_images
+from modelcollapse.families.base import within
+from modelcollapse.families.vae.network import IMAGE_BYTES, VariationalAutoencoder, load_network
+from modelcollapse.families.vae.recipes import NETWORK_FILE, SCORING_STREAM, StageContext
+from modelcollapse.regimes import rows_of
+from modelcollapse.registry import Choice
+from modelcollapse.seeding import Stream
+from modelcollapse.selections.choosing import choose, score, write_scores
+from modelcollapse.store import BuildContext
+from modelcollapse.training.progress import BatchProgress, stage_bar
+
+
+def make_candidate_scores(stage: StageContext, context: BuildContext, *, scorer: Choice, stream: Stream) -> None:
+    """Score what was drawn."""
+    candidates = read_images(context.parents["candidates"], "train")
+    available = {
+        "reference_losses": lambda: _image_losses(stage, context, "reference", candidates),
+        "writer_losses": lambda: _image_losses(stage, context, "writer", candidates),
+        "real_rows": lambda: read_images(context.parents["real"], "train"),
+        "stream": lambda: stream,
+    }
+    write_scores(context, score(scorer, candidates, available))
+
+
+class _LossesModule(LightningModule):
+    """Negative evidence lower bounds of single images."""
+
+    def __init__(self, network: VariationalAutoencoder) -> None:
+        super().__init__()
+        self.network = network
+
+    def predict_step(self, batch: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Losses [rows] in nats of grey images [rows, 28, 28] at latents drawn with noise [rows, latents]."""
+        images, noise = batch
+        reconstruction, kl = self.network.losses(as_intensities(images), noise)
+        return reconstruction.double() + kl.double()
+
+
+def _image_losses(stage: StageContext, context: BuildContext, role: str, images: torch.Tensor) -> torch.Tensor:
+    """Negative evidence lower bounds [rows] float64 of grey images [rows, 28, 28] under the VAE of a parent."""
+    architecture, batch_size = stage.model.architecture, stage.execution.scoring_batch_size(IMAGE_BYTES)
+    noisy = NoisyImages.draw(images, architecture.latents, within(SCORING_STREAM, "candidates"))
+    loader = in_order_together(noisy, batch_size)
+    module = _LossesModule(load_network(architecture, context.parents[role] / NETWORK_FILE))
+    with stage_bar(context.artifact.label, len(loader), stage.execution.console) as bar:
+        batches = stage.execution.trainer([BatchProgress(bar)]).predict(module, loader)
+    context.execution.update(stage.execution.facts(batch_size=batch_size))
+    assert batches is not None
+    return torch.cat([torch.as_tensor(losses).cpu() for losses in batches])
+
+
+def make_selected(stage: StageContext, context: BuildContext, *, rule: Choice, rows: float, stream: Stream) -> None:
+    """Keep as many of the candidates as the regime asks for, as a synthetic set of their own."""
+    candidates = read_images(context.parents["candidates"], "train")
+    wanted = rows_of(rows, image_count(context.parents["real"], "train"))
+    kept = choose(context, rule, len(candidates), wanted, stream)
+    write_images(context.folder, "train", candidates[kept.rows])
