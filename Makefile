@@ -3,10 +3,13 @@
 # make lint    style and types only
 #
 # The environment is .venv, with the exact versions of constraints.txt. It is brought up to date whenever pyproject.toml
-# or constraints.txt changes. PYTHON=... names another Python to make it with.
+# or constraints.txt changes; tools for tests come on their first use. PYTHON=... names another Python to make it with.
 
 ARGS ?=
-PIP := .venv/bin/python -m pip --quiet --quiet --disable-pip-version-check --no-input install --constraint constraints.txt
+PIP := .venv/bin/python -m pip --disable-pip-version-check --no-input install --constraint constraints.txt
+QUIET := --quiet --quiet
+# In a terminal, pip shows how far the longest download is.
+QUIET_UNLESS_WATCHED := $(shell test -t 2 || echo $(QUIET))
 WORKERS := 2
 
 .PHONY: train test lint
@@ -18,16 +21,22 @@ train: .venv/installed
 test: lint
 	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
-lint: .venv/installed
+lint: .venv/installed-for-tests
 	@.venv/bin/python -m ruff check --quiet .
 	@.venv/bin/python -m ruff format --quiet --check .
 	@.venv/bin/python -m mypy --no-error-summary
 
 # torch comes first, and the tools that build packages: nothing after them chooses another build, or fetches tools anew.
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt
-	@echo "Installing exact versions of everything into .venv; this takes minutes, once."
-	@$(PIP) torch setuptools hatchling editables
-	@$(PIP) --no-build-isolation --use-pep517 --editable '.[test,launchers]'
+	@echo "Installing PyTorch into .venv, once; on Linux that is gigabytes, unless pip is told otherwise (see README.md)."
+	@$(PIP) $(QUIET_UNLESS_WATCHED) torch setuptools hatchling editables
+	@echo "Installing the other packages into .venv: a minute or two."
+	@$(PIP) $(QUIET) --no-build-isolation --use-pep517 --editable '.[launchers]'
+	@touch $@
+
+.venv/installed-for-tests: .venv/installed
+	@echo "Installing the tools for tests and checks into .venv."
+	@$(PIP) $(QUIET) --no-build-isolation --use-pep517 --editable '.[test,launchers]'
 	@touch $@
 
 .venv/bin/python:
