@@ -286,3 +286,15 @@ def small_opt_words(texts):
 def shared_data():
     """The folder of real data beside the checkout, where there is one."""
     return SHARED_DATA
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter):
+    """Say below all else but the closing line that the page was seen in no browser."""
+    result = yield
+    skipped = [report for report in terminalreporter.stats.get("skipped", ()) if "browser" in report.keywords]
+    if skipped:
+        terminalreporter.write_line(
+            f"The page was not tested in a browser: {len(skipped)} tests need chromium and chromedriver on the path."
+        )
+    return result

@@ -92,6 +92,15 @@ def test_importing_the_package_imports_nothing_heavy():
     assert finished.stdout == "[]\n"
 
 
+def test_a_run_without_a_browser_says_so_above_the_closing_line(repository, tmp_path):
+    program = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/report/test_browser.py"]
+    without = {**os.environ, "PATH": str(tmp_path)}
+    finished = subprocess.run(program, cwd=repository, env=without, capture_output=True, text=True)
+    said, closing = finished.stdout.splitlines()[-2:]
+    assert re.fullmatch(r"The page was not tested in a browser: \d+ tests need chromium and chromedriver.*", said)
+    assert re.search(r"= \d+ skipped in ", closing)
+
+
 # ---- the wheel ------------------------------------------------------------------------------------------------
 
 
