@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from modelcollapse.code_digests.modules import module_files
+from modelcollapse.code_digests.modules import ModuleFile, module_files
 
 
 class SourceChanged(Exception):
@@ -48,6 +48,17 @@ class SourceSnapshot:
         return cls(content["root_package"], content["files"])
 
 
+def verify_files(snapshot: SourceSnapshot, names: Iterable[str], files: Mapping[str, ModuleFile]) -> None:
+    """Compare the files of some modules with the snapshot.
+
+    Raises:
+        SourceChanged: one is no longer the file of the snapshot; the message names all such modules.
+    """
+    changed = [name for name in names if snapshot.files.get(name) != _checksum(files[name].path)]
+    if changed:
+        raise SourceChanged(_message(changed))
+
+
 def verify_imported(snapshot: SourceSnapshot, modules: Mapping[str, Any] | None = None) -> None:
     """Compare the files of the package's modules that were imported since the last call with the snapshot.
 
@@ -75,10 +86,14 @@ def verify_imported(snapshot: SourceSnapshot, modules: Mapping[str, Any] | None 
         else:
             changed.append(f"{name} ({file})")
     if changed:
-        raise SourceChanged(
-            f"the source changed since this run began: {', '.join(sorted(changed))}. "
-            "Its artifacts would bear the name of other code: start the command again"
-        )
+        raise SourceChanged(_message(changed))
+
+
+def _message(changed: Iterable[str]) -> str:
+    return (
+        f"the source changed since this run began: {', '.join(sorted(changed))}. "
+        "Its artifacts would bear the name of other code: start the command again"
+    )
 
 
 def _imported(root_package: str, modules: Mapping[str, Any]) -> Iterable[tuple[str, str]]:

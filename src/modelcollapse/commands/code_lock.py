@@ -1,0 +1,53 @@
+"""The lock of the package's own code: ``python -m modelcollapse.commands.code_lock``.
+
+Without options it says what is not locked. ``--lock`` locks new names and raised versions; ``--equal NAME`` also code that
+was shown to give equal numbers: its golden value in the tests stands.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+
+from modelcollapse.code_digests.house import FOLDER, LOCK_NAME, code_digest
+from modelcollapse.code_digests.lock import Lock, LockError
+from modelcollapse.families.stage import declared_stages
+from modelcollapse.registry import KINDS, registry
+
+WITHOUT_NUMBERS = ("families", "data", "regimes", "loggers")
+"""Kinds whose members decide no number by themselves: families have stages; data are named by what they hold, regimes by
+the compositions that they give; loggers only look."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Say what is not locked, or lock it; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m modelcollapse.commands.code_lock", description="The lock of code.")
+    parser.add_argument("--lock", action="store_true", help="lock new names and raised versions")
+    parser.add_argument("--equal", action="append", default=[], metavar="NAME", help="shown to give equal numbers")
+    parser.add_argument("--removed", action="append", default=[], metavar="NAME", help="no longer there")
+    options = parser.parse_args(arguments)
+    place = FOLDER / LOCK_NAME
+    lock, current = Lock.read(place) if place.is_file() else Lock.empty(), current_code()
+    if not (options.lock or options.equal or options.removed):
+        problems = lock.problems(current)
+        print("\n".join(problems) or f"all {len(current)} stages and members are locked")
+        return int(bool(problems))
+    try:
+        lock.updated(current, options.equal, options.removed).write(place)
+    except LockError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def current_code() -> Mapping[str, tuple[int, str]]:
+    """Name -> version and digest of every stage and member of this package."""
+    found = {stage.lock_name: (stage.version, code_digest(stage.code, stage.without)) for stage in declared_stages()}
+    for kind in (kind for kind in KINDS if kind not in WITHOUT_NUMBERS):
+        for member in registry(kind).members():
+            if member.is_built_in:
+                found[f"{kind}/{member.name}"] = (member.version, code_digest((member.implementation,)))
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

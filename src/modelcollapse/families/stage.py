@@ -1,0 +1,81 @@
+"""Stages: the functions that make artifacts, each with the version and the digest of the code that it runs."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+from modelcollapse.code_digests.house import Code, code_identity, verify_sources
+from modelcollapse.registry import registry
+from modelcollapse.store import BuildContext
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A function that fills the folder of an artifact.
+
+    It is light: what it needs that is heavy it imports inside its body. Its digest covers the modules that it imports
+    there, and what these import; see :mod:`modelcollapse.code_digests.house`.
+    """
+
+    name: str
+    """``family.stage``, such as ``language_model.fit``: part of every recipe, and its name in the lock."""
+    version: int
+    """Raised by hand when it comes to mean other numbers."""
+    function: Callable[..., None]
+    """Called with the family's stage context, the build context, and its own arguments by name."""
+    more_code: tuple[Code, ...] = ()
+    """What else decides its numbers, such as the estimator that it is given."""
+    without: tuple[str, ...] = ()
+    """Functions that it never runs though it imports their module: ``module:Class.method``."""
+
+    @property
+    def lock_name(self) -> str:
+        """Its name in the lock."""
+        return f"stages/{self.name}"
+
+    @property
+    def code(self) -> tuple[Code, ...]:
+        """All that decides its numbers."""
+        return (self.function, *self.more_code)
+
+    def recipe(self) -> dict[str, Any]:
+        """What it adds to a recipe: its name, its version and a digest of its code."""
+        return {"stage": self.name, **code_identity(self.lock_name, self.version, self.code, self.without)}
+
+    def build(self, stage_context: Any, **arguments: Any) -> Callable[[BuildContext], None]:
+        """What an artifact is made by: the function with all that it needs but the place."""
+        return partial(_run, self.function, stage_context, arguments)
+
+
+def stage(name: str, version: int, **more: Any) -> Callable[[Callable[..., None]], Stage]:
+    """Decorator that makes a function a :class:`Stage`."""
+    return lambda function: Stage(name, version, function, **more)
+
+
+def _run(function: Callable[..., None], stage_context: Any, arguments: dict[str, Any], context: BuildContext) -> None:
+    from modelcollapse.training.processes import give_back_memory, set_imports_aside
+
+    verify_sources()
+    function(stage_context, context, **arguments)
+    # What it imported while it ran.
+    verify_sources()
+    give_back_memory()
+    set_imports_aside()
+
+
+def stages_of(family: str) -> Sequence[Stage]:
+    """The stages of a registered family; none where it declares none."""
+    place = registry("families")[family].options.get("stages")
+    if not place:
+        return ()
+    module, _, name = str(place).partition(":")
+    found: Sequence[Stage] = getattr(import_module(module), name)
+    return found
+
+
+def declared_stages() -> list[Stage]:
+    """The stages of all families of this package, each once."""
+    families = [member.name for member in registry("families").members() if member.is_built_in]
+    return list({stage.name: stage for family in families for stage in stages_of(family)}.values())
