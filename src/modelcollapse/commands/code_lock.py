@@ -1,7 +1,7 @@
 """The lock of the package's own code: ``python -m modelcollapse.commands.code_lock``.
 
-Without options it says what is not locked. ``--lock`` locks new names and raised versions; ``--equal NAME`` also code that
-was shown to give equal numbers: its golden value in the tests stands.
+Without options it says what is not locked. ``--lock`` locks new names and raised versions; ``--equal NAME`` also code
+that was shown to give equal numbers: its golden value in the tests stands.
 """
 
 import argparse
@@ -14,8 +14,8 @@ from modelcollapse.families.stage import declared_stages
 from modelcollapse.registry import KINDS, registry
 
 WITHOUT_NUMBERS = ("families", "data", "regimes", "loggers")
-"""Kinds whose members decide no number by themselves: families have stages; data are named by what they hold, regimes by
-the compositions that they give; loggers only look."""
+"""Kinds whose members decide no number by themselves: families have stages; data are named by what they hold, regimes
+by the compositions that they give; loggers only look."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
