@@ -20,7 +20,7 @@ import torch
 
 from modelcollapse.data.batches import EpochSampler
 from modelcollapse.data.image_batches import DrawingSampler, ImagesDataModule, NoisyImages, TrainingImages
-from modelcollapse.data.images import LabelledImages, as_intensities, real_splits
+from modelcollapse.data.images import ImageFiles, LabelledImages, as_intensities
 from modelcollapse.data.settings import ImagesDataSettings
 from modelcollapse.families.vae.module import FittingModule
 from modelcollapse.families.vae.network import Decoder, VariationalAutoencoder
@@ -107,7 +107,7 @@ def _images(folder: Path | None, quick: bool) -> tuple[torch.Tensor, torch.Tenso
             test_rows=None,
             reserve=0.0,
         )
-        splits: dict[str, LabelledImages] = real_splits(data)
+        splits: dict[str, LabelledImages] = ImageFiles(data).splits()
         training, validation = splits["train"].images, splits["validation"].images
     return training, validation[: TRAINING.batch_size] if quick else validation
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 from PIL import Image
 
+from modelcollapse.data import data_of
 from modelcollapse.data.batches import EpochSampler
 from modelcollapse.data.idx import BadImages, read_idx
 from modelcollapse.data.image_batches import DrawingSampler, ImagesDataModule, TrainingImages
-from modelcollapse.data.images import as_grey, as_intensities, real_splits
+from modelcollapse.data.images import as_grey, as_intensities
 from modelcollapse.data.settings import DigitsDataSettings, ImagesDataSettings
 from modelcollapse.seeding import Stream
 
@@ -49,7 +50,7 @@ def write_idx_folder(folder, side=28, train=30, test=12, zipped=True):
 @pytest.mark.parametrize("zipped", [True, False])
 def test_idx_files_are_read_and_split_without_a_row_twice(tmp_path, zipped):
     written = write_idx_folder(tmp_path, zipped=zipped)
-    splits = real_splits(images(tmp_path, reserve=0.2))
+    splits = data_of(images(tmp_path, reserve=0.2)).splits()
     sizes = {split: len(part.images) for split, part in splits.items()}
     assert sizes == {"train": 20, "reserve": 5, "validation": 5, "test": 12}
     training = torch.cat([splits[split].images for split in ("train", "reserve", "validation")])
@@ -62,7 +63,7 @@ def test_idx_files_are_read_and_split_without_a_row_twice(tmp_path, zipped):
 
 def test_fewer_rows_are_the_first_of_more(tmp_path):
     write_idx_folder(tmp_path)
-    few, all_rows = (real_splits(images(tmp_path, train_rows=rows, test_rows=4)) for rows in (10, None))
+    few, all_rows = (data_of(images(tmp_path, train_rows=rows, test_rows=4)).splits() for rows in (10, None))
     assert torch.equal(few["train"].images, all_rows["train"].images[:10])
     assert torch.equal(few["validation"].images, all_rows["validation"].images)
     assert len(few["test"].images) == 4
@@ -72,7 +73,7 @@ def test_mnist_itself(shared_data):
     folder = shared_data / "mnist"
     if not folder.is_dir():
         pytest.skip("needs MNIST's idx files in ../shared/data/mnist")
-    splits = real_splits(images(folder, validation_rows=5000))
+    splits = data_of(images(folder, validation_rows=5000)).splits()
     assert {split: tuple(part.images.shape) for split, part in splits.items()} == {
         "train": (55000, 28, 28),
         "validation": (5000, 28, 28),
@@ -119,14 +120,14 @@ def test_a_broken_gzip_file_is_told(tmp_path, broken):
 def test_images_of_another_size_are_told(tmp_path):
     write_idx_folder(tmp_path, side=27)
     with pytest.raises(BadImages, match="images of 27 x 27 pixels, uint8; they must be 28 x 28 grey bytes"):
-        real_splits(images(tmp_path))
+        data_of(images(tmp_path)).splits()
 
 
 def test_labels_of_another_number_are_told(tmp_path):
     write_idx_folder(tmp_path)
     (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(np.zeros(29))))
     with pytest.raises(BadImages, match="30 images, but 29 labels"):
-        real_splits(images(tmp_path))
+        data_of(images(tmp_path)).splits()
 
 
 def test_a_hub_data_set_saved_on_disk_is_read(tmp_path):
@@ -138,19 +139,19 @@ def test_a_hub_data_set_saved_on_disk_is_read(tmp_path):
     rows = {"image": [Image.fromarray(picture) for picture in pictures], "label": [*range(10), 0, 1]}
     part = Dataset.from_dict(rows, features=features)
     DatasetDict(train=part, test=part).save_to_disk(str(tmp_path / "saved"))
-    test = real_splits(images(tmp_path / "saved"))["test"]
+    test = data_of(images(tmp_path / "saved")).splits()["test"]
     order = np.lexsort(test.images.numpy().reshape(12, -1).T[::-1])
     expected = np.lexsort(pictures.reshape(12, -1).T[::-1])
     assert np.array_equal(test.images.numpy()[order], pictures[expected])
     assert test.labels.numpy()[order].tolist() == np.array(rows["label"])[expected].tolist()
     with pytest.raises(BadImages, match="has no column 'picture'; there are image, label"):
-        real_splits(images(tmp_path / "saved", image_column="picture"))
+        data_of(images(tmp_path / "saved", image_column="picture")).splits()
 
 
 def test_digits_are_the_resized_ones_of_scikit_learn():
     from sklearn.datasets import load_digits
 
-    splits = real_splits(digits())
+    splits = data_of(digits()).splits()
     assert {split: len(part.images) for split, part in splits.items()} == {
         "train": 1297,
         "validation": 200,
@@ -171,7 +172,7 @@ def test_digits_are_the_resized_ones_of_scikit_learn():
 )
 def test_more_rows_than_there_are_is_told(changes):
     with pytest.raises(BadImages, match=r"^data\.t"):
-        real_splits(digits(**changes))
+        data_of(digits(**changes)).splits()
 
 
 def test_grey_levels_keep_real_images_exactly_and_drawn_ones_nearly():

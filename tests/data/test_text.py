@@ -5,8 +5,9 @@ import shutil
 
 import pytest
 
+from modelcollapse.data import data_of
 from modelcollapse.data.settings import HubDataSettings, TextFilesDataSettings
-from modelcollapse.data.text import BadText, file_lines, fingerprint, source_recipe, split_lines
+from modelcollapse.data.text import BadText, file_lines, fingerprint
 
 TEXT = " = Heading = \n\n The first line. \n \t \nGrüße 🙂\nlast without end"
 LINES = [" = Heading = \n", "", " The first line. \n", "", "Grüße 🙂\n", "last without end"]
@@ -171,17 +172,20 @@ def test_files_of_wikitext_are_the_same_source_as_the_same_files_under_other_nam
     for split, name in (("train", "train"), ("validation", "valid"), ("test", "test")):
         for path in (tmp_path / f"wiki.{name}.raw", tmp_path / f"{split}.txt"):
             path.write_text(f"{split} {TEXT}")
-    assert source_recipe(hub(tmp_path)) == source_recipe(text_files(tmp_path))
-    assert list(split_lines(hub(tmp_path), "validation")) == list(split_lines(text_files(tmp_path), "validation"))
+    assert data_of(hub(tmp_path)).source() == data_of(text_files(tmp_path)).source()
+    assert list(data_of(hub(tmp_path)).lines("validation")) == list(data_of(text_files(tmp_path)).lines("validation"))
 
 
 def test_a_data_set_of_the_hub_is_named_by_id_and_commit_and_columns():
-    recipe = source_recipe(hub("Salesforce/wikitext", revision="abc", configuration="wikitext-2-raw-v1"))
+    recipe = data_of(hub("Salesforce/wikitext", revision="abc", configuration="wikitext-2-raw-v1")).source()
     assert recipe["hub"] == "Salesforce/wikitext"
     assert recipe["revision"] == "abc"
-    assert recipe != source_recipe(hub("Salesforce/wikitext", revision="abd", configuration="wikitext-2-raw-v1"))
-    assert recipe != source_recipe(
-        hub("Salesforce/wikitext", revision="abc", configuration="wikitext-2-raw-v1", column="title")
+    assert recipe != data_of(hub("Salesforce/wikitext", revision="abd", configuration="wikitext-2-raw-v1")).source()
+    assert (
+        recipe
+        != data_of(
+            hub("Salesforce/wikitext", revision="abc", configuration="wikitext-2-raw-v1", column="title")
+        ).source()
     )
 
 
@@ -191,8 +195,8 @@ def test_a_data_set_of_the_hub_is_named_by_id_and_commit_and_columns():
 def test_a_saved_data_set_is_read_row_by_row(table, tmp_path):
     table.save_to_disk(tmp_path / "saved")
     for split in ("train", "validation", "test"):
-        assert list(split_lines(hub(tmp_path / "saved"), split)) == [f"{split} one", "", "", f"{split} two"]
-    assert "folder" in source_recipe(hub(tmp_path / "saved"))
+        assert list(data_of(hub(tmp_path / "saved")).lines(split)) == [f"{split} one", "", "", f"{split} two"]
+    assert "folder" in data_of(hub(tmp_path / "saved")).source()
 
 
 def test_a_folder_as_the_hub_has_it_is_read_row_by_row(table, tmp_path):
@@ -200,7 +204,7 @@ def test_a_folder_as_the_hub_has_it_is_read_row_by_row(table, tmp_path):
         (tmp_path / "data").mkdir(exist_ok=True)
         rows.to_parquet(tmp_path / "data" / f"{split}-00000-of-00001.parquet")
     for split in ("train", "validation", "test"):
-        assert list(split_lines(hub(tmp_path), split)) == [f"{split} one", "", "", f"{split} two"]
+        assert list(data_of(hub(tmp_path)).lines(split)) == [f"{split} one", "", "", f"{split} two"]
 
 
 def test_another_column_and_other_names_of_splits(table, tmp_path):
@@ -211,8 +215,8 @@ def test_another_column_and_other_names_of_splits(table, tmp_path):
     )
     renamed.save_to_disk(tmp_path / "saved")
     data = hub(tmp_path / "saved", column="body", train="learn", validation="rest", test="rest")
-    assert next(split_lines(data, "train")) == "train one"
-    assert next(split_lines(data, "validation")) == "test one"
+    assert next(data_of(data).lines("train")) == "train one"
+    assert next(data_of(data).lines("validation")) == "test one"
 
 
 @pytest.mark.parametrize(
@@ -226,13 +230,13 @@ def test_another_column_and_other_names_of_splits(table, tmp_path):
 def test_what_a_data_set_does_not_have_is_told(table, tmp_path, changed, reason):
     table.save_to_disk(tmp_path / "saved")
     with pytest.raises(BadText, match=reason):
-        list(split_lines(hub(tmp_path / "saved", **changed), "train"))
+        list(data_of(hub(tmp_path / "saved", **changed)).lines("train"))
 
 
 def test_a_data_set_that_cannot_be_had_is_told_with_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(BadText, match=r"data\.path=FOLDER") as caught:
-        list(split_lines(hub(tmp_path / "nowhere" / "at-all"), "train"))
+        list(data_of(hub(tmp_path / "nowhere" / "at-all")).lines("train"))
     assert "\n" not in str(caught.value)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.stats import chisquare, entropy, ks_2samp
 
-from modelcollapse.data.settings import CategoricalSamplesSettings
+from modelcollapse.data.settings import CategoricalSamplesSettings, zipf
 from modelcollapse.families.discrete import theory
 from modelcollapse.families.discrete.estimator import DiscreteEstimator
 from modelcollapse.families.discrete.settings import DiscreteSettings
@@ -15,7 +15,7 @@ from modelcollapse.seeding import Stream
 SIGMAS = 5.0
 """Bound of every comparison with an expectation, in standard errors over independent replicates."""
 STREAM = Stream(0, 2, "test")
-TRUE = theory.zipf(5, 1.0)
+TRUE = zipf(5, 1.0)
 
 
 def estimator(replicates=2000):
@@ -129,7 +129,7 @@ def test_every_replicate_ends_in_a_state_with_the_states_true_probability(finish
     absorbed = replicates[replicates["single_since"] >= 0]
     assert len(absorbed) > 2990
     assert ends["replicates"].tolist() == [int((absorbed["end_state"] == state).sum()) for state in range(1, 7)]
-    np.testing.assert_allclose(ends["probability"], theory.zipf(6, 1.0))
+    np.testing.assert_allclose(ends["probability"], zipf(6, 1.0))
     assert chisquare(ends["replicates"], len(absorbed) * ends["probability"]).pvalue > 1e-3
 
 
@@ -137,7 +137,7 @@ def test_the_time_until_one_state_is_left_is_what_theory_expects(finished):
     replicates = pd.read_parquet(finished.folder / "replicates.parquet")
     # Generation t is fit t + 1; the few that are not there yet count as if they were in the next one.
     fits = replicates["single_since"].where(replicates["single_since"] >= 0, 151) + 1
-    shares = [theory.absorbed_share(item) for item in theory.resampled_marginals(theory.zipf(6, 1.0), 12, 151)]
+    shares = [theory.absorbed_share(item) for item in theory.resampled_marginals(zipf(6, 1.0), 12, 151)]
     expected = 1 + (1 - np.array(shares)).sum()
     assert abs(fits.mean() - expected) < SIGMAS * fits.std() / np.sqrt(3000)
 

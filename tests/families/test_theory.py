@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from modelcollapse.data.settings import zipf
 from modelcollapse.families.discrete import theory as discrete_theory
 from modelcollapse.families.gaussian import theory as gaussian_theory
 
@@ -118,7 +119,7 @@ def test_accumulation_bounds_the_error_of_the_mean():
 
 # ---- discrete distributions ---------------------------------------------------------------------------------------
 
-TRUE = discrete_theory.zipf(6, 1.2)
+TRUE = zipf(6, 1.2)
 
 
 @pytest.fixture(scope="module")

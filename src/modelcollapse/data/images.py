@@ -4,6 +4,9 @@ Images are tensors [rows, 28, 28] of grey levels from 0 to 255: unsigned bytes w
 where a model drew them, which is within a sixteenth of a level. Networks see intensities from 0 to 1.
 """
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +17,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from modelcollapse.data.idx import PARTS, BadImages, idx_files, read_idx
-from modelcollapse.data.settings import DigitsDataSettings, ImageDataSettings, ImagesDataSettings
+from modelcollapse.data.settings import ImagesDataSettings, ImageSettings
+from modelcollapse.data.text import fingerprint
 from modelcollapse.regimes import rows_of
 from modelcollapse.seeding import Stream
+from modelcollapse.settings import identity_of
 
 FILE = "images.safetensors"
 SIDE = 28
@@ -50,28 +55,48 @@ def as_grey(intensities: torch.Tensor) -> torch.Tensor:
 # ---- where images come from -----------------------------------------------------------------------------------
 
 
-def real_splits(data: ImageDataSettings) -> dict[str, LabelledImages]:
-    """The splits train, validation, test and, where rows are set aside, reserve.
+class Images(ABC):
+    """What answers for data of the form ``images``, made from their settings."""
 
-    Raises BadImages where images cannot be read or are fewer than asked for.
-    """
-    if isinstance(data, DigitsDataSettings):
-        everything = _shuffled(_digits())
-        cut = len(everything.images) - data.test_rows
-        if cut < 1:
-            raise BadImages(f"data.test_rows: {data.test_rows} must be below the {len(everything.images)} digits")
-        training, test = everything.rows(slice(cut)), everything.rows(slice(cut, None))
-    else:
-        training, test = (_shuffled(_part(data, part)) for part in PARTS)
-        test = test.rows(slice(data.test_rows))
-    return {**_training_splits(data, training), "test": test}
+    def __init__(self, settings: Any) -> None:
+        self.settings = settings
+
+    @abstractmethod
+    def training_and_test(self) -> tuple[LabelledImages, LabelledImages]:
+        """All images that are not tested on, and those that are, in an order in which any first ones are a fair sample.
+
+        Unsigned bytes [rows, 28, 28] with labels int64 [rows]; ``shuffled`` brings such an order. Raises BadImages
+        where they cannot be read.
+        """
+
+    def source(self) -> Mapping[str, Any]:
+        """What the images are, as JSON, for the key of the real data: by their content where they are files.
+
+        By the settings, unless a class says more.
+        """
+        split = {field.name for field in fields(ImageSettings)} - {"kind"}
+        return {name: value for name, value in identity_of(self.settings).items() if name not in split}
+
+    def recipe(self) -> dict[str, Any]:
+        """The images, and how they are split."""
+        sizes = ("train_rows", "validation_rows", "test_rows", "reserve")
+        return {"source": self.source(), **{name: getattr(self.settings, name) for name in sizes}}
+
+    def splits(self) -> dict[str, LabelledImages]:
+        """The splits train, validation, test and, where rows are set aside, reserve.
+
+        Raises BadImages where images cannot be read or are fewer than asked for.
+        """
+        training, test = self.training_and_test()
+        return {**_training_splits(self.settings, training), "test": test.rows(slice(self.settings.test_rows))}
 
 
-def _shuffled(images: LabelledImages) -> LabelledImages:
+def shuffled(images: LabelledImages) -> LabelledImages:
+    """The images in an order of their own, the same for all chains."""
     return images.rows(torch.from_numpy(ORDER.numpy().permutation(len(images.images))))
 
 
-def _training_splits(data: ImageDataSettings, images: LabelledImages) -> dict[str, LabelledImages]:
+def _training_splits(data: ImageSettings, images: LabelledImages) -> dict[str, LabelledImages]:
     left = len(images.images) - data.validation_rows
     train_rows = left if data.train_rows is None else data.train_rows
     reserved = rows_of(data.reserve, train_rows)
@@ -89,6 +114,24 @@ def _training_splits(data: ImageDataSettings, images: LabelledImages) -> dict[st
     return splits
 
 
+class Digits(Images):
+    """scikit-learn's handwritten digits, resized; the last ones of the shuffled are tested on."""
+
+    def source(self) -> Mapping[str, Any]:
+        """The library that they come with."""
+        return {"digits": "scikit-learn"}
+
+    def training_and_test(self) -> tuple[LabelledImages, LabelledImages]:
+        """The digits in shuffled order, cut."""
+        everything = shuffled(_digits())
+        cut = len(everything.images) - self.settings.test_rows
+        if cut < 1:
+            raise BadImages(
+                f"data.test_rows: {self.settings.test_rows} must be below the {len(everything.images)} digits"
+            )
+        return everything.rows(slice(cut)), everything.rows(slice(cut, None))
+
+
 def _digits() -> LabelledImages:
     from sklearn.datasets import load_digits
 
@@ -96,6 +139,26 @@ def _digits() -> LabelledImages:
     small = torch.from_numpy(digits.images).float()[:, None] * (GREY_LEVELS / DIGITS_GREY_LEVELS)
     resized = functional.interpolate(small, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
     return LabelledImages(resized[:, 0].round().byte(), torch.from_numpy(digits.target).long())
+
+
+class ImageFiles(Images):
+    """Idx files, or an image data set of the Hugging Face hub or a local copy of one."""
+
+    def source(self) -> Mapping[str, Any]:
+        """Idx files and local folders by content, the hub by id and commit."""
+        data, folder = self.settings, Path(self.settings.path).expanduser()
+        files = {part: idx_files(folder, part) for part in PARTS}
+        if all(files.values()):
+            return {"files": {part: [fingerprint(file) for file in found or ()] for part, found in files.items()}}
+        columns = {"columns": [data.image_column, data.label_column]}
+        if folder.is_dir():
+            return {"folder": fingerprint(folder), **columns}
+        return {"hub": data.path, "revision": data.revision, **columns}
+
+    def training_and_test(self) -> tuple[LabelledImages, LabelledImages]:
+        """The data set's own splits, each shuffled."""
+        training, test = (shuffled(_part(self.settings, part)) for part in PARTS)
+        return training, test
 
 
 def _part(data: ImagesDataSettings, part: str) -> LabelledImages:

@@ -10,15 +10,22 @@ The topic lasts through a sentence and is drawn anew, at times, at the full stop
 across the words that say nothing about it. Topics are as unequal as words are: there are rare ones to lose.
 """
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, zip_longest
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modelcollapse.data.lexicon import SHARED, TOPICS
 from modelcollapse.data.settings import LanguageSettings
+from modelcollapse.data.text import TokenSource
+from modelcollapse.seeding import Stream
+from modelcollapse.settings import identity_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 Matrix = NDArray[np.float64]
 
@@ -79,6 +86,31 @@ class Estimate(NamedTuple):
 
     mean: float
     standard_error: float
+
+
+class Language(Protocol):
+    """A language whose probabilities are known: what data of the form ``known_language`` are drawn from."""
+
+    @property
+    def vocabulary(self) -> Sequence[str]:
+        """The V words, in the order of their numbers."""
+        ...
+
+    def sample(self, blocks: int, length: int, generator: np.random.Generator) -> NDArray[np.int32]:
+        """Independent blocks of words, [blocks, length] word numbers."""
+        ...
+
+    def token_log_probabilities(self, blocks: NDArray[np.integer]) -> Matrix:
+        """Natural logarithm of each word's probability given the words of its block before it, [blocks, length]."""
+        ...
+
+    def log_likelihood(self, blocks: NDArray[np.integer]) -> Matrix:
+        """Natural logarithm of each block's probability, [blocks]."""
+        ...
+
+    def unigram(self) -> Matrix:
+        """Probability of each word at any place of a block, [V]."""
+        ...
 
 
 class HiddenMarkovLanguage:
@@ -255,3 +287,50 @@ def _check_distributions(name: str, matrix: Matrix, shape: tuple[int, int]) -> N
         raise ValueError(f"{name}: every entry must be positive, so that no text is impossible")
     if not np.allclose(matrix.sum(axis=1), 1.0, rtol=0.0, atol=1e-9):
         raise ValueError(f"{name}: every row must sum to 1")
+
+
+class KnownLanguage(TokenSource):
+    """What answers for data of the form ``known_language``: a language; blocks are drawn from it here."""
+
+    @abstractmethod
+    def truth(self) -> Language:
+        """The language."""
+
+    def recipe(self) -> Mapping[str, Any]:
+        """The settings; a class that reads files adds what they hold."""
+        return identity_of(self.settings)
+
+    def own_tokenizer(self) -> "PreTrainedTokenizerBase":
+        """One token a word."""
+        from modelcollapse.data.tokenizers import words_tokenizer
+
+        return words_tokenizer(self.truth().vocabulary)
+
+    def splits(self, tokenizer: "PreTrainedTokenizerBase") -> dict[str, np.ndarray]:
+        """Blocks drawn for each split, the same for all chains."""
+        data, language = self.settings, self.truth()
+        sizes = {"train": data.train_blocks, "validation": data.validation_blocks, "test": data.test_blocks}
+        return {
+            split: language.sample(size, data.block_length, Stream(data.seed, 0, f"language.{split}").numpy())
+            for split, size in sizes.items()
+        }
+
+    def fresh_stream(self, seed: int, generation: int) -> Stream:
+        """A stream for each generation: there are always more."""
+        return Stream(seed, generation, "fresh")
+
+    def fresh_blocks(self, rows: int, generation: int, reserve: np.ndarray, stream: Stream) -> np.ndarray:
+        """Blocks drawn anew."""
+        return self.truth().sample(rows, self.settings.block_length, stream.numpy())
+
+
+class BuiltInLanguage(KnownLanguage):
+    """The built-in language."""
+
+    def vocabulary_recipe(self) -> Mapping[str, Any]:
+        """The words follow from the language alone."""
+        return {"language": identity_of(self.settings.language)}
+
+    def truth(self) -> HiddenMarkovLanguage:
+        """The hidden Markov model of the settings."""
+        return HiddenMarkovLanguage(self.settings.language)

@@ -1,19 +1,20 @@
-"""The kinds of data's entries in the registry; what each form asks of a kind is in modelcollapse.data.forms."""
+"""The kinds of data's entries in the registry; what each form asks of a kind is said in modelcollapse.data."""
 
 from modelcollapse.data import settings as of
 from modelcollapse.registry import Member
 
 
-def _kind(name: str, form: str, implementation: str, settings: type) -> Member:
-    return Member("data", name, f"modelcollapse.data.{implementation}", settings=settings, options={"form": form})
+def _kind(name: str, form: str, settings: type, implementation: str | None = None) -> Member:
+    place = implementation and f"modelcollapse.data.{implementation}"
+    return Member("data", name, place, settings=settings, options={"form": form})
 
 
 MEMBERS = (
-    _kind("language", "token_blocks", "language:LanguageData", of.LanguageDataSettings),
-    _kind("text_files", "text", "text:TextFiles", of.TextFilesDataSettings),
-    _kind("hub", "text", "text:HubText", of.HubDataSettings),
-    _kind("digits", "images", "images:Digits", of.DigitsDataSettings),
-    _kind("images", "images", "images:ImageFiles", of.ImagesDataSettings),
-    _kind("gaussian_samples", "gaussian_samples", "samples:GaussianSamples", of.GaussianSamplesSettings),
-    _kind("categorical_samples", "categorical_samples", "samples:CategoricalSamples", of.CategoricalSamplesSettings),
+    _kind("language", "known_language", of.LanguageDataSettings, "language:BuiltInLanguage"),
+    _kind("text_files", "text", of.TextFilesDataSettings, "text:TextFiles"),
+    _kind("hub", "text", of.HubDataSettings, "text:HubText"),
+    _kind("digits", "images", of.DigitsDataSettings, "images:Digits"),
+    _kind("images", "images", of.ImagesDataSettings, "images:ImageFiles"),
+    _kind("gaussian_samples", "gaussian_samples", of.GaussianSamplesSettings),
+    _kind("categorical_samples", "categorical_samples", of.CategoricalSamplesSettings),
 )

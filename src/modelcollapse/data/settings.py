@@ -2,10 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from modelcollapse.regimes import RegimeSettings, rows_of
 from modelcollapse.settings import EXECUTION, Count, OptionalCount, Range, Reserve
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -23,15 +27,24 @@ class LanguageSettings:
 
 
 @dataclass(frozen=True)
-class LanguageDataSettings:
-    """Real data drawn from the built-in language."""
+class KnownLanguageSettings:
+    """Blocks drawn from a language whose probabilities are known; fresh real data are unlimited."""
 
-    kind: Literal["language"]
+    has_own_vocabulary: ClassVar[bool] = True
+    """Whether the data bring the words that a language model's tokens are."""
+    has_known_truth: ClassVar[bool] = True
+    """Whether the probability of every text is known."""
+    is_endless: ClassVar[bool] = True
+    """Whether there is always more of them."""
+    line_start_token: ClassVar[bool] = False
+    """Words have no lines."""
+    reserve: ClassVar[float] = 0.0
+    """Nothing needs to be set aside."""
+
+    kind: str
     """Names the kind of data."""
     name: Annotated[str, EXECUTION]
     """Name for people and figures."""
-    language: LanguageSettings
-    """The hidden Markov model."""
     block_length: Annotated[int, Range(low=2)]
     """Tokens per block."""
     train_blocks: Count
@@ -54,9 +67,28 @@ class LanguageDataSettings:
 
 
 @dataclass(frozen=True)
-class TokenBlocksSettings:
+class LanguageDataSettings(KnownLanguageSettings):
+    """Real data drawn from the built-in language."""
+
+    kind: Literal["language"]
+    """Names the kind of data."""
+    language: LanguageSettings
+    """The hidden Markov model."""
+
+
+@dataclass(frozen=True)
+class TextSettings:
     """How text becomes blocks: tokenised line by line, concatenated, cut, the remainder dropped."""
 
+    has_own_vocabulary: ClassVar[bool] = False
+    """Whether the data bring the words that a language model's tokens are."""
+    has_known_truth: ClassVar[bool] = False
+    """Whether the probability of every text is known."""
+    is_endless: ClassVar[bool] = False
+    """Whether there is always more of them."""
+
+    kind: str
+    """Names the kind of data."""
     name: Annotated[str, EXECUTION]
     """Name for people and figures."""
     block_length: Annotated[int, Range(low=2)]
@@ -80,7 +112,7 @@ class TokenBlocksSettings:
 
 
 @dataclass(frozen=True)
-class TextFilesDataSettings(TokenBlocksSettings):
+class TextFilesDataSettings(TextSettings):
     """Real data from plain or gzipped text files."""
 
     kind: Literal["text_files"]
@@ -94,7 +126,7 @@ class TextFilesDataSettings(TokenBlocksSettings):
 
 
 @dataclass(frozen=True)
-class HubDataSettings(TokenBlocksSettings):
+class HubDataSettings(TextSettings):
     """Real data from a text data set of the Hugging Face hub, or a local copy of one."""
 
     kind: Literal["hub"]
@@ -115,52 +147,83 @@ class HubDataSettings(TokenBlocksSettings):
     """Name of the test split."""
 
 
-TextDataSettings = LanguageDataSettings | TextFilesDataSettings | HubDataSettings
+LanguageModelData = KnownLanguageSettings | TextSettings
+"""What a language model is fitted to."""
 
 DIGITS = 1797
 """How many digits scikit-learn has."""
 
 
 @dataclass(frozen=True)
-class DigitsDataSettings:
-    """Real data that need no network: scikit-learn's 1,797 handwritten digits, resized from 8 x 8 to 28 x 28."""
+class ImageSettings:
+    """How images become splits."""
 
-    kind: Literal["digits"]
+    kind: str
     """Names the kind of data."""
     name: Annotated[str, EXECUTION]
     """Name for people and figures."""
     train_rows: Count | None
-    """Images of the training split, counted before the reserve is set aside; null takes all that the others leave."""
+    """Images of the training split, counted before the reserve is set aside; null takes all that are left."""
     validation_rows: Count
-    """Images of the validation split."""
-    test_rows: Count
-    """Images of the test split."""
+    """Images held out of the training images for validation."""
+    test_rows: Count | None
+    """Images of the test split; null takes all."""
     reserve: Reserve
     """Share of the training images set aside for regimes that need fresh real data."""
 
     @property
-    def real_rows(self) -> int:
-        """Images that are trained on."""
-        return self._training_rows - self.reserved_rows
+    def training_images(self) -> int | None:
+        """Images of the training split, the reserve among them, where the settings say so."""
+        return self.train_rows
 
     @property
-    def reserved_rows(self) -> int:
-        """Images that are set aside."""
-        return rows_of(self.reserve, self._training_rows)
+    def real_rows(self) -> int | None:
+        """Images that are trained on, where the settings say so."""
+        images = self.training_images
+        return None if images is None else images - rows_of(self.reserve, images)
 
     @property
-    def _training_rows(self) -> int:
-        return DIGITS - self.validation_rows - self.test_rows if self.train_rows is None else self.train_rows
+    def reserved_rows(self) -> int | None:
+        """Images that are set aside, where the settings say so."""
+        images = self.training_images
+        return None if images is None else rows_of(self.reserve, images)
+
+    def size_problems(self) -> list[str]:
+        """Why there are not so many images, where the settings say how many there are; a message a problem."""
+        return []
 
 
 @dataclass(frozen=True)
-class ImagesDataSettings:
+class DigitsDataSettings(ImageSettings):
+    """Real data that need no network: scikit-learn's 1,797 handwritten digits, resized from 8 x 8 to 28 x 28."""
+
+    kind: Literal["digits"]
+    """Names the kind of data."""
+    test_rows: Count
+    """Images of the test split."""
+
+    @property
+    def training_images(self) -> int:
+        """Those that the other splits leave, unless the settings say how many."""
+        return DIGITS - self.validation_rows - self.test_rows if self.train_rows is None else self.train_rows
+
+    def size_problems(self) -> list[str]:
+        """More images than there are digits."""
+        if (self.train_rows or 1) + self.validation_rows + self.test_rows <= DIGITS:
+            return []
+        rows = "null" if self.train_rows is None else self.train_rows
+        return [
+            f"data.train_rows, data.validation_rows, data.test_rows: {rows}, {self.validation_rows}, {self.test_rows}"
+            f" must be at most the {DIGITS} digits together, one or more for training among them"
+        ]
+
+
+@dataclass(frozen=True)
+class ImagesDataSettings(ImageSettings):
     """Real data from idx files, or from an image data set of the Hugging Face hub or a local copy of one."""
 
     kind: Literal["images"]
     """Names the kind of data."""
-    name: Annotated[str, EXECUTION]
-    """Name for people and figures."""
     path: str
     """Hub id, or a local folder: four idx files (plain or gzipped), a copy of the repository, or a saved data set."""
     revision: str | None
@@ -169,43 +232,18 @@ class ImagesDataSettings:
     """Column of the images, where these are no idx files."""
     label_column: str
     """Column of the labels, where these are no idx files."""
-    train_rows: Count | None
-    """Images of the training split, counted before the reserve is set aside; null takes all that validation leaves."""
-    validation_rows: Count
-    """Images held out of the data set's training split for validation."""
-    test_rows: Count | None
-    """Images of the test split; null takes all."""
-    reserve: Reserve
-    """Share of the training images set aside for regimes that need fresh real data."""
-
-    @property
-    def real_rows(self) -> int | None:
-        """Images that are trained on, where the settings say so."""
-        return None if self.train_rows is None else self.train_rows - rows_of(self.reserve, self.train_rows)
-
-    @property
-    def reserved_rows(self) -> int | None:
-        """Images that are set aside, where the settings say so."""
-        return None if self.train_rows is None else rows_of(self.reserve, self.train_rows)
-
-
-ImageDataSettings = DigitsDataSettings | ImagesDataSettings
 
 
 @dataclass(frozen=True)
-class GaussianSamplesSettings:
-    """Real data drawn from a known Gaussian; fresh real data are unlimited."""
+class SamplesSettings:
+    """Real data drawn from a known distribution; fresh real data are unlimited."""
 
-    kind: Literal["gaussian_samples"]
+    kind: str
     """Names the kind of data."""
     name: Annotated[str, EXECUTION]
     """Name for people and figures; not in any key."""
     rows: Count
     """Real rows (the n of the regimes, the M of the paper)."""
-    mean: tuple[float, ...]
-    """The true mean; its length is the dimension."""
-    covariance: tuple[tuple[float, ...], ...]
-    """The true covariance, one row a dimension."""
 
     @property
     def real_rows(self) -> int:
@@ -213,13 +251,25 @@ class GaussianSamplesSettings:
         return self.rows
 
     @property
+    def reserved_rows(self) -> None:
+        """The distribution never ends."""
+
+
+@dataclass(frozen=True)
+class GaussianSamplesSettings(SamplesSettings):
+    """Real data drawn from a known Gaussian."""
+
+    kind: Literal["gaussian_samples"]
+    """Names the kind of data."""
+    mean: tuple[float, ...]
+    """The true mean; its length is the dimension."""
+    covariance: tuple[tuple[float, ...], ...]
+    """The true covariance, one row a dimension."""
+
+    @property
     def numbers_per_row(self) -> int:
         """The dimension."""
         return len(self.mean)
-
-    @property
-    def reserved_rows(self) -> None:
-        """The distribution never ends."""
 
 
 def shape_problems(model: object, data: GaussianSamplesSettings, decoding: object, regime: RegimeSettings) -> list[str]:
@@ -266,30 +316,30 @@ def _is_positive_definite(matrix: tuple[tuple[float, ...], ...]) -> bool:
 
 
 @dataclass(frozen=True)
-class CategoricalSamplesSettings:
-    """Real data drawn from a known categorical distribution; fresh real data are unlimited."""
+class CategoricalSamplesSettings(SamplesSettings):
+    """Real data drawn from a known categorical distribution, whose states have Zipf's probabilities."""
 
     kind: Literal["categorical_samples"]
     """Names the kind of data."""
-    name: Annotated[str, EXECUTION]
-    """Name for people and figures; not in any key."""
-    rows: Count
-    """Real rows (the n of the regimes, the M of the paper)."""
     states: Annotated[int, Range(low=2)]
     """Number of states."""
     zipf_exponent: Annotated[float, Range(low=0, high=10)]
     """The state of rank r has a probability in proportion to r to minus this power; 0 makes all equal."""
 
     @property
-    def real_rows(self) -> int:
-        """Rows of H."""
-        return self.rows
+    def probabilities(self) -> "NDArray[np.float64]":
+        """Probability of each state, [K]."""
+        return zipf(self.states, self.zipf_exponent)
 
     @property
     def numbers_per_row(self) -> int:
         """One: the number of a state."""
         return 1
 
-    @property
-    def reserved_rows(self) -> None:
-        """The distribution never ends."""
+
+def zipf(states: int, exponent: float) -> "NDArray[np.float64]":
+    """Probabilities of ``states`` states in proportion to 1 / rank^exponent, [K]."""
+    import numpy as np
+
+    weights = np.arange(1, states + 1, dtype=np.float64) ** -exponent
+    return weights / weights.sum()

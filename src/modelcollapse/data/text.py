@@ -1,16 +1,25 @@
-"""Text from files and from the hub, line by line, and a name for its content."""
+"""What a language model is fitted to: text from files and from the hub, line by line, and a name for its content."""
 
 import gzip
 import hashlib
 import zlib
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modelcollapse.data.settings import HubDataSettings, TextSettings
 from modelcollapse.errors import UserError
+from modelcollapse.regimes import reserve_rows, reserve_stream, rows_of
+from modelcollapse.seeding import Stream
+from modelcollapse.settings import identity_of
 
 if TYPE_CHECKING:
-    from modelcollapse.data.settings import HubDataSettings, TextFilesDataSettings
+    import numpy as np
+    from transformers import PreTrainedTokenizerBase
+
+    from modelcollapse.data.language import Language
 
 SPLITS = ("train", "validation", "test")
 WIKITEXT_FILES = {"train": "wiki.train.raw", "validation": "wiki.valid.raw", "test": "wiki.test.raw"}
@@ -59,49 +68,166 @@ def file_lines(path: str | Path) -> Iterator[str]:
         raise BadText(f"{path}: holds no text")
 
 
-def split_file(data: "TextFilesDataSettings | HubDataSettings", split: str) -> Path | None:
-    """The local text file of a split, or None where the split comes from a data set."""
-    if data.kind == "text_files":
-        return Path(getattr(data, split)).expanduser()
-    raw = Path(data.path).expanduser() / WIKITEXT_FILES[split]
-    return raw if raw.is_file() else None
+class TokenSource(ABC):
+    """What answers for data that a language model is fitted to, made from their settings."""
+
+    def __init__(self, settings: Any) -> None:
+        self.settings = settings
+
+    @abstractmethod
+    def recipe(self) -> Mapping[str, Any]:
+        """What decides the blocks, as JSON, for the key of the real data; the tokenizer has a key of its own."""
+
+    def vocabulary_recipe(self) -> Mapping[str, Any]:
+        """What decides the tokenizer of data that bring their own, as JSON."""
+        return self.recipe()
+
+    @abstractmethod
+    def own_tokenizer(self) -> "PreTrainedTokenizerBase | None":
+        """The tokenizer of data that bring their own vocabulary."""
+
+    @abstractmethod
+    def splits(self, tokenizer: "PreTrainedTokenizerBase") -> dict[str, "np.ndarray"]:
+        """Blocks int32 [blocks, length] of train, validation, test and, where blocks are set aside, reserve.
+
+        Raises BadText where they cannot be read or are too few.
+        """
+
+    @abstractmethod
+    def fresh_stream(self, seed: int, generation: int) -> Stream:
+        """What the real blocks of a generation that were never seen before are drawn with."""
+
+    @abstractmethod
+    def fresh_blocks(self, rows: int, generation: int, reserve: "np.ndarray", stream: Stream) -> "np.ndarray":
+        """Real blocks that no other generation of the chain sees, int32 [rows, length].
+
+        ``reserve`` are the blocks that were set aside, none where nothing was. Raises DrawError where they are too few.
+        """
+
+    def truth(self) -> "Language | None":
+        """The language that the data were drawn from, where it is known."""
+        return None
 
 
-def split_name(data: "TextFilesDataSettings | HubDataSettings", split: str) -> str:
-    """Where a split comes from, for people."""
-    file = split_file(data, split)
-    return str(file) if file is not None else f"data.path={data.path}" if data.kind == "hub" else split
+class Text(TokenSource):
+    """What answers for data of the form ``text``: lines of each split; blocks and reserve are made of them here."""
+
+    @abstractmethod
+    def lines(self, split: str) -> Iterator[str]:
+        """The lines of the split train, validation or test; blank ones are empty. Raises BadText for bad ones."""
+
+    def source(self) -> Mapping[str, Any]:
+        """What the text is, as JSON, for the key of the real data: by its content where it is in files.
+
+        By the settings, unless a class says more.
+        """
+        common = {field.name for field in fields(TextSettings)} - {"kind"}
+        return {name: value for name, value in identity_of(self.settings).items() if name not in common}
+
+    def origin(self, split: str) -> str:
+        """Where a split comes from, for people."""
+        return f"data.kind={self.settings.kind}"
+
+    def recipe(self) -> Mapping[str, Any]:
+        """The text, and how it becomes blocks."""
+        shaping = ("line_start_token", "train_blocks", "evaluation_blocks", "reserve")
+        return {"source": self.source(), **{name: getattr(self.settings, name) for name in shaping}}
+
+    def own_tokenizer(self) -> None:
+        """Text is tokenised as the model says."""
+
+    def splits(self, tokenizer: "PreTrainedTokenizerBase") -> dict[str, "np.ndarray"]:
+        """The splits' lines tokenised, joined and cut; the last training blocks are the reserve."""
+        data = self.settings
+        if data.line_start_token and tokenizer.bos_token_id is None:
+            raise BadText("data.line_start_token: is true, but the tokenizer has no start token; set it to false")
+        splits = {split: self._blocks(split, tokenizer) for split in SPLITS}
+        reserved = rows_of(data.reserve, len(splits["train"]))
+        if reserved == len(splits["train"]):
+            raise BadText(
+                f"data.reserve: {data.reserve:g} sets aside all {reserved} blocks of the training split, and leaves"
+                " none to train on; it must be less"
+            )
+        if reserved:
+            splits["reserve"], splits["train"] = splits["train"][-reserved:], splits["train"][:-reserved]
+        return splits
+
+    def _blocks(self, split: str, tokenizer: "PreTrainedTokenizerBase") -> "np.ndarray":
+        from modelcollapse.data.blocks import into_blocks, tokenise
+
+        data = self.settings
+        tokens = tokenise(self.lines(split), tokenizer, data.line_start_token)
+        blocks = into_blocks(
+            tokens, data.block_length, data.train_blocks if split == "train" else data.evaluation_blocks
+        )
+        if len(blocks) == 0:
+            raise BadText(
+                f"{self.origin(split)}: the {split} split holds {len(tokens)} tokens, fewer than one block of"
+                f" data.block_length={data.block_length}"
+            )
+        return blocks
+
+    def fresh_stream(self, seed: int, generation: int) -> Stream:
+        """One shuffle of the reserve for all generations."""
+        return reserve_stream(seed)
+
+    def fresh_blocks(self, rows: int, generation: int, reserve: "np.ndarray", stream: Stream) -> "np.ndarray":
+        """The next rows of the shuffled reserve."""
+        chosen: np.ndarray = reserve[reserve_rows(len(reserve), generation, rows, stream)]
+        return chosen
 
 
-def source_recipe(data: "TextFilesDataSettings | HubDataSettings") -> dict[str, Any]:
-    """What the text is, by content for local files and by id and commit for the hub."""
-    files = {split: split_file(data, split) for split in SPLITS}
-    if all(files.values()):
-        return {"files": {split: fingerprint(file) for split, file in files.items() if file}}
-    if data.kind == "hub" and Path(data.path).expanduser().is_dir():
-        return {"folder": fingerprint(data.path), **_columns(data)}
-    assert data.kind == "hub"
-    return {"hub": data.path, "revision": data.revision, **_columns(data)}
+class TextFiles(Text):
+    """Plain or gzipped text files, one a split."""
+
+    def lines(self, split: str) -> Iterator[str]:
+        """The lines of the split's file."""
+        return file_lines(self._file(split))
+
+    def source(self) -> Mapping[str, Any]:
+        """The contents of the files."""
+        return {"files": {split: fingerprint(self._file(split)) for split in SPLITS}}
+
+    def origin(self, split: str) -> str:
+        """The file."""
+        return str(self._file(split))
+
+    def _file(self, split: str) -> Path:
+        return Path(getattr(self.settings, split)).expanduser()
 
 
-def _columns(data: "HubDataSettings") -> dict[str, Any]:
-    return {
-        "configuration": data.configuration,
-        "column": data.column,
-        "splits": [data.train, data.validation, data.test],
-    }
+class HubText(Text):
+    """A text data set of the Hugging Face hub, a local copy of one, or a folder of WikiText's raw files."""
+
+    def lines(self, split: str) -> Iterator[str]:
+        """The lines of WikiText's raw file, or the rows of the column."""
+        file = self._raw_file(split)
+        return _hub_lines(self.settings, getattr(self.settings, split)) if file is None else file_lines(file)
+
+    def source(self) -> Mapping[str, Any]:
+        """Raw files and local folders by content, the hub by id and commit."""
+        data, files = self.settings, {split: self._raw_file(split) for split in SPLITS}
+        if all(files.values()):
+            return {"files": {split: fingerprint(file) for split, file in files.items() if file}}
+        columns = {
+            "configuration": data.configuration,
+            "column": data.column,
+            "splits": [data.train, data.validation, data.test],
+        }
+        if Path(data.path).expanduser().is_dir():
+            return {"folder": fingerprint(data.path), **columns}
+        return {"hub": data.path, "revision": data.revision, **columns}
+
+    def origin(self, split: str) -> str:
+        """The raw file, or the data set."""
+        return str(self._raw_file(split) or f"data.path={self.settings.path}")
+
+    def _raw_file(self, split: str) -> Path | None:
+        raw = Path(self.settings.path).expanduser() / WIKITEXT_FILES[split]
+        return raw if raw.is_file() else None
 
 
-def split_lines(data: "TextFilesDataSettings | HubDataSettings", split: str) -> Iterator[str]:
-    """The lines (or rows) of a split of the real data. Raises BadText where they cannot be read."""
-    file = split_file(data, split)
-    if file is not None:
-        return file_lines(file)
-    assert data.kind == "hub"
-    return _hub_lines(data, getattr(data, split))
-
-
-def _hub_lines(data: "HubDataSettings", split: str) -> Iterator[str]:
+def _hub_lines(data: HubDataSettings, split: str) -> Iterator[str]:
     rows = _load_split(data, split)
     if data.column not in rows.column_names:
         raise BadText(f"{data.path}: has no column {data.column!r}; there are {', '.join(rows.column_names)}")
@@ -111,7 +237,7 @@ def _hub_lines(data: "HubDataSettings", split: str) -> Iterator[str]:
         yield text if text.strip() else ""
 
 
-def _load_split(data: "HubDataSettings", split: str) -> Any:
+def _load_split(data: HubDataSettings, split: str) -> Any:
     import datasets
 
     folder = Path(data.path).expanduser()

@@ -28,7 +28,7 @@ class FamilyOptions:
     """The ``options`` of a family's Member."""
 
     forms: tuple[str, ...]
-    """Forms of data that it fits; a kind of data names its form, see modelcollapse.data.forms."""
+    """Forms of data that it fits; a kind of data names its form, see modelcollapse.data."""
     decodes: bool = False
     """Whether its synthetic sets are continuations that a decoding writes; else they are samples of the model."""
     goes_with: str = ""

@@ -8,7 +8,6 @@ import torch
 
 from modelcollapse.data.settings import CategoricalSamplesSettings
 from modelcollapse.families.base import ChainReport, ChainTitle
-from modelcollapse.families.discrete import theory
 from modelcollapse.families.discrete.presentation import DISCRETE
 from modelcollapse.families.discrete.settings import DiscreteSettings
 from modelcollapse.families.discrete.theory import discrete_expectations
@@ -27,7 +26,7 @@ class DiscreteEstimator:
     """
 
     def __init__(self, model: DiscreteSettings, data: CategoricalSamplesSettings) -> None:
-        true = torch.from_numpy(theory.zipf(data.states, data.zipf_exponent))
+        true = torch.from_numpy(data.probabilities)
         self._true = {"probabilities": true.expand(model.replicates, -1)}
 
     def real(self, rows: int, stream: Stream) -> torch.Tensor:
@@ -110,13 +109,12 @@ class DiscreteFamily(EstimatorFamily):
         last = int(chain.generations[-1])
         table = chain.table(discrete_expectations(Plan(self.regime, last, self.data.rows), self.data))
         replicates = _ends(chain.state(last))
-        states = np.arange(1, self.data.states + 1)
         absorbed = replicates["end_state"][replicates["single_since"] >= 0]
         ends = pd.DataFrame(
             {
-                "state": states,
-                "probability": theory.zipf(self.data.states, self.data.zipf_exponent),
-                "replicates": np.bincount(absorbed, minlength=self.data.states + 1)[1:],
+                "state": np.arange(1, len(self.data.probabilities) + 1),
+                "probability": self.data.probabilities,
+                "replicates": np.bincount(absorbed, minlength=len(self.data.probabilities) + 1)[1:],
             }
         )
         text = self.figure_text(title)

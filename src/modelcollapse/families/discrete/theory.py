@@ -12,12 +12,6 @@ from modelcollapse.families.gaussian.theory import Floats
 # ---- discrete distributions ---------------------------------------------------------------------------------------
 
 
-def zipf(states: int, exponent: float) -> Floats:
-    """Probabilities of ``states`` states in proportion to 1 / rank^exponent, [K]."""
-    weights = np.arange(1, states + 1, dtype=np.float64) ** -exponent
-    return weights / weights.sum()
-
-
 def heterozygosity(probabilities: ArrayLike, sizes: ArrayLike) -> Floats:
     """E[1 - sum p^2] after each fit: (1 - sum q^2) prod (1 - 1/M_i), exact."""
     first = 1 - np.square(np.asarray(probabilities, dtype=np.float64)).sum()
@@ -77,7 +71,7 @@ def discrete_expectations(plan: Plan, data: CategoricalSamplesSettings) -> Colum
     columns = dict.fromkeys(
         ("survivors", "entropy", "heterozygosity", "single", "total_variation"), np.full(plan.generations + 1, np.nan)
     )
-    sizes, true = plan.sizes(), zipf(data.states, data.zipf_exponent)
+    sizes, true = plan.sizes(), data.probabilities
     if sizes is None:
         return columns
     columns["heterozygosity"] = heterozygosity(true, sizes)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import chdtri
 
-from modelcollapse.data.settings import GaussianSamplesSettings
+from modelcollapse.data import data_of
 from modelcollapse.errors import FitFailed
 from modelcollapse.families.base import ChainReport, ChainTitle
 from modelcollapse.families.estimators.estimator import Fitted, State
@@ -45,8 +45,9 @@ TAIL_LEVELS = {"tail_mass_95": 0.95, "tail_mass_99": 0.99}
 class GaussianMixtureEstimator:
     """Mixtures of R replicates: state ``weights`` [R, K], ``means`` [R, K, d] and ``covariances`` [R, K, d, d]."""
 
-    def __init__(self, model: GaussianMixtureSettings, data: GaussianSamplesSettings) -> None:
-        self._model = model
+    def __init__(self, model: GaussianMixtureSettings, data: Any) -> None:
+        """``data`` say mean and covariance of the true distribution: a Gaussian, unless their kind draws samples."""
+        self._model, self._source = model, data_of(data)
         self._maximisation = ExpectationMaximisation(
             model.covariance, model.tolerance, model.max_iterations, model.covariance_floor
         )
@@ -57,7 +58,10 @@ class GaussianMixtureEstimator:
         self._radii = {name: _radius(level, len(mean)) for name, level in TAIL_LEVELS.items()}
 
     def real(self, rows: int, stream: Stream) -> torch.Tensor:
-        """Samples of the true Gaussian, [R, rows, d]."""
+        """Samples of the true distribution, [R, rows, d]."""
+        if self._source is not None:
+            drawn: torch.Tensor = self._source.draw(self._model.replicates, rows, stream)
+            return drawn
         return _as_rows(sample(self._true, rows, stream.numpy()))
 
     def draw(self, state: State, rows: int, stream: Stream) -> torch.Tensor:

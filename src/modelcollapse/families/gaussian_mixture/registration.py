@@ -8,7 +8,7 @@ MEMBERS = (
         "gaussian_mixture",
         "modelcollapse.families.gaussian_mixture.estimator:GaussianMixtureFamily",
         GaussianMixtureSettings,
-        forms=("gaussian_samples",),
+        forms=("gaussian_samples", "samples"),
         goes_with="data=gaussian_samples decoding=none",
         checks=CHECKS,
         accelerators=FLOAT64_ON_CPU,

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelcollapse.config.settings import ChainSettings
-from modelcollapse.data.settings import TextDataSettings
+from modelcollapse.data import data_of
+from modelcollapse.data.settings import LanguageModelData
 from modelcollapse.decoding.engine import decoding_recipe
 from modelcollapse.decoding.settings import DecodingSettings
 from modelcollapse.families.base import ChainReport, ChainTitle, GenerationResult, source_role, stage, training_recipe
@@ -14,7 +15,7 @@ from modelcollapse.families.language_model import recipes
 from modelcollapse.families.language_model.presentation import PRESENTATION
 from modelcollapse.families.language_model.recipes import StageContext
 from modelcollapse.families.language_model.settings import LanguageModelSettings
-from modelcollapse.regimes import Draw, Source, composition_recipe, reserve_stream
+from modelcollapse.regimes import Draw, Source, composition_recipe
 from modelcollapse.seeding import Stream
 from modelcollapse.selections.recipes import SYNTHETIC, Candidates, declare
 from modelcollapse.settings import identity_of
@@ -36,7 +37,7 @@ class LanguageModelFamily:
 
     def __init__(self, settings: ChainSettings, execution: "Execution") -> None:
         self._model: LanguageModelSettings = settings.model
-        self._data: TextDataSettings = settings.data
+        self._data: LanguageModelData = settings.data
         self._decoding: DecodingSettings = settings.decoding
         self._selection = settings.selection
         self._seed, self._precision = settings.seed, settings.trainer.precision
@@ -83,8 +84,7 @@ class LanguageModelFamily:
 
     def fresh(self, generation: int, share: float) -> Artifact:
         """New sentences of the built-in language, or the next rows of the reserve."""
-        finite = self._data.kind != "language"
-        stream = reserve_stream(self._seed) if finite else Stream(self._seed, generation, "fresh")
+        stream = data_of(self._data).fresh_stream(self._seed, generation)
         recipe = {
             "version": recipes.VERSIONS["data"],
             "stream": stream.recipe(),
@@ -115,7 +115,6 @@ class LanguageModelFamily:
     def _base(self) -> Artifact:
         base, data = self._model.base, self._data
         assert base is not None
-        assert data.kind != "language"
         blocks_recipe = recipes.base_data_recipe(base, data.block_length, data.line_start_token)
         make_blocks = self._stage("inputs", "make_base_data")
         blocks = Artifact("data", blocks_recipe, {"tokenizer": self._tokenizer}, make_blocks, "base · text")

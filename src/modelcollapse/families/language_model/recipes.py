@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from modelcollapse.data.settings import TextDataSettings
-from modelcollapse.data.text import fingerprint, source_recipe
+from modelcollapse.data import data_of
+from modelcollapse.data.settings import LanguageModelData
+from modelcollapse.data.text import fingerprint
 from modelcollapse.decoding.settings import DecodingSettings
 from modelcollapse.families.language_model.settings import ArchitectureSettings, BaseSettings, LanguageModelSettings
-from modelcollapse.settings import identity_of
 
 if TYPE_CHECKING:
     from modelcollapse.training.trainer import Execution
@@ -33,12 +33,12 @@ VERSIONS = {
 """Raised by hand when a stage comes to mean something else: what was stored under its old meaning is not used then."""
 
 
-def tokenizer_recipe(model: LanguageModelSettings, data: TextDataSettings) -> dict[str, Any]:
-    """Words are those of the built-in language; byte pairs follow from the base's text and their number."""
+def tokenizer_recipe(model: LanguageModelSettings, data: LanguageModelData) -> dict[str, Any]:
+    """Words are those of a known language; byte pairs follow from the base's text and their number."""
     kind = model.tokenizer.kind
     recipe: dict[str, Any] = {"version": VERSIONS["tokenizer"], "kind": kind}
-    if data.kind == "language":
-        return {**recipe, "language": identity_of(data.language)}
+    if data.has_own_vocabulary:
+        return {**recipe, **data_of(data).vocabulary_recipe()}
     if kind == "byte_pairs" and model.base:
         size = model.tokenizer.vocabulary_size
         return {**recipe, "vocabulary_size": size, "text": fingerprint(model.base.text)}
@@ -52,20 +52,9 @@ def weights_source(source: str, revision: str | None) -> dict[str, Any]:
     return {"hub": source, "revision": revision}
 
 
-def real_data_recipe(data: TextDataSettings) -> dict[str, Any]:
-    """The built-in language by its settings and seed, text by its content."""
-    common: dict[str, Any] = {"version": VERSIONS["data"], "block_length": data.block_length}
-    if data.kind == "language":
-        sizes = {name: getattr(data, name) for name in ("train_blocks", "validation_blocks", "test_blocks")}
-        return {**common, "language": identity_of(data.language), **sizes, "seed": data.seed}
-    return {
-        **common,
-        "source": source_recipe(data),
-        "line_start_token": data.line_start_token,
-        "train_blocks": data.train_blocks,
-        "evaluation_blocks": data.evaluation_blocks,
-        "reserve": data.reserve,
-    }
+def real_data_recipe(data: LanguageModelData) -> dict[str, Any]:
+    """What decides the blocks: a known language by its settings and seed, text by its content."""
+    return {"version": VERSIONS["data"], "block_length": data.block_length, **data_of(data).recipe()}
 
 
 def base_data_recipe(base: BaseSettings, block_length: int, line_start_token: bool) -> dict[str, Any]:
@@ -92,7 +81,7 @@ class StageContext:
     """Settings of the family, and how work is executed."""
 
     model: LanguageModelSettings
-    data: TextDataSettings
+    data: LanguageModelData
     decoding: DecodingSettings
     execution: "Execution"
 

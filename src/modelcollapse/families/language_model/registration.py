@@ -16,7 +16,7 @@ MEMBERS = (
         "language_model",
         "modelcollapse.families.language_model.family:LanguageModelFamily",
         LanguageModelSettings,
-        forms=("text", "token_blocks"),
+        forms=("text", "known_language"),
         decodes=True,
         goes_with="data=language decoding=beam",
         checks=CHECKS,

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
+from modelcollapse.data import data_of
 from modelcollapse.data.batches import in_order
 from modelcollapse.data.blocks import read_blocks
-from modelcollapse.data.language import HiddenMarkovLanguage
-from modelcollapse.data.settings import LanguageDataSettings
+from modelcollapse.data.language import Language
 from modelcollapse.families.language_model.inputs import BYTES
 from modelcollapse.families.language_model.module import Scores, ScoringModule
 from modelcollapse.families.language_model.network import load_network, scoring_bytes
@@ -44,8 +44,8 @@ def make_scores(stage: StageContext, context: BuildContext) -> None:
         measured = _split_metrics(module.scores_of(index), blocks, lengths, line_start is not None)
         metrics |= {f"{split}/{name}": value for name, value in measured.items()}
     sequences = {split: _sequence_losses(module.scores_of(index)) for index, split in enumerate(sets)}
-    if isinstance(stage.data, LanguageDataSettings):
-        metrics |= _against_truth(stage.data, sets["test"], metrics["test/perplexity"])
+    if language := data_of(stage.data).truth():
+        metrics |= _against_truth(language, sets["test"], metrics["test/perplexity"])
     _publish(context, metrics, sequences)
     _keep_training_lines(context)
 
@@ -66,14 +66,14 @@ def make_measures(stage: StageContext, context: BuildContext) -> None:
     metrics = {f"reference_perplexity/{name}": value for name, value in summary.items()}
     train = read_blocks(context.parents["real"], "train").numpy()
     metrics |= diversity(blocks.numpy(), train)
-    if isinstance(stage.data, LanguageDataSettings):
-        true_metrics, sequences["true_loss"] = _true_measures(stage.data, context, blocks)
+    if language := data_of(stage.data).truth():
+        true_metrics, sequences["true_loss"] = _true_measures(language, context, blocks)
         metrics |= true_metrics
     _publish(context, {f"synthetic/{name}": value for name, value in metrics.items()}, sequences)
 
 
 def _line_start(stage: StageContext, model_folder: Path) -> int | None:
-    if isinstance(stage.data, LanguageDataSettings) or not stage.data.line_start_token:
+    if not stage.data.line_start_token:
         return None
     token: int = json.loads((model_folder / "config.json").read_text())["bos_token_id"]
     return token
@@ -109,19 +109,18 @@ def _sequence_losses(scores: Scores) -> np.ndarray:
     return torch.as_tensor(scores.sequence_loss.compute()).cpu().numpy()
 
 
-def _against_truth(data: LanguageDataSettings, blocks: torch.Tensor, model_perplexity: float) -> dict[str, float]:
+def _against_truth(language: Language, blocks: torch.Tensor, model_perplexity: float) -> dict[str, float]:
     """The language's own perplexity on true samples, and KL(truth || model) in nats per token, estimated without bias.
 
     Both are of the tokens after the first, given those before; no model beats the truth but by chance of the sample.
     """
-    true_loss = -float(HiddenMarkovLanguage(data.language).token_log_probabilities(blocks.numpy())[:, 1:].mean())
+    true_loss = -float(language.token_log_probabilities(blocks.numpy())[:, 1:].mean())
     return {"true/perplexity": perplexity(true_loss), "true/kl": math.log(model_perplexity) - true_loss}
 
 
 def _true_measures(
-    data: LanguageDataSettings, context: BuildContext, blocks: torch.Tensor
+    language: Language, context: BuildContext, blocks: torch.Tensor
 ) -> tuple[dict[str, float], np.ndarray]:
-    language = HiddenMarkovLanguage(data.language)
     losses = -language.log_likelihood(blocks.numpy()) / blocks.shape[1]
     validation = read_blocks(context.parents["real"], "validation").numpy()
     bounds = tail_bounds(np.exp(-language.log_likelihood(validation) / validation.shape[1]))

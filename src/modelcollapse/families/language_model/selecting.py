@@ -2,9 +2,8 @@
 
 import torch
 
+from modelcollapse.data import data_of
 from modelcollapse.data.blocks import block_count, read_blocks, write_blocks
-from modelcollapse.data.language import HiddenMarkovLanguage
-from modelcollapse.data.settings import LanguageDataSettings
 from modelcollapse.families.language_model.recipes import StageContext
 from modelcollapse.families.language_model.scoring import block_losses
 from modelcollapse.regimes import rows_of
@@ -28,8 +27,7 @@ def make_candidate_scores(stage: StageContext, context: BuildContext, *, scorer:
 
 
 def _true_log_likelihood(stage: StageContext, candidates: torch.Tensor) -> torch.Tensor:
-    assert isinstance(stage.data, LanguageDataSettings)
-    return torch.from_numpy(HiddenMarkovLanguage(stage.data.language).log_likelihood(candidates.numpy()))
+    return torch.from_numpy(data_of(stage.data).truth().log_likelihood(candidates.numpy()))
 
 
 def make_selected(stage: StageContext, context: BuildContext, *, rule: Choice, rows: float, stream: Stream) -> None:

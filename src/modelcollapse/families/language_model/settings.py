@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from modelcollapse.data.settings import TextDataSettings
+from modelcollapse.data.settings import LanguageModelData
 from modelcollapse.decoding.settings import DecodingSettings
 from modelcollapse.regimes import RegimeSettings, synthetic_rows
 from modelcollapse.regimes.availability import reserve_problems
@@ -116,7 +116,7 @@ class LanguageModelSettings:
 
 
 def _start_problems(
-    model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings, regime: RegimeSettings
+    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: RegimeSettings
 ) -> list[str]:
     problems = []
     if model.pretrained and model.base:
@@ -132,7 +132,7 @@ def _start_problems(
 
 
 def _architecture_problems(
-    model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings, regime: RegimeSettings
+    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: RegimeSettings
 ) -> list[str]:
     if model.architecture is None and not model.pretrained:
         return ["model.architecture: is null, and no model.pretrained says what the network looks like"]
@@ -142,7 +142,7 @@ def _architecture_problems(
 
 
 def _head_problems(
-    model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings, regime: RegimeSettings
+    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: RegimeSettings
 ) -> list[str]:
     shape = model.architecture
     if shape is None or shape.hidden_size % shape.heads == 0:
@@ -154,7 +154,7 @@ def _head_problems(
 
 
 def _position_problems(
-    model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings, regime: RegimeSettings
+    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: RegimeSettings
 ) -> list[str]:
     if model.architecture is None:
         return []
@@ -168,13 +168,13 @@ def _position_problems(
 
 
 def _rate_problems(
-    model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings, regime: RegimeSettings
+    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: RegimeSettings
 ) -> list[str]:
     return _falling_rate_problems("model.training", model.training)
 
 
 def _base_rate_problems(
-    model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings, regime: RegimeSettings
+    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: RegimeSettings
 ) -> list[str]:
     return _falling_rate_problems("model.base.training", model.base.training) if model.base else []
 
@@ -189,10 +189,10 @@ def _falling_rate_problems(place: str, training: TrainingSettings) -> list[str]:
 
 
 def _words_problems(
-    model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings, regime: RegimeSettings
+    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: RegimeSettings
 ) -> list[str]:
     kind = model.tokenizer.kind
-    if (kind == "words") == (data.kind == "language"):
+    if (kind == "words") == data.has_own_vocabulary:
         return []
     return [
         f"model.tokenizer.kind: {kind!r} does not go with data.kind={data.kind}: the built-in language is written"
@@ -201,7 +201,7 @@ def _words_problems(
 
 
 def _tokenizer_problems(
-    model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings, regime: RegimeSettings
+    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: RegimeSettings
 ) -> list[str]:
     kind = model.tokenizer.kind
     problems = []
@@ -217,7 +217,7 @@ def _tokenizer_problems(
 
 
 def _vocabulary_problems(
-    model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings, regime: RegimeSettings
+    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: RegimeSettings
 ) -> list[str]:
     if model.tokenizer.kind != "byte_pairs" or model.tokenizer.vocabulary_size is not None:
         return []
@@ -225,7 +225,7 @@ def _vocabulary_problems(
 
 
 def _new_token_problems(
-    model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings, regime: RegimeSettings
+    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: RegimeSettings
 ) -> list[str]:
     if decoding.new_tokens == data.block_length:
         return []
@@ -236,7 +236,7 @@ def _new_token_problems(
 
 
 def _prompt_problems(
-    model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings, regime: RegimeSettings
+    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: RegimeSettings
 ) -> list[str]:
     if decoding.prompt_tokens is None or decoding.prompt_tokens <= data.block_length:
         return []
@@ -244,7 +244,7 @@ def _prompt_problems(
 
 
 def _beam_problems(
-    model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings, regime: RegimeSettings
+    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: RegimeSettings
 ) -> list[str]:
     if decoding.kind != "beam" or synthetic_rows(regime, 1) <= 1:
         return []
@@ -255,9 +255,9 @@ def _beam_problems(
 
 
 def _reserve_problems(
-    model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings, regime: RegimeSettings
+    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: RegimeSettings
 ) -> list[str]:
-    return [] if data.kind == "language" else reserve_problems(data.reserve, regime)
+    return [] if data.is_endless else reserve_problems(data.reserve, regime)
 
 
 CHECKS = (
@@ -283,14 +283,14 @@ OFFERS = ("reference_losses", "writer_losses", "real_rows", "stream")
 
 
 def _scorer_problems(
-    selection: SelectionSettings, model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings
+    selection: SelectionSettings, model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings
 ) -> list[str]:
-    truth = ("true_log_likelihood",) if data.kind == "language" else ()
+    truth = ("true_log_likelihood",) if data.has_known_truth else ()
     return lacking(selection, OFFERS + truth, f"model.family={model.family} with data.kind={data.kind}")
 
 
 def _same_again_problems(
-    selection: SelectionSettings, model: LanguageModelSettings, data: TextDataSettings, decoding: DecodingSettings
+    selection: SelectionSettings, model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings
 ) -> list[str]:
     if not selection.is_active or selection.oversampling == 1 or decoding.kind != "beam":
         return []

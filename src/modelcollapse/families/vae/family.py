@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from modelcollapse.config.settings import ChainSettings
-from modelcollapse.data.settings import ImageDataSettings
+from modelcollapse.data.settings import ImageSettings
 from modelcollapse.families.base import ChainReport, ChainTitle, GenerationResult, source_role, stage, training_recipe
 from modelcollapse.families.vae import recipes
 from modelcollapse.families.vae.presentation import PRESENTATION
@@ -31,7 +31,7 @@ class VaeFamily:
 
     def __init__(self, settings: ChainSettings, execution: "Execution") -> None:
         self._model: VaeSettings = settings.model
-        self._data: ImageDataSettings = settings.data
+        self._data: ImageSettings = settings.data
         self._selection = settings.selection
         self._seed, self._precision = settings.seed, settings.trainer.precision
         self._execution = execution

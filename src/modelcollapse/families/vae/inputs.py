@@ -2,7 +2,8 @@
 
 import torch
 
-from modelcollapse.data.images import image_count, read_images, real_splits, write_images, write_splits
+from modelcollapse.data import data_of
+from modelcollapse.data.images import image_count, read_images, write_images, write_splits
 from modelcollapse.families.vae.recipes import StageContext
 from modelcollapse.regimes import reserve_rows, rows_of
 from modelcollapse.seeding import Stream
@@ -11,7 +12,7 @@ from modelcollapse.store import BuildContext
 
 def make_real_data(stage: StageContext, context: BuildContext) -> None:
     """Write the real splits with their classes."""
-    write_splits(context.folder, real_splits(stage.data))
+    write_splits(context.folder, data_of(stage.data).splits())
 
 
 def make_fresh_data(

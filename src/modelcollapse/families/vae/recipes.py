@@ -1,12 +1,10 @@
 """What decides the content of each VAE artifact: the recipes behind the keys of the store."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelcollapse.data.idx import PARTS, idx_files
-from modelcollapse.data.settings import DigitsDataSettings, ImageDataSettings
-from modelcollapse.data.text import fingerprint
+from modelcollapse.data import data_of
+from modelcollapse.data.settings import ImageSettings
 from modelcollapse.families.vae.settings import VaeArchitectureSettings, VaeSettings
 from modelcollapse.seeding import Stream
 
@@ -30,25 +28,9 @@ CLASSIFIER_STREAM = Stream(INSTRUMENT_SEED, 0, "classifier")
 SCORING_STREAM = Stream(INSTRUMENT_SEED, 0, "scoring")
 
 
-def real_data_recipe(data: ImageDataSettings) -> dict[str, Any]:
+def real_data_recipe(data: ImageSettings) -> dict[str, Any]:
     """The images, and how they are split."""
-    sizes = ("train_rows", "validation_rows", "test_rows", "reserve")
-    split = {name: getattr(data, name) for name in sizes}
-    return {"version": VERSIONS["data"], "source": _source_recipe(data), **split}
-
-
-def _source_recipe(data: ImageDataSettings) -> dict[str, Any]:
-    """Idx files and local folders by content, the hub by id and commit."""
-    if isinstance(data, DigitsDataSettings):
-        return {"digits": "scikit-learn"}
-    folder = Path(data.path).expanduser()
-    files = {part: idx_files(folder, part) for part in PARTS}
-    if all(files.values()):
-        return {"files": {part: [fingerprint(file) for file in found or ()] for part, found in files.items()}}
-    columns = {"columns": [data.image_column, data.label_column]}
-    if folder.is_dir():
-        return {"folder": fingerprint(folder), **columns}
-    return {"hub": data.path, "revision": data.revision, **columns}
+    return {"version": VERSIONS["data"], **data_of(data).recipe()}
 
 
 def parameter_count(architecture: VaeArchitectureSettings) -> int:
@@ -69,7 +51,7 @@ class StageContext:
     """Settings of the family, and how work is executed."""
 
     model: VaeSettings
-    data: ImageDataSettings
+    data: ImageSettings
     execution: "Execution"
 
 

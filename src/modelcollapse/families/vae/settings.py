@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from modelcollapse.data.settings import DIGITS, ImageDataSettings
+from modelcollapse.data.settings import ImageSettings
 from modelcollapse.regimes import RegimeSettings
 from modelcollapse.regimes.availability import reserve_problems
 from modelcollapse.registry import Choice, Registered
@@ -86,7 +86,7 @@ class VaeSettings:
     """What is measured."""
 
 
-def _stream_problems(model: VaeSettings, data: ImageDataSettings, decoding: Any, regime: RegimeSettings) -> list[str]:
+def _stream_problems(model: VaeSettings, data: ImageSettings, decoding: Any, regime: RegimeSettings) -> list[str]:
     if model.synthesis != "stream" or (regime.pool == "none" and regime.older == 0):
         return []
     return [
@@ -95,34 +95,21 @@ def _stream_problems(model: VaeSettings, data: ImageDataSettings, decoding: Any,
     ]
 
 
-def _reserve_problems(model: VaeSettings, data: ImageDataSettings, decoding: Any, regime: RegimeSettings) -> list[str]:
+def _reserve_problems(model: VaeSettings, data: ImageSettings, decoding: Any, regime: RegimeSettings) -> list[str]:
     return reserve_problems(data.reserve, regime)
 
 
-def _digits_problems(model: VaeSettings, data: ImageDataSettings, decoding: Any, regime: RegimeSettings) -> list[str]:
-    if data.kind != "digits":
-        return []
-    asked = (data.train_rows or 1) + data.validation_rows + data.test_rows
-    if asked <= DIGITS:
-        return []
-    rows = "null" if data.train_rows is None else data.train_rows
-    return [
-        f"data.train_rows, data.validation_rows, data.test_rows: {rows}, {data.validation_rows}, {data.test_rows} must"
-        f" be at most the {DIGITS} digits together, one or more for training among them"
-    ]
+def _size_problems(model: VaeSettings, data: ImageSettings, decoding: Any, regime: RegimeSettings) -> list[str]:
+    return data.size_problems()
 
 
-def _training_row_problems(
-    model: VaeSettings, data: ImageDataSettings, decoding: Any, regime: RegimeSettings
-) -> list[str]:
+def _training_row_problems(model: VaeSettings, data: ImageSettings, decoding: Any, regime: RegimeSettings) -> list[str]:
     if data.real_rows is None or data.real_rows > 0 or data.train_rows is None:
         return []
     return [f"data.reserve: {data.reserve:g} leaves none of data.train_rows={data.train_rows} to train on"]
 
 
-def _neighbour_problems(
-    model: VaeSettings, data: ImageDataSettings, decoding: Any, regime: RegimeSettings
-) -> list[str]:
+def _neighbour_problems(model: VaeSettings, data: ImageSettings, decoding: Any, regime: RegimeSettings) -> list[str]:
     samples = min(model.evaluation.samples, data.test_rows or model.evaluation.samples)
     return neighbour_problems(model.evaluation.neighbours, samples)
 
@@ -137,7 +124,7 @@ def neighbour_problems(neighbours: int, compared: int) -> list[str]:
     ]
 
 
-CHECKS = (_stream_problems, _reserve_problems, _digits_problems, _training_row_problems, _neighbour_problems)
+CHECKS = (_stream_problems, _reserve_problems, _size_problems, _training_row_problems, _neighbour_problems)
 """What is wrong between settings that are each allowed; each looks at few of them."""
 
 OFFERS = ("reference_losses", "writer_losses", "real_rows", "stream")
@@ -145,16 +132,14 @@ OFFERS = ("reference_losses", "writer_losses", "real_rows", "stream")
 
 
 def _streamed_selection_problems(
-    selection: SelectionSettings, model: VaeSettings, data: ImageDataSettings, decoding: Any
+    selection: SelectionSettings, model: VaeSettings, data: ImageSettings, decoding: Any
 ) -> list[str]:
     if model.synthesis != "stream":
         return []
     return refusal(selection, "model.synthesis=stream, which stores no images (model.synthesis=fixed does)")
 
 
-def _scorer_problems(
-    selection: SelectionSettings, model: VaeSettings, data: ImageDataSettings, decoding: Any
-) -> list[str]:
+def _scorer_problems(selection: SelectionSettings, model: VaeSettings, data: ImageSettings, decoding: Any) -> list[str]:
     return lacking(selection, OFFERS, f"model.family={model.family}")
 
 
