@@ -6,8 +6,8 @@ registered, and all that it refers to.
 
 A recipe holds a version and a digest. The lock, ``code.lock.json`` beside the package, lists for each version the
 digests that were shown to give equal numbers, the one first locked in front, and it is the first that recipes hold:
-code that is locked anew changes no key. Where the code's digest is not in the list, or there is no lock, recipes hold the
-code's own digest: what an edit changes is made beside the old. :mod:`modelcollapse.commands.code_lock` locks.
+code that is locked anew changes no key. Where the code's digest is not in the list, or there is no lock, recipes hold
+the code's own digest: what an edit changes is made beside the old. :mod:`modelcollapse.commands.code_lock` locks.
 """
 
 import ast
