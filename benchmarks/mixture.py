@@ -36,7 +36,8 @@ from threadpoolctl import threadpool_limits
 from modelcollapse.chain import run_chain
 from modelcollapse.commands.run import configuration_folder
 from modelcollapse.config.settings import ChainSettings, read_chain_settings
-from modelcollapse.families.gaussian_mixture.estimator import GaussianMixtureEstimator, GaussianMixtureFamily
+from modelcollapse.families.gaussian_mixture.estimator import GaussianMixtureEstimator
+from modelcollapse.families.gaussian_mixture.family import GaussianMixtureFamily
 from modelcollapse.record import ChainIdentity, Record
 from modelcollapse.record.wandb_view import views
 from modelcollapse.seeding import Stream

@@ -1,21 +1,20 @@
 """The loop over generations: fit, score, write, measure, and train the next one on what was written.
 
-The loop first promises every artifact (names it by its recipe) and then asks the store for each: what is there is not
-computed again. It knows no model family.
+The loop first declares every artifact (names it by its recipe) and then asks the store for each: what is there is not
+computed again. It knows no model family: one whose generations are cheap makes many of them in one fit.
 """
 
 import json
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelcollapse.config.settings import ChainSettings
 from modelcollapse.errors import UserError
-from modelcollapse.families.base import AnyFamily, Family, GenerationResult, Segment, SegmentedFamily
+from modelcollapse.families.base import Family, GenerationResult, spans
 from modelcollapse.preflight import prepare
 from modelcollapse.regimes import REAL, Draw, Source, compose, synthetic_rows
 from modelcollapse.settings import identity_of
@@ -24,13 +23,13 @@ from modelcollapse.store import Artifact, Store, canonical_json
 if TYPE_CHECKING:
     from modelcollapse.record import Record
 
-MODEL, SYNTHETIC, SEGMENT, MEASURES = "model", "synthetic", "segment", "measures"
+MODEL, SYNTHETIC = "model", "synthetic"
 METRICS_FILE = "metrics.json"
 
 
 @dataclass(frozen=True)
 class Generation:
-    """The promised artifacts of one generation, role -> artifact, in the order of work."""
+    """The declared artifacts of one generation, role -> artifact, in the order of work."""
 
     number: int
     artifacts: Mapping[str, Artifact]
@@ -47,52 +46,51 @@ class Work:
     """Wall seconds of the stages computed now."""
 
 
-def chain_generations(settings: ChainSettings, family: AnyFamily) -> list[Generation]:
-    """The promised generations 0 .. N of a chain: their artifacts follow from the settings alone."""
-    if isinstance(family, SegmentedFamily):
-        return list(_segments(settings, family))
-    return list(islice(_one_by_one(settings, family), settings.generations + 1))
+def chain_generations(settings: ChainSettings, family: Family) -> list[Generation]:
+    """The declared generations 0 .. N of a chain: their artifacts follow from the settings alone."""
+    return list(_declared(settings, family))
 
 
-def _one_by_one(settings: ChainSettings, family: Family) -> Iterator[Generation]:
-    sources: dict[Source, Artifact] = {REAL: family.real()}
+def _declared(settings: ChainSettings, family: Family) -> Iterator[Generation]:
+    prompts = real = family.inputs().get(REAL.kind)
+    sets: dict[Source, Artifact] = {} if real is None else {REAL: real}
     models: list[Artifact] = []
-    prompts = family.real()
-    for number in count():
-        draws = compose(settings.regime, number, settings.seed)
-        sources |= _fresh_sources(draws, family, number)
-        used = {source: sources[source] for draw in draws for source in draw.sources}
-        model = family.fit(number, draws, used, _initial(family, models))
+    for span in spans(settings.generations, family.segment_length):
+        compositions = {number: compose(settings.regime, number, settings.seed) for number in span}
+        drawn = dict.fromkeys(source for draws in compositions.values() for draw in draws for source in draw.sources)
+        sets |= _fresh_sets(compositions, family)
+        used = {source: sets[source] for source in drawn if source in sets}
+        model = family.fit(span, compositions, used, _initial(family, models))
         models.append(model)
-        rows = synthetic_rows(settings.regime, number)
-        written = family.synthesise(number, model, prompts, settings.selection.candidates(rows))
-        selected = family.select(number, written, model, models[0], rows)
-        synthetic = sources[Source("synthetic", number)] = selected[SYNTHETIC]
-        measurements = family.measurements(number, model, synthetic, models[0])
-        yield Generation(number, {MODEL: model, **selected, **measurements})
-        prompts = synthetic if family.prompts == "previous" else prompts
+        for number in span:
+            rows = synthetic_rows(settings.regime, number)
+            written = family.synthesise(number, model, prompts, settings.selection.candidates(rows))
+            selected = family.select(number, written, model, models[0], rows)
+            synthetic = sets[Source("synthetic", number)] = selected[SYNTHETIC]
+            measurements = family.measurements(number, model, synthetic, models[0])
+            yield Generation(number, _each_once({MODEL: model, **selected, **measurements}))
+            prompts = synthetic if family.prompts == "previous" else prompts
 
 
-def _segments(settings: ChainSettings, family: SegmentedFamily) -> Iterator[Generation]:
-    """Generation 0 by itself, since all regimes share it, then segments of equal length; the last may be shorter."""
-    earlier: list[Segment] = []
-    first = 0
-    while first <= settings.generations:
-        last = 0 if first == 0 else min(first + family.segment_length - 1, settings.generations)
-        artifact = family.advance(first, last, settings.regime, tuple(earlier))
-        earlier.append(Segment(first, last, artifact))
-        artifacts = {SEGMENT: artifact, MEASURES: family.measures(earlier[-1], earlier[0])}
-        yield from (Generation(number, artifacts) for number in range(first, last + 1))
-        first = last + 1
-
-
-def _fresh_sources(draws: Iterable[Draw], family: Family, generation: int) -> dict[Source, Artifact]:
-    return {
-        source: family.fresh(generation, draw.rows)
+def _fresh_sets(compositions: Mapping[int, Sequence[Draw]], family: Family) -> dict[Source, Artifact]:
+    """The fresh real data that generations draw, where they are artifacts."""
+    found = {
+        source: family.fresh(number, draw.rows)
+        for number, draws in compositions.items()
         for draw in draws
         for source in draw.sources
         if source.kind == "fresh" and draw.rows is not None
     }
+    return {source: artifact for source, artifact in found.items() if artifact is not None}
+
+
+def _each_once(artifacts: Mapping[str, Artifact]) -> dict[str, Artifact]:
+    """The artifacts under their first roles: a model that is its own synthetic set is named once."""
+    found: dict[str, Artifact] = {}
+    for role, artifact in artifacts.items():
+        if artifact not in found.values():
+            found[role] = artifact
+    return found
 
 
 def _initial(family: Family, models: Sequence[Artifact]) -> Artifact | None:
@@ -109,26 +107,26 @@ def chain_id(settings: ChainSettings) -> str:
     return sha256(canonical_json(identity_of(settings)).encode()).hexdigest()[:16]
 
 
-def goals(generation: Generation, settings: ChainSettings, family: AnyFamily) -> list[Artifact]:
+def goals(generation: Generation, settings: ChainSettings, family: Family) -> list[Artifact]:
     """The artifacts of a generation that must be in the store at the end; others are made only where one needs them."""
     is_end = generation.number in (0, settings.generations)
     dispensable = () if settings.store.keep == "all" or is_end else tuple(family.reclaimable())
     return [artifact for artifact in generation.artifacts.values() if artifact.kind not in dispensable]
 
 
-def run_chain(settings: ChainSettings, family: AnyFamily, store: Store, record: "Record") -> Iterator[Work]:
+def run_chain(settings: ChainSettings, family: Family, store: Store, record: "Record") -> Iterator[Work]:
     """Work through the chain, recording each generation as it is finished."""
     previous: Generation | None = None
     known: Mapping[Artifact, Path] = {}
     generations = chain_generations(settings, family)
-    promised = (artifact for generation in generations for artifact in generation.artifacts.values())
-    store.note_run(record.identity.id, record.folder, promised)
+    declared = (artifact for generation in generations for artifact in generation.artifacts.values())
+    store.note_run(record.identity.id, record.folder, declared)
     wanted = (goal for each in generations for goal in goals(each, settings, family))
     taken_in = prepare(settings, family, store, wanted)
     inputs = measured_inputs(family, store)
     record.document(METRICS_FILE, metrics_text(family))
     for generation in generations:
-        # A segment is asked for once, with its first generation.
+        # An artifact of several generations is asked for once, with the first.
         new = (goal for goal in goals(generation, settings, family) if goal not in known)
         computed, taken_in = [*taken_in, *(made for goal in new for made in _make_missing(store, goal))], []
         folders = {
@@ -146,13 +144,13 @@ def run_chain(settings: ChainSettings, family: AnyFamily, store: Store, record: 
         previous = generation
 
 
-def measured_inputs(family: AnyFamily, store: Store) -> dict[str, Path]:
+def measured_inputs(family: Family, store: Store) -> dict[str, Path]:
     """Folders, by role, of what the chain takes in and its metrics are computed of."""
     roles = family.metrics.roles(family.subjects(0))
     return {role: store.obtain(artifact) for role, artifact in family.inputs().items() if role in roles}
 
 
-def metrics_text(family: AnyFamily) -> str:
+def metrics_text(family: Family) -> str:
     """What the run folder says of its metrics: their versions, and the roles of the artifacts they are computed of."""
     return json.dumps(family.metrics.identity(family.subjects(0)), indent=1) + "\n"
 
@@ -218,7 +216,7 @@ def _rate(tokens: int | None, seconds: float) -> dict[str, float]:
     return {"tokens_per_second": tokens / seconds} if tokens and seconds else {}
 
 
-def _reclaim(generation: Generation, settings: ChainSettings, family: AnyFamily, store: Store) -> None:
+def _reclaim(generation: Generation, settings: ChainSettings, family: Family, store: Store) -> None:
     """Remove what ``store.keep=ends`` does not keep of a generation that nothing ahead needs."""
     wanted = goals(generation, settings, family)
     for artifact in generation.artifacts.values():

@@ -9,17 +9,14 @@ from collections.abc import Iterable
 from importlib import import_module
 
 from modelcollapse.config.settings import ChainSettings
-from modelcollapse.families.base import AnyFamily, SegmentedFamily
+from modelcollapse.families.base import Family
 from modelcollapse.regimes.availability import rows_that_cannot_be_had
 from modelcollapse.settings import SettingsError
 from modelcollapse.store import Artifact, Store
 from modelcollapse.training.settings import TrainerSettings
 
-TAKEN_IN = ("tokenizer", "data", "pretrained")
-"""Kinds of artifacts for which nothing is learnt."""
 
-
-def prepare(settings: ChainSettings, family: AnyFamily, store: Store, goals: Iterable[Artifact]) -> list[Artifact]:
+def prepare(settings: ChainSettings, family: Family, store: Store, goals: Iterable[Artifact]) -> list[Artifact]:
     """Make what the missing ones of the goals take in, and check that it goes together; returns what was made.
 
     Raises:
@@ -30,17 +27,17 @@ def prepare(settings: ChainSettings, family: AnyFamily, store: Store, goals: Ite
     if missing:
         # Takes seconds, which would be counted to the artifact that needs it first. A finished chain does without.
         import_module("pytorch_lightning")
-    if not missing or isinstance(family, SegmentedFamily):
+    inputs = family.inputs()
+    if not missing or not inputs:
         return []
     if problems := device_problems(settings.trainer):
         raise SettingsError(problems)
-    inputs = family.inputs()
     folders = {role: store.obtain(artifact) for role, artifact in inputs.items()}
     problems = list(family.input_problems(folders))
     problems += rows_that_cannot_be_had(settings.regime, settings.generations, *family.rows(folders["real"]))
     if problems:
         raise SettingsError(problems)
-    taken_in = [artifact for artifact in missing if artifact.kind in TAKEN_IN]
+    taken_in = [artifact for artifact in missing if artifact.work == "input"]
     for artifact in taken_in:
         store.obtain(artifact)
     return taken_in

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from modelcollapse.code_digests.house import code_identity
 from modelcollapse.errors import UserError
 from modelcollapse.settings import UNKNOWN, identity_of, nearest, read_what_can_be
 
@@ -86,6 +87,10 @@ class Member:
     def is_built_in(self) -> bool:
         """Whether it belongs to this package."""
         return self.origin == PACKAGE
+
+    def identity(self) -> dict[str, int | str]:
+        """What recipes hold of its code: its version and a digest of what it is implemented in."""
+        return code_identity(f"{self.kind}/{self.name}", self.version, (self.implementation,))
 
     def load(self) -> Any:
         """The implementation; imports it where it is named by its place."""
@@ -172,7 +177,7 @@ class Choice:
         """What the choice adds to a recipe: name, version and settings."""
         return {
             "name": self.name,
-            "version": self.member.version,
+            **self.member.identity(),
             "settings": {} if self.settings is None else identity_of(self.settings),
         }
 

@@ -82,6 +82,10 @@ class Stream:
             "index": self.index,
         }
 
+    def within(self, purpose: str) -> Stream:
+        """The stream of one purpose inside the stage, such as dropout inside a fit."""
+        return Stream(self.seed, self.generation, f"{self.stage}.{purpose}")
+
     def at(self, index: int) -> Stream:
         """The stream of another artifact of the same stage."""
         return replace(self, index=index)

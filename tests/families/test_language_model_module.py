@@ -13,7 +13,6 @@ from modelcollapse.data.batches import EpochSampler, in_order
 from modelcollapse.data.blocks import BlocksDataModule
 from modelcollapse.families.language_model.module import (
     FittingModule,
-    ScoringModule,
     learning_rate_factor,
     mean_metric,
     token_losses,
@@ -21,6 +20,7 @@ from modelcollapse.families.language_model.module import (
 )
 from modelcollapse.families.language_model.network import new_network, scoring_bytes
 from modelcollapse.families.language_model.recipes import VERSIONS, parameter_count
+from modelcollapse.families.language_model.scoring import ScoringModule
 from modelcollapse.families.language_model.settings import (
     ArchitectureSettings,
     TrainingSettings,

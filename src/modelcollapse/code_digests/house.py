@@ -121,7 +121,9 @@ def code_digest(code: tuple[Code, ...], without: tuple[str, ...] = ()) -> str:
     for function, text in zip(functions, texts, strict=True):
         modules += sorted(_imports(text, function.__module__))
     digests = [canonical_code(text) for text in texts]
-    digests += [object_digest(part) for part in code if not isinstance(part, str) and not _is_own(part)]
+    digests += [
+        object_digest(part, neutral=neutral()) for part in code if not isinstance(part, str) and not _is_own(part)
+    ]
     if modules:
         left_out = replace(neutral(), functions={**neutral().functions, **dict.fromkeys(without, "never run")})
         kept = [name for name in modules if not left_out.has_module(name)]

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from modelcollapse.chain import Work
 from modelcollapse.config.settings import ChainSettings
-from modelcollapse.families.base import AnyFamily, ChainTitle
+from modelcollapse.families.base import ChainTitle, Family
 from modelcollapse.figures.style import save
 from modelcollapse.record import Record
 
 
-def write_report(record: Record, family: AnyFamily, works: Sequence[Work], settings: ChainSettings) -> list[Path]:
+def write_report(record: Record, family: Family, works: Sequence[Work], settings: ChainSettings) -> list[Path]:
     """Write what the family has to show; returns the paths of the figures."""
     title = ChainTitle(model=family.title, regime=settings.regime.name, seeds=str(settings.seed))
     report = family.report([(work.generation.number, work.result) for work in works], title)

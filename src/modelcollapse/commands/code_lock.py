@@ -13,9 +13,9 @@ from modelcollapse.code_digests.lock import Lock, LockError
 from modelcollapse.families.stage import declared_stages
 from modelcollapse.registry import KINDS, registry
 
-WITHOUT_NUMBERS = ("families", "data", "regimes", "loggers")
-"""Kinds whose members decide no number by themselves: families have stages; data are named by what they hold, regimes
-by the compositions that they give; loggers only look."""
+WITHOUT_NUMBERS = ("families", "regimes", "loggers")
+"""Kinds whose members decide no number by themselves: families have stages; regimes are named by the
+compositions that they give; loggers only look."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +44,7 @@ def current_code() -> Mapping[str, tuple[int, str]]:
     found = {stage.lock_name: (stage.version, code_digest(stage.code, stage.without)) for stage in declared_stages()}
     for kind in (kind for kind in KINDS if kind not in WITHOUT_NUMBERS):
         for member in registry(kind).members():
-            if member.is_built_in:
+            if member.is_built_in and member.implementation is not None:
                 found[f"{kind}/{member.name}"] = (member.version, code_digest((member.implementation,)))
     return found
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from modelcollapse.chain import Work, chain_generations, goals
 from modelcollapse.config.settings import ChainSettings
-from modelcollapse.families.base import AnyFamily, SegmentedFamily
+from modelcollapse.families.base import Family
 from modelcollapse.figures.thinning import shown_generations
 from modelcollapse.store import Artifact, Store
 
@@ -52,12 +52,12 @@ class ChainReporter:
     def __init__(self, settings: ChainSettings, folder: Path) -> None:
         self._settings, self._folder = settings, folder
         self._console = console()
-        self._family: AnyFamily | None = None
+        self._family: Family | None = None
         self._shown = shown_generations(settings.generations)
         self._untold: list[Work] = []
         self._made: set[Artifact] = set()
 
-    def start(self, family: AnyFamily, store: Store) -> None:
+    def start(self, family: Family, store: Store) -> None:
         """Say what runs and what is already there."""
         self._family = family
         settings = self._settings
@@ -126,8 +126,8 @@ class ChainReporter:
         """The same chain with some real data kept, or, from there, a second seed."""
         words = [word for word in sys.argv[1:] if not word.startswith("hydra.")]
         if self._settings.regime.name == "replace" and not any(word.startswith("regime") for word in words):
-            # A segmented family may run without samples, which preserve needs.
-            extra = ["regime=accumulate" if isinstance(self._family, SegmentedFamily) else "regime=preserve"]
+            assert self._family is not None
+            extra = [f"regime={self._family.compared_with}"]
         else:
             words = [word for word in words if not word.startswith("seed=")]
             extra = [f"seed={self._settings.seed + 1}"]
@@ -142,7 +142,7 @@ def _named(artifacts: Sequence[Artifact]) -> str:
     return f" ({names}{', ...' if len(artifacts) > MOST_NAMED else ''})"
 
 
-def print_plan(settings: ChainSettings, family: AnyFamily, store: Store) -> None:
+def print_plan(settings: ChainSettings, family: Family, store: Store) -> None:
     """The artifacts of a chain: which are there and from where, which would be computed, and the disk they take."""
     out = console()
     wanted = _goals(settings, family)
@@ -160,7 +160,7 @@ def print_plan(settings: ChainSettings, family: AnyFamily, store: Store) -> None
         out.print(f"disk: about {megabytes(sum(known))} more; {unknown} small or yet unknown artifacts not counted")
 
 
-def _goals(settings: ChainSettings, family: AnyFamily) -> list[Artifact]:
+def _goals(settings: ChainSettings, family: Family) -> list[Artifact]:
     """The artifacts that the chain must leave, each once."""
     generations = chain_generations(settings, family)
     return list(dict.fromkeys(goal for generation in generations for goal in goals(generation, settings, family)))

@@ -29,7 +29,7 @@ from modelcollapse.config.settings import ChainSettings
 from modelcollapse.errors import Interrupted, UserError, interruptible
 
 if TYPE_CHECKING:
-    from modelcollapse.families.base import AnyFamily
+    from modelcollapse.families.base import Family
 
 
 USER_ERROR = 2
@@ -179,7 +179,7 @@ def _before_imports() -> None:
     seldom_look_for_garbage()
 
 
-def _family_and_store(settings: ChainSettings, on_epoch: Any) -> "tuple[AnyFamily, Any]":
+def _family_and_store(settings: ChainSettings, on_epoch: Any) -> "tuple[Family, Any]":
     from modelcollapse.commands.console import announce, console
     from modelcollapse.families import family_for
     from modelcollapse.store import Store

@@ -26,3 +26,9 @@ def data_of(settings: Any) -> Any:
     """What answers for the data that the settings name; imports it. None where the settings say all themselves."""
     implementation = registry("data")[settings.kind].load()
     return None if implementation is None else implementation(settings)
+
+
+def data_code(settings: Any) -> dict[str, Any]:
+    """What recipes hold of the code that draws or reads the data; nothing where the settings say all themselves."""
+    member = registry("data")[settings.kind]
+    return {} if member.implementation is None else {"code": member.identity()}

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from modelcollapse.families.base import AnyFamily
+from modelcollapse.families.base import Family
 from modelcollapse.families.options import presentation_of
 from modelcollapse.registry import registry
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["family_for", "presentation_of"]
 
 
-def family_for(settings: "ChainSettings", execution: "Execution") -> AnyFamily:
+def family_for(settings: "ChainSettings", execution: "Execution") -> Family:
     """The family that the model settings name; imports it."""
-    family: Callable[[ChainSettings, Execution], AnyFamily] = registry("families")[settings.model.family].load()
+    family: Callable[[ChainSettings, Execution], Family] = registry("families")[settings.model.family].load()
     return family(settings, execution)

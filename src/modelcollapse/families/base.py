@@ -1,18 +1,14 @@
 """What the chain asks of a model family. Nothing here knows a particular family."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from modelcollapse.metrics.base import ChosenMetrics, Subject
-from modelcollapse.regimes import Draw, RegimeSettings, Source
-from modelcollapse.seeding import Stream
+from modelcollapse.regimes import Draw, Source
 from modelcollapse.settings import identity_of
-from modelcollapse.store import Artifact, BuildContext
-from modelcollapse.training.processes import give_back_memory, set_imports_aside
+from modelcollapse.store import Artifact
 from modelcollapse.training.settings import EpochSettings
 
 if TYPE_CHECKING:
@@ -47,13 +43,66 @@ class ChainReport:
     figures: "Mapping[str, Figure]"
 
 
-class Presented(Protocol):
-    """What every family says of itself, and of a chain's results."""
+@dataclass(frozen=True)
+class Span:
+    """Consecutive generations that one fit makes and one artifact holds; of networks a single one."""
+
+    first: int
+    last: int
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.first, self.last + 1))
+
+    def __str__(self) -> str:
+        return f"generation {self.first}" if self.first == self.last else f"generations {self.first} to {self.last}"
+
+
+def spans(generations: int, length: int) -> Iterator[Span]:
+    """Generation 0 by itself, since all regimes share it, then spans of equal length; the last may be shorter."""
+    yield Span(0, 0)
+    for first in range(1, generations + 1, length):
+        yield Span(first, min(first + length - 1, generations))
+
+
+class ChainNeeds(Protocol):
+    """What a family is given of the settings of a chain."""
+
+    model: Any
+    data: Any
+    decoding: Any
+    regime: Any
+    selection: Any
+    metrics: Any
+    trainer: Any
+    seed: int
+    generations: int
+
+
+class Family(Protocol):
+    """A model family: declares artifacts, and reads the finished ones.
+
+    What is declared has a key that follows from the settings alone; nothing is computed until the store is asked for
+    it. Families whose generations are cheap advance many of them in one fit, and what one generation wrote need not be
+    stored where it can be drawn again from the model: ``synthesise`` then returns the model's own artifact.
+    """
 
     name: str
     """Word of the family, such as ``language_model``."""
     title: str
     """The model's name for figures."""
+    segment_length: int
+    """Generations that one fit makes, after generation 0."""
+    initial: Initial
+    """Initial weights of generations 1, 2, ..."""
+    prompts: Literal["real", "previous"]
+    """What synthetic sets are written from, where a family needs prompts."""
+    compared_with: str
+    """Option of ``regime`` that a first chain under ``replace`` is best compared with."""
+
+    @property
+    def headline(self) -> Sequence[tuple[str, str]]:
+        """Metrics shown for every generation: (flat name, column heading)."""
+        ...
 
     @property
     def metrics(self) -> ChosenMetrics:
@@ -64,42 +113,13 @@ class Presented(Protocol):
         """What metrics of a generation are computed of."""
         ...
 
+    # ---- what the chain takes in ----
+
     def inputs(self) -> Mapping[str, Artifact]:
-        """What the chain takes in rather than learns, role -> artifact; the real data as ``real``."""
-        ...
+        """What the chain takes in rather than learns, role -> artifact.
 
-    @property
-    def headline(self) -> Sequence[tuple[str, str]]:
-        """Metrics shown for every generation: (flat name, column heading)."""
-        ...
-
-    def result(self, generation: int, folders: Mapping[str, Path]) -> GenerationResult:
-        """What the finished artifacts of a generation say, metrics computed of them; ``folders`` names them by role."""
-        ...
-
-    def reclaimable(self) -> Iterable[str]:
-        """Kinds of artifacts that ``store.keep=ends`` removes once nothing in the chain needs them."""
-        ...
-
-    def report(self, results: Sequence[tuple[int, GenerationResult]], title: "ChainTitle") -> ChainReport:
-        """Tables, documents and figures of a chain."""
-        ...
-
-
-class Family(Presented, Protocol):
-    """A model family whose generations are artifacts of their own: declares artifacts, and reads the finished ones.
-
-    Every method that returns a Artifact returns a promise whose key follows from the settings alone; nothing is
-    computed until the store is asked for it.
-    """
-
-    initial: Initial
-    """Initial weights of generations 1, 2, ..."""
-    prompts: Literal["real", "previous"]
-    """What synthetic sets are written from, where a family needs prompts."""
-
-    def real(self) -> Artifact:
-        """The real data: training, validation and test split."""
+        The real data as ``real``; nothing where they are drawn from a known distribution as they are wanted.
+        """
         ...
 
     def rows(self, real: Path) -> tuple[int, int | None]:
@@ -110,21 +130,37 @@ class Family(Presented, Protocol):
         """What of the settings does not go with the finished inputs, by role; a message a problem."""
         ...
 
-    def fresh(self, generation: int, share: float) -> Artifact:
-        """Real rows never seen before for this generation, in units of the real training split."""
+    def fresh(self, generation: int, share: float) -> Artifact | None:
+        """Real rows never seen before for this generation, in units of the real training split.
+
+        None where they are drawn from a known distribution as they are wanted.
+        """
         ...
 
     def pretrained(self) -> Artifact | None:
         """The weights that generation 0 starts from, or None for random ones."""
         ...
 
+    # ---- a generation ----
+
     def fit(
-        self, generation: int, draws: Sequence[Draw], sources: Mapping[Source, Artifact], initial: Artifact | None
+        self,
+        span: Span,
+        compositions: Mapping[int, Sequence[Draw]],
+        sources: Mapping[Source, Artifact],
+        initial: Artifact | None,
     ) -> Artifact:
-        """The model trained on the composition ``draws`` of ``sources``, started from ``initial`` or random weights."""
+        """The models of a span of generations.
+
+        Args:
+            span: the generations.
+            compositions: what each of them is trained on.
+            sources: the artifacts of the sets that these draw from, those of the span itself left out.
+            initial: the model they start from; None for random weights.
+        """
         ...
 
-    def synthesise(self, generation: int, model: Artifact, prompts: Artifact, rows: float) -> Artifact:
+    def synthesise(self, generation: int, model: Artifact, prompts: Artifact | None, rows: float) -> Artifact:
         """The synthetic set of ``rows`` times the real size that ``model`` writes."""
         ...
 
@@ -143,33 +179,19 @@ class Family(Presented, Protocol):
         """Everything measured of a generation, role -> artifact; ``reference`` is generation 0's model."""
         ...
 
+    # ---- what is finished ----
 
-@dataclass(frozen=True)
-class Segment:
-    """Consecutive generations that are one artifact."""
-
-    first: int
-    last: int
-    artifact: Artifact
-
-
-@runtime_checkable
-class SegmentedFamily(Presented, Protocol):
-    """A family so cheap that many generations are advanced in one fit, an epoch each, and stored as one artifact."""
-
-    segment_length: int
-    """Generations per artifact."""
-
-    def advance(self, first: int, last: int, regime: RegimeSettings, earlier: Sequence[Segment]) -> Artifact:
-        """The generations ``first`` to ``last``, each trained on what the regime composes of those before."""
+    def result(self, generation: int, folders: Mapping[str, Path]) -> GenerationResult:
+        """What the finished artifacts of a generation say, metrics computed of them; ``folders`` names them by role."""
         ...
 
-    def measures(self, segment: Segment, start: Segment) -> Artifact:
-        """What is measured of the generations of a segment; ``start`` is that of generation 0."""
+    def reclaimable(self) -> Iterable[str]:
+        """Kinds of artifacts that ``store.keep=ends`` removes once nothing in the chain needs them."""
         ...
 
-
-AnyFamily = Family | SegmentedFamily
+    def report(self, results: Sequence[tuple[int, GenerationResult]], title: "ChainTitle") -> ChainReport:
+        """Tables, documents and figures of a chain."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -187,36 +209,8 @@ def training_recipe(training: EpochSettings, generation: int) -> dict[str, Any]:
     Generation 0 trains on exactly the real data, so it is the same fit however an epoch is counted.
     """
     recipe = identity_of(training)
-    recipe["epochs"] = epochs_of(training, generation)
+    recipe["epochs"] = training.epochs_of(generation)
     del recipe["generation0_epochs"]
     if generation == 0:
         del recipe["epoch_size"]
     return recipe
-
-
-def epochs_of(training: EpochSettings, generation: int) -> int:
-    """Epochs that a generation is fitted for."""
-    if generation == 0 and training.generation0_epochs is not None:
-        return training.generation0_epochs
-    return training.epochs
-
-
-def source_role(source: Source) -> str:
-    """Role under which a fit knows a source of its training set."""
-    return source.kind if source.generation is None else f"{source.kind}_{source.generation}"
-
-
-def within(stream: Stream, purpose: str) -> Stream:
-    """The stream of one purpose inside a stage."""
-    return Stream(stream.seed, stream.generation, f"{stream.stage}.{purpose}")
-
-
-def stage(module: str, function: str, stage: Any, **arguments: Any) -> Callable[[BuildContext], None]:
-    """A stage's function with its stage and arguments; its module is imported when it runs: promises must be cheap."""
-    return partial(_run, module, function, stage, arguments)
-
-
-def _run(module: str, function: str, stage: Any, arguments: Mapping[str, Any], context: BuildContext) -> None:
-    getattr(import_module(module), function)(stage, context, **arguments)
-    give_back_memory()
-    set_imports_aside()

@@ -41,6 +41,8 @@ class FamilyOptions:
     """Where the family can be computed."""
     shares_fits: bool = False
     """Whether several devices can share a fit: it then has gradients to be averaged."""
+    stages: str = ""
+    """``"module:name"`` of its stages, of which a chain's id and the lock know; that module imports nothing heavy."""
     presentation: str = ""
     """``"module:name"`` of its Presentation; empty shows its metrics by their names."""
 

@@ -1,14 +1,16 @@
 """Stages: the functions that make artifacts, each with the version and the digest of the code that it runs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from typing import Any
 
 from modelcollapse.code_digests.house import Code, code_identity, verify_sources
+from modelcollapse.families.options import family_options
 from modelcollapse.registry import registry
-from modelcollapse.store import BuildContext
+from modelcollapse.store import Artifact, BuildContext
+from modelcollapse.store.artifacts import Work
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,29 @@ def stage(name: str, version: int, **more: Any) -> Callable[[Callable[..., None]
     return lambda function: Stage(name, version, function, **more)
 
 
+@dataclass(frozen=True)
+class Declare:
+    """Declares the artifacts of a family whose stages are all given one context."""
+
+    context: Any
+
+    def __call__(
+        self,
+        kind: str,
+        stage: Stage,
+        recipe: Mapping[str, Any],
+        parents: Mapping[str, Artifact],
+        label: str,
+        expected_bytes: int | None = None,
+        *,
+        work: Work = "measurement",
+        **arguments: Any,
+    ) -> Artifact:
+        """An artifact made by a stage, its recipe completed by what the stage's code is."""
+        make = stage.build(self.context, **arguments)
+        return Artifact(kind, {**stage.recipe(), **recipe}, parents, make, label, expected_bytes, work)
+
+
 def _run(function: Callable[..., None], stage_context: Any, arguments: dict[str, Any], context: BuildContext) -> None:
     from modelcollapse.training.processes import give_back_memory, set_imports_aside
 
@@ -67,10 +92,10 @@ def _run(function: Callable[..., None], stage_context: Any, arguments: dict[str,
 
 def stages_of(family: str) -> Sequence[Stage]:
     """The stages of a registered family; none where it declares none."""
-    place = registry("families")[family].options.get("stages")
+    place = family_options(family).stages
     if not place:
         return ()
-    module, _, name = str(place).partition(":")
+    module, _, name = place.partition(":")
     found: Sequence[Stage] = getattr(import_module(module), name)
     return found
 

@@ -185,11 +185,6 @@ def metrics() -> list[Metric]:
     return [Metric(member, **member.options) for member in registry("metrics").members()]
 
 
-def member_identity(member: Member) -> dict[str, Any]:
-    """What decides the numbers that a member gives: its version, and where it comes from if it is an extension."""
-    return {"version": member.version} if member.is_built_in else {"version": member.version, "origin": member.origin}
-
-
 @dataclass(frozen=True)
 class ChosenMetrics:
     """The metrics of one chain."""
@@ -228,7 +223,7 @@ class ChosenMetrics:
     def identity(self, subjects: Sequence[Subject]) -> dict[str, Any]:
         """Metric -> version and the roles of the artifacts that it is computed of, for the run folder."""
         return {
-            metric.name: {**member_identity(metric.member), "artifacts": sorted(_roles(metric, subjects))}
+            metric.name: {**metric.member.identity(), "artifacts": sorted(_roles(metric, subjects))}
             for metric in self.metrics
         }
 

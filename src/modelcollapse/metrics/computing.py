@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from modelcollapse.errors import UserError
-from modelcollapse.metrics.base import ChosenMetrics, Input, Metric, Subject, member_identity
+from modelcollapse.metrics.base import ChosenMetrics, Input, Metric, Subject
 from modelcollapse.store import Artifact, BuildContext
 
 METRIC = "metric"
@@ -130,7 +130,7 @@ def _dear_artifact(metric: Metric, subject: Subject, artifacts: Mapping[str, Art
     inputs = {need: subject.inputs[need] for need in metric.needs}
     recipe = {
         "metric": metric.name,
-        **member_identity(metric.member),
+        **metric.member.identity(),
         "subject": subject.prefix,
         "inputs": {need: one.recipe for need, one in inputs.items()},
     }

@@ -32,6 +32,11 @@ class Source:
         if self.kind not in _KINDS or (self.kind == "real") != (self.generation is None):
             raise ValueError(f"no such source: {self.kind} of generation {self.generation}")
 
+    @property
+    def role(self) -> str:
+        """The role under which a fit knows the set."""
+        return self.kind if self.generation is None else f"{self.kind}_{self.generation}"
+
     @cached_property
     def order(self) -> tuple[int, int]:
         """The place in canonical order: real, fresh, then synthetic sets from the oldest on."""

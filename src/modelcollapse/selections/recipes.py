@@ -2,15 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
 from modelcollapse.selections.settings import STREAM, SelectionSettings, needs_of, needs_of_rule
 from modelcollapse.store import Artifact, BuildContext
 
-VERSIONS = {"candidate_scores": 1, "selected": 1}
-"""Raised by hand when a stage comes to mean something else."""
 CANDIDATES, CANDIDATE_SCORES, SYNTHETIC = "candidates", "candidate_scores", "synthetic"
 
 
@@ -33,24 +31,41 @@ class Candidates:
     """Size on disk of what is kept."""
 
 
-Stages = Callable[..., Callable[[BuildContext], None]]
-"""``stages(function, **arguments)``: the family's stage of that name."""
+class SelectionStage(Protocol):
+    """A family's stage that scores candidates, or that keeps some of them."""
+
+    def recipe(self) -> dict[str, Any]:
+        """Its name and what its code is."""
+        ...
+
+    def build(self, stage_context: Any, **arguments: Any) -> Callable[[BuildContext], None]:
+        """What an artifact is made by."""
+        ...
 
 
-def declare(selection: SelectionSettings, candidates: Candidates, stages: Stages) -> dict[str, Artifact]:
-    """The artifacts of an active selection, by role; as ``synthetic`` those that are kept."""
+def declare(
+    selection: SelectionSettings,
+    candidates: Candidates,
+    scoring: SelectionStage,
+    selecting: SelectionStage,
+    stage_context: Any,
+) -> dict[str, Artifact]:
+    """The artifacts of an active selection, by role; as ``synthetic`` those that are kept.
+
+    ``scoring`` and ``selecting`` are the family's stages, ``stage_context`` what they are given.
+    """
     assert selection.rule is not None
     found = {CANDIDATES: candidates.written}
     if selection.scorer is not None:
-        found[CANDIDATE_SCORES] = _scores(selection.scorer, candidates, stages)
-    return {**found, SYNTHETIC: _selected(selection.rule, candidates, found, stages)}
+        found[CANDIDATE_SCORES] = _scores(selection.scorer, candidates, scoring, stage_context)
+    return {**found, SYNTHETIC: _selected(selection.rule, candidates, found, selecting, stage_context)}
 
 
-def _scores(scorer: Choice, candidates: Candidates, stages: Stages) -> Artifact:
+def _scores(scorer: Choice, candidates: Candidates, stage: SelectionStage, stage_context: Any) -> Artifact:
     needs = needs_of(scorer)
     stream = Stream(candidates.seed, candidates.generation, "selection.scores")
     recipe = {
-        "version": VERSIONS["candidate_scores"],
+        **stage.recipe(),
         "scorer": scorer.recipe(),
         "stream": stream.recipe() if STREAM in needs else None,
         **candidates.scoring,
@@ -58,20 +73,22 @@ def _scores(scorer: Choice, candidates: Candidates, stages: Stages) -> Artifact:
     parents = {CANDIDATES: candidates.written}
     for need in needs:
         parents |= candidates.sources[need]
-    make = stages("make_candidate_scores", scorer=scorer, stream=stream)
+    make = stage.build(stage_context, scorer=scorer, stream=stream)
     return Artifact(
         "candidate_scores", recipe, parents, make, f"generation {candidates.generation} · scoring candidates"
     )
 
 
-def _selected(rule: Choice, candidates: Candidates, found: Mapping[str, Artifact], stages: Stages) -> Artifact:
+def _selected(
+    rule: Choice, candidates: Candidates, found: Mapping[str, Artifact], stage: SelectionStage, stage_context: Any
+) -> Artifact:
     stream = Stream(candidates.seed, candidates.generation, "selection.rule")
     recipe = {
-        "version": VERSIONS["selected"],
+        **stage.recipe(),
         "rule": rule.recipe(),
         "rows": candidates.rows,
         "stream": stream.recipe() if STREAM in needs_of_rule(rule) else None,
     }
-    make = stages("make_selected", rule=rule, rows=candidates.rows, stream=stream)
+    make = stage.build(stage_context, rule=rule, rows=candidates.rows, stream=stream)
     label = f"generation {candidates.generation} · selecting"
     return Artifact("selected", recipe, {**found, "real": candidates.real}, make, label, candidates.expected_bytes)

@@ -14,13 +14,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from modelcollapse.store.files import delete
 
 RESERVED_FOLDERS = frozenset({"locks", "progress", "damaged", "runs"})
 KEY_PATTERN = re.compile(r"[0-9a-f]{32}")
 _KIND_PATTERN = re.compile(r"[a-z][a-z0-9_-]*")
+
+
+Work = Literal["input", "fit", "synthesis", "measurement"]
 
 
 class Named(Protocol):
@@ -89,6 +92,8 @@ class Artifact:
     """For people ("generation 3 · fit"); not in the key."""
     expected_bytes: int | None = None
     """Size on disk, for the plan; not in the key."""
+    work: Work = "measurement"
+    """What making it is: taking something in, fitting, writing, measuring. For plans; not in the key."""
     key: str = field(init=False)
     """First 32 hexadecimal digits of the SHA-256 of kind, recipe and the keys of the parents."""
 

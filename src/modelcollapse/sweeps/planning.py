@@ -16,9 +16,6 @@ from modelcollapse.sweeps.estimates import Estimates, Expected
 from modelcollapse.sweeps.points import Grid, Point
 from modelcollapse.sweeps.watching import spoken
 
-FITS = ("base", "classifier", "model", "segment")
-"""Kinds of artifacts that come out of a fit."""
-
 
 @dataclass(frozen=True)
 class ChainPlan:
@@ -69,12 +66,12 @@ class GridPlan:
     @cached_property
     def naive_fits(self) -> int:
         """Fits that the chains would take if each computed everything itself."""
-        return sum(artifact.kind in FITS for chain in self.chains for artifact in chain.ancestry)
+        return sum(artifact.work == "fit" for chain in self.chains for artifact in chain.ancestry)
 
     @cached_property
     def fits(self) -> int:
         """Fits to do."""
-        return sum(artifact.kind in FITS for artifact in self.missing)
+        return sum(artifact.work == "fit" for artifact in self.missing)
 
     @cached_property
     def _there(self) -> dict[Artifact, bool]:
@@ -177,7 +174,7 @@ def _state(plan: GridPlan, artifacts: Sequence[Artifact]) -> str:
     if not absent:
         return "[green]finished[/green]"
     present = f"{len(artifacts) - len(absent)} finished, " if len(absent) < len(artifacts) else ""
-    fits = sum(artifact.kind in FITS for artifact in absent)
+    fits = sum(artifact.work == "fit" for artifact in absent)
     fitted = f" ({_counted(fits, 'fit')})" if fits else ""
     return f"{present}[yellow]{_counted(len(absent), 'artifact')}{fitted} to compute[/yellow], {_time(plan, absent)}"
 

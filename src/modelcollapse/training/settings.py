@@ -45,6 +45,12 @@ class EpochSettings:
     checkpoint: Literal["best_val", "last"]
     """Weights that are kept: those of the epoch best on the real validation split, or the last."""
 
+    def epochs_of(self, generation: int) -> int:
+        """Epochs that a generation is fitted for."""
+        if generation == 0 and self.generation0_epochs is not None:
+            return self.generation0_epochs
+        return self.epochs
+
 
 @dataclass(frozen=True)
 class SgdSettings:

@@ -6,12 +6,13 @@ from modelcollapse.families.options import FLOAT64_ON_CPU, family
 MEMBERS = (
     family(
         "discrete",
-        "modelcollapse.families.discrete.estimator:DiscreteFamily",
+        "modelcollapse.families.discrete.family:DiscreteFamily",
         DiscreteSettings,
         forms=("categorical_samples",),
         goes_with="data=categorical_samples decoding=none",
         checks=CHECKS,
         accelerators=FLOAT64_ON_CPU,
+        stages="modelcollapse.families.discrete.stages:STAGES",
         presentation="modelcollapse.families.discrete.presentation:DISCRETE",
     ),
 )

@@ -1,4 +1,4 @@
-"""The generic segmented family: promises of segments, how they are made, and what the finished ones say.
+"""The generic family of an estimator: what it declares, and what the finished artifacts say.
 
 A family of this kind supplies an Estimator and its figures::
 
@@ -9,24 +9,23 @@ A family of this kind supplies an Estimator and its figures::
         def make_estimator(self) -> Estimator: ...
         def present(self, chain: ChainData, title: ChainTitle) -> ChainReport: ...
 
-and settings that inherit from ``settings.segmented.SegmentedSettings``, with ``rows`` among those of the data.
+and settings that inherit from ``families.estimators.settings.SegmentedSettings``; the data have ``rows``.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from hashlib import sha256
+from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from modelcollapse.config.settings import ChainSettings
-from modelcollapse.families.base import ChainReport, ChainTitle, GenerationResult, Segment
+from modelcollapse.data import data_code
+from modelcollapse.families.base import ChainNeeds, ChainReport, ChainTitle, GenerationResult, Initial, Span
 from modelcollapse.families.estimators.estimator import (
     MEASURES_FILE,
     STATISTICS,
@@ -34,25 +33,23 @@ from modelcollapse.families.estimators.estimator import (
     SegmentFiles,
     SegmentStates,
     State,
-    StatisticsEstimator,
 )
-from modelcollapse.families.estimators.training import Samples, Statistics, TrainingSets
+from modelcollapse.families.estimators.stages import EstimatorStages, StageContext, estimator_stages
+from modelcollapse.families.stage import Declare
 from modelcollapse.figures.style import FigureText
 from modelcollapse.figures.thinning import shown_generations
 from modelcollapse.metrics.base import ChosenMetrics, Input, Subject
 from modelcollapse.metrics.computing import replicate_metrics
-from modelcollapse.regimes import RegimeSettings, Source, compose, composition_recipe, synthetic_rows
+from modelcollapse.regimes import Draw, Source, compositions_digest, synthetic_rows
 from modelcollapse.seeding import Stream
 from modelcollapse.settings import SettingsError, identity_of
-from modelcollapse.store import Artifact, BuildContext, canonical_json
+from modelcollapse.store import Artifact
 
 if TYPE_CHECKING:
     from modelcollapse.training.trainer import Execution
 
 
-SEGMENT, MEASURES = "segment", "measures"
-SEGMENT_VERSION, MEASURES_VERSION = 2, 1
-"""Raised by hand when the same recipe comes to mean other numbers, whatever the family."""
+MODEL, MEASURES = "model", "measures"
 
 
 @dataclass(frozen=True)
@@ -93,14 +90,17 @@ class ChainData:
 
 
 class EstimatorFamily(ABC):
-    """A segmented family around an Estimator; see modelcollapse.families.base.SegmentedFamily for the contract."""
+    """A family around an Estimator, many generations a fit; see modelcollapse.families.base.Family for the contract."""
 
     name: ClassVar[str]
     headline: ClassVar[Sequence[tuple[str, str]]]
-    version: ClassVar[int] = 1
-    """Raised by hand when the family's estimator comes to give other numbers for the same settings."""
+    stages: ClassVar[EstimatorStages | None] = None
+    """How its artifacts are made; None where the code of the class itself is what decides them."""
+    initial: Initial = "previous"
+    prompts: Literal["real", "previous"] = "real"
+    compared_with = "accumulate"
 
-    def __init__(self, settings: ChainSettings, execution: "Execution") -> None:
+    def __init__(self, settings: ChainNeeds, execution: "Execution") -> None:
         if settings.trainer.accelerator in ("gpu", "mps"):
             raise SettingsError(
                 [
@@ -115,7 +115,7 @@ class EstimatorFamily(ABC):
         # The trainer's own precision would cast what is to stay float64.
         trainer = replace(settings.trainer, accelerator="cpu", precision="32-true")
         self._execution = replace(execution, settings=trainer)
-        self._training_sets: dict[RegimeSettings, TrainingSets] = {}
+        self._spans: dict[str, Span] = {}
         self._metrics = settings.metrics
         self._files: dict[Path, SegmentFiles] = {}
         self._start: State | None = None
@@ -128,76 +128,93 @@ class EstimatorFamily(ABC):
     def present(self, chain: ChainData, title: ChainTitle) -> ChainReport:
         """Tables, documents and figures of a finished chain."""
 
-    # ---- promises of segments ---------------------------------------------------------------------------------
+    # ---- what is declared -------------------------------------------------------------------------------------
 
-    def advance(self, first: int, last: int, regime: RegimeSettings, earlier: Sequence[Segment]) -> Artifact:
-        """The generations ``first`` to ``last``, as one artifact."""
-        needed = _segments_in_reach(first, regime, earlier)
+    def inputs(self) -> Mapping[str, Artifact]:
+        """Nothing: real data are drawn as they are wanted."""
+        return {}
+
+    def rows(self, real: Path) -> tuple[int, int | None]:
+        """Real rows of a replicate; there are always more."""
+        return self.data.rows, None
+
+    def input_problems(self, folders: Mapping[str, Path]) -> Iterable[str]:
+        """None: settings say all of a known distribution."""
+        return ()
+
+    def fresh(self, generation: int, share: float) -> None:
+        """Nothing: they are drawn as they are wanted."""
+        return None
+
+    def pretrained(self) -> None:
+        """Nothing: generation 0 is fitted to real data alone."""
+        return None
+
+    def fit(
+        self,
+        span: Span,
+        compositions: Mapping[int, Sequence[Draw]],
+        sources: Mapping[Source, Artifact],
+        initial: Artifact | None,
+    ) -> Artifact:
+        """The generations of a span, each fitted when the one before is; a set is drawn again from its model."""
         recipe = {
-            "version": SEGMENT_VERSION,
-            "family": self.name,
-            "family_version": self.version,
             "model": identity_of(self.model),
-            "data": identity_of(self.data),
-            "stream": Stream(self.seed, 0, SEGMENT).recipe(),
-            "generations": [first, last],
-            # The first and the last say what lies between: shares do not change within a chain.
-            "composition": [_composition(generation, regime, self.seed) for generation in (first, last)],
+            "data": {**identity_of(self.data), **data_code(self.data)},
+            "stream": Stream(self.seed, 0, "segment").recipe(),
+            "generations": [span.first, span.last],
+            "composition": compositions_digest(compositions, cache(partial(synthetic_rows, self.regime))),
         }
-        make = partial(self._make, first=first, last=last, regime=regime)
-        parents = {f"generations_{segment.first}_to_{segment.last}": segment.artifact for segment in needed}
-        label = f"generation {first}" if first == last else f"generations {first} to {last}"
-        return Artifact(SEGMENT, recipe, parents, make, label)
+        needed = {*sources.values(), *((initial,) if initial else ())}
+        parents = {f"generations_{self._spans[one.key].first}_to_{self._spans[one.key].last}": one for one in needed}
+        fit = self._stages.fit
+        artifact = self._declare(
+            MODEL, fit, recipe, parents, str(span), work="fit", span=span, compositions=dict(compositions)
+        )
+        self._spans[artifact.key] = span
+        return artifact
 
-    def _make(self, context: BuildContext, *, first: int, last: int, regime: RegimeSettings) -> None:
-        # What a finished chain needs none of, Lightning first of all.
-        from modelcollapse.families.estimators.training import GenerationsDataModule, GenerationsModule, stacked
-        from modelcollapse.training.progress import BatchProgress, stage_bar
+    def synthesise(self, generation: int, model: Artifact, prompts: Artifact | None, rows: float) -> Artifact:
+        """The model itself: what it writes follows from its parameters and a stream."""
+        return model
 
-        module = GenerationsModule(self._estimator, self._representation, self.seed, _states(context.parents.values()))
-        generations = range(first, last + 1)
-        data = GenerationsDataModule(module, self._sets(regime), generations)
-        with stage_bar(context.artifact.label, len(data), self._execution.console) as bar:
-            self._execution.trainer([BatchProgress(bar)], epochs=1).fit(module, datamodule=data)
-        states = stacked([module.states[generation] for generation in generations])
-        diagnostics = stacked([fitted.diagnostics for fitted in module.fits.values()])
-        SegmentStates(first, states, diagnostics).write(context.folder)
-        context.execution.update(self._execution.facts(replicates=self.model.replicates))
+    def select(
+        self, generation: int, written: Artifact, model: Artifact, reference: Artifact, rows: float
+    ) -> Mapping[str, Artifact]:
+        """What was written: settings refuse selections."""
+        return {"synthetic": written}
 
-    def measures(self, segment: Segment, start: Segment) -> Artifact:
-        """What is measured of the generations of a segment; ``start`` is that of generation 0."""
-        recipe = {"version": MEASURES_VERSION, "stream": Stream(self.seed, 0, "measure").recipe()}
-        parents = {SEGMENT: segment.artifact, "start": start.artifact}
-        return Artifact(MEASURES, recipe, parents, self._make_measures, f"{segment.artifact.label} · measuring")
-
-    def _make_measures(self, context: BuildContext) -> None:
-        from modelcollapse.families.estimators.training import measured
-
-        segment, start = (SegmentStates.read(context.parents[role]) for role in (SEGMENT, "start"))
-        save_file(measured(self._estimator, self.seed, segment, start.state(0)), context.folder / MEASURES_FILE)
-        context.execution.update(self._execution.facts(replicates=self.model.replicates))
-
-    def _sets(self, regime: RegimeSettings) -> TrainingSets:
-        """The training sets of the chain; kept from segment to segment, for the sets that they hold."""
-        if regime not in self._training_sets:
-            self._training_sets[regime] = TrainingSets(self._representation, regime, self.seed, self.data.rows)
-        return self._training_sets[regime]
+    def measurements(
+        self, generation: int, model: Artifact, synthetic: Artifact, reference: Artifact
+    ) -> Mapping[str, Artifact]:
+        """What the estimator measures of the span of generations that the model is of."""
+        recipe = {"stream": Stream(self.seed, 0, "measure").recipe()}
+        parents, label = {MODEL: model, "start": reference}, f"{self._spans[model.key]} · measuring"
+        return {MEASURES: self._declare(MEASURES, self._stages.measure, recipe, parents, label)}
 
     @cached_property
-    def _estimator(self) -> Estimator:
-        return self.make_estimator()
+    def _stages(self) -> EstimatorStages:
+        return self.stages or estimator_stages(self.name, type(self))
 
     @cached_property
-    def _representation(self) -> Samples | Statistics:
-        if getattr(self.model, "synthesis", "samples") == "statistics":
-            return Statistics(cast(StatisticsEstimator, self._estimator))
-        return Samples(self._estimator)
+    def _declare(self) -> Declare:
+        by_statistics = getattr(self.model, "synthesis", "samples") == "statistics"
+        context = StageContext(
+            self.make_estimator,
+            by_statistics,
+            self.regime,
+            self.data.rows,
+            self.model.replicates,
+            self.seed,
+            self._execution,
+        )
+        return Declare(context)
 
     # ---- what finished segments say ---------------------------------------------------------------------------
 
     def result(self, generation: int, folders: Mapping[str, Path]) -> GenerationResult:
         """Every measure's mean, spread and percentiles over the replicates; of some generations each replicate too."""
-        folder = folders[SEGMENT]
+        folder = folders[MODEL]
         if folder not in self._files:
             self._files[folder] = self._segment_files(folders)
         segment = self._files[folder]
@@ -209,16 +226,12 @@ class EstimatorFamily(ABC):
 
     def _segment_files(self, folders: Mapping[str, Path]) -> SegmentFiles:
         """A segment with its measures, those that were asked for by name among them."""
-        fitted, measures = SegmentStates.read(folders[SEGMENT]), load_file(folders[MEASURES] / MEASURES_FILE)
+        fitted, measures = SegmentStates.read(folders[MODEL]), load_file(folders[MEASURES] / MEASURES_FILE)
         if self._start is None:
             # Generations are read in order.
             self._start = fitted.state(0)
         more = replicate_metrics(self.metrics, _subject(fitted, self._start), f"generations from {fitted.first} on")
         return SegmentFiles.of(fitted, {**measures, **more})
-
-    def inputs(self) -> Mapping[str, Artifact]:
-        """Nothing: real data are drawn as they are wanted."""
-        return {}
 
     def subjects(self, generation: int) -> Sequence[Subject]:
         """The fitted parameters of all replicates; see :func:`_subject`."""
@@ -254,38 +267,8 @@ def _subject(fitted: SegmentStates | None, start: State | None) -> Subject:
     tensor [R, ...] of generation 0's; ``generations``: the T numbers.
     """
     offered = {"states": fitted and fitted.states, "first": start, "generations": fitted and fitted.generations}
-    return Subject(
-        "replicates", "", {name: Input(partial(_given, value), (SEGMENT,)) for name, value in offered.items()}
-    )
+    return Subject("replicates", "", {name: Input(partial(_given, value), (MODEL,)) for name, value in offered.items()})
 
 
 def _given(value: Any, folders: Mapping[str, Path]) -> Any:
     return value
-
-
-def _states(folders: Iterable[Path]) -> dict[int, State]:
-    segments = [SegmentStates.read(folder) for folder in folders]
-    return {generation: segment.state(generation) for segment in segments for generation in segment.generations}
-
-
-def _segments_in_reach(first: int, regime: RegimeSettings, earlier: Sequence[Segment]) -> list[Segment]:
-    """The earlier segments that one from ``first`` on needs: generation 0, the one before, and those drawn from."""
-    drawn = {source.generation for draw in compose(regime, first, seed=0) for source in draw.sources}
-    needed = {0, first - 1} | {generation for generation in drawn if generation is not None}
-    return [segment for segment in earlier if needed & set(range(segment.first, segment.last + 1))]
-
-
-def _composition(generation: int, regime: RegimeSettings, seed: int) -> str:
-    """A digest of what a generation trains on, and of the rows its sources hold: the same for regimes that mean it.
-
-    Spelled out it would be as long as the chain, where a regime accumulates.
-    """
-    draws = compose(regime, generation, seed)
-    synthetic = [source for draw in draws for source in draw.sources if source.kind == "synthetic"]
-    rows = [synthetic_rows(regime, source.generation) for source in synthetic if source.generation is not None]
-    recipe = {"draws": composition_recipe(draws, _source_name), "rows": rows}
-    return sha256(canonical_json(recipe).encode()).hexdigest()
-
-
-def _source_name(source: Source) -> str:
-    return source.kind if source.generation is None else f"{source.kind} {source.generation}"

@@ -3,25 +3,38 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule, LightningModule
+from safetensors.torch import save_file
 
-from modelcollapse.families.estimators.estimator import Estimator, Fitted, SegmentStates, State, StatisticsEstimator
+from modelcollapse.families.base import Span
+from modelcollapse.families.estimators.estimator import (
+    MEASURES_FILE,
+    Estimator,
+    Fitted,
+    SegmentStates,
+    State,
+    StatisticsEstimator,
+)
+from modelcollapse.families.estimators.stages import StageContext
 from modelcollapse.regimes import (
     REAL,
     Draw,
     RegimeSettings,
     Source,
-    compose,
     count_rows,
     fresh_rows,
     rows_of,
     synthetic_rows,
 )
 from modelcollapse.seeding import Stream
+from modelcollapse.store import BuildContext
+from modelcollapse.training.progress import BatchProgress, stage_bar
+from modelcollapse.training.trainer import Execution
 
 RowSet = Any
 """A set of rows of all replicates, as a representation has it: a tensor [R, rows, d], or a State of statistics."""
@@ -120,9 +133,8 @@ class TrainingSets:
         self._representation, self._regime, self._seed, self._rows = representation, regime, seed, rows
         self._kept: dict[Source, RowSet] = {}
 
-    def compose(self, generation: int, states: Mapping[int, State]) -> TrainingSet:
-        """D_t for t = ``generation``; ``states`` holds every earlier generation that it draws from."""
-        draws = compose(self._regime, generation, self._seed)
+    def compose(self, generation: int, draws: Sequence[Draw], states: Mapping[int, State]) -> TrainingSet:
+        """D_t for t = ``generation`` of its draws; ``states`` holds every earlier generation that these draw from."""
         sources = [source for draw in draws for source in draw.sources]
         self._kept = {
             source: self._kept[source] if source in self._kept else self._made(source, states) for source in sources
@@ -203,9 +215,13 @@ class GenerationsModule(LightningModule):
 class GenerationsDataModule(LightningDataModule):
     """Serves the training sets of consecutive generations, in batches that compose each when it is asked for."""
 
-    def __init__(self, module: GenerationsModule, training_sets: TrainingSets, generations: range) -> None:
+    def __init__(
+        self, module: GenerationsModule, training_sets: TrainingSets, compositions: Mapping[int, Sequence[Draw]]
+    ) -> None:
+        """``compositions``: what each of the generations is trained on, in their order."""
         super().__init__()
-        self._module, self._training_sets = module, training_sets
+        self._module, self._training_sets, self._compositions = module, training_sets, compositions
+        generations = list(compositions)
         self._batches = [
             generations[place : place + BATCH_GENERATIONS] for place in range(0, len(generations), BATCH_GENERATIONS)
         ]
@@ -220,14 +236,44 @@ class GenerationsDataModule(LightningDataModule):
     def __iter__(self) -> Iterator[Iterator[TrainingSet]]:
         return map(self._composed, self._batches)
 
-    def _composed(self, generations: range) -> Iterator[TrainingSet]:
-        return (self._training_sets.compose(generation, self._module.states) for generation in generations)
+    def _composed(self, generations: Sequence[int]) -> Iterator[TrainingSet]:
+        return (
+            self._training_sets.compose(generation, self._compositions[generation], self._module.states)
+            for generation in generations
+        )
 
     def transfer_batch_to_device(
         self, batch: Iterator[TrainingSet], device: torch.device, dataloader_idx: int
     ) -> Iterator[TrainingSet]:
         """The batch where it is: segmented families compute on the CPU."""
         return batch
+
+
+def fit_generations(
+    stage: StageContext, context: BuildContext, span: Span, compositions: Mapping[int, Sequence[Draw]]
+) -> None:
+    """Fit a span of generations with Lightning, and write their parameters and how the fits went."""
+    module = GenerationsModule(stage.estimator, stage.representation, stage.seed, _states(context.parents.values()))
+    data = GenerationsDataModule(module, stage.training_sets, compositions)
+    execution: Execution = stage.execution
+    with stage_bar(context.artifact.label, len(data), execution.console) as bar:
+        execution.trainer([BatchProgress(bar)], epochs=1).fit(module, datamodule=data)
+    states = stacked([module.states[generation] for generation in span])
+    diagnostics = stacked([fitted.diagnostics for fitted in module.fits.values()])
+    SegmentStates(span.first, states, diagnostics).write(context.folder)
+    context.execution.update(execution.facts(replicates=stage.replicates))
+
+
+def measure_generations(stage: StageContext, context: BuildContext) -> None:
+    """Measure the generations of a segment, and write what was measured, each [T, R]."""
+    segment, start = (SegmentStates.read(context.parents[role]) for role in ("model", "start"))
+    save_file(measured(stage.estimator, stage.seed, segment, start.state(0)), context.folder / MEASURES_FILE)
+    context.execution.update(stage.execution.facts(replicates=stage.replicates))
+
+
+def _states(folders: Iterable[Path]) -> dict[int, State]:
+    segments = [SegmentStates.read(folder) for folder in folders]
+    return {generation: segment.state(generation) for segment in segments for generation in segment.generations}
 
 
 def stacked(generations: Sequence[State]) -> dict[str, torch.Tensor]:

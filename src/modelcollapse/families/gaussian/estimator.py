@@ -11,13 +11,8 @@ import numpy as np
 import torch
 
 from modelcollapse.data.settings import GaussianSamplesSettings
-from modelcollapse.families.base import ChainReport, ChainTitle
 from modelcollapse.families.estimators.estimator import FitFailed, Fitted, State
-from modelcollapse.families.estimators.family import ChainData, EstimatorFamily
-from modelcollapse.families.estimators.theory import Plan
-from modelcollapse.families.gaussian.presentation import GAUSSIAN
 from modelcollapse.families.gaussian.settings import GaussianSettings
-from modelcollapse.families.gaussian.theory import gaussian_expectations
 from modelcollapse.seeding import Stream
 
 
@@ -176,27 +171,3 @@ def _bures_distance(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     fidelity = torch.linalg.svdvals(left.mT @ right).sum(-1)
     squared = left.square().sum((-2, -1)) + right.square().sum((-2, -1)) - 2 * fidelity
     return squared.clamp(min=0).sqrt()
-
-
-class GaussianFamily(EstimatorFamily):
-    """Shumailov et al. (2024), the single Gaussian."""
-
-    name = "gaussian"
-    headline = GAUSSIAN.headline
-
-    def make_estimator(self) -> GaussianEstimator:
-        """The estimator of the model and data settings."""
-        return GaussianEstimator(self.model, self.data)
-
-    def present(self, chain: ChainData, title: ChainTitle) -> ChainReport:
-        """Errors, risk and variance of every generation, theory beside and under what is measured."""
-        from modelcollapse.families.gaussian import figures
-
-        plan = Plan(self.regime, int(chain.generations[-1]), self.data.rows)
-        table = chain.table(gaussian_expectations(plan, self.model, self.data)).assign(rows=self.data.rows)
-        text = self.figure_text(title)
-        drawn = {
-            "estimation_errors": figures.estimation_errors(table, text),
-            "risk_and_variance": figures.risk_and_variance(table, text),
-        }
-        return ChainReport({"gaussian": table}, {}, drawn)

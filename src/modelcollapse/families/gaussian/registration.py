@@ -6,12 +6,13 @@ from modelcollapse.families.options import FLOAT64_ON_CPU, family
 MEMBERS = (
     family(
         "gaussian",
-        "modelcollapse.families.gaussian.estimator:GaussianFamily",
+        "modelcollapse.families.gaussian.family:GaussianFamily",
         GaussianSettings,
         forms=("gaussian_samples",),
         goes_with="data=gaussian_samples decoding=none",
         checks=CHECKS,
         accelerators=FLOAT64_ON_CPU,
+        stages="modelcollapse.families.gaussian.stages:STAGES",
         presentation="modelcollapse.families.gaussian.presentation:GAUSSIAN",
     ),
 )

@@ -5,16 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scipy.special import chdtri
 
 from modelcollapse.data import data_of
 from modelcollapse.errors import FitFailed
-from modelcollapse.families.base import ChainReport, ChainTitle
 from modelcollapse.families.estimators.estimator import Fitted, State
-from modelcollapse.families.estimators.family import ChainData, EstimatorFamily
 from modelcollapse.families.gaussian_mixture.clustering import seed_candidates
 from modelcollapse.families.gaussian_mixture.distances import (
     Array,
@@ -32,12 +29,9 @@ from modelcollapse.families.gaussian_mixture.expectation_maximisation import (
     ExpectationMaximisation,
     Rows,
 )
-from modelcollapse.families.gaussian_mixture.presentation import GAUSSIAN_MIXTURE
 from modelcollapse.families.gaussian_mixture.settings import GaussianMixtureSettings
 from modelcollapse.seeding import Stream
 
-MOST_DRAWN = 1000
-"""Samples of a generation that figures show."""
 TAIL_LEVELS = {"tail_mass_95": 0.95, "tail_mass_99": 0.99}
 """Measure -> probability of the true distribution's region that it is outside of."""
 
@@ -66,7 +60,7 @@ class GaussianMixtureEstimator:
 
     def draw(self, state: State, rows: int, stream: Stream) -> torch.Tensor:
         """Samples of the mixtures, [R, rows, d]."""
-        return _as_rows(sample(_mixtures(state), rows, stream.numpy()))
+        return _as_rows(sample(mixtures_of(state), rows, stream.numpy()))
 
     def fit(self, data: torch.Tensor, weights: torch.Tensor | None, previous: State | None, stream: Stream) -> Fitted:
         """Maximum likelihood; diagnostics are described in MEASURES.
@@ -91,14 +85,14 @@ class GaussianMixtureEstimator:
 
     def _start(self, rows: Rows, previous: State | None, uniforms: Array) -> Mixtures:
         if self._model.start == "previous" and previous is not None:
-            return _mixtures(previous)
+            return mixtures_of(previous)
         if self._model.start == "kmeans++":
             return self._maximisation.start_from_rows(rows, uniforms)
         return self._maximisation.start_from_clusters(rows, uniforms)
 
     def measure(self, states: State, first: State, streams: Sequence[Stream]) -> Mapping[str, torch.Tensor]:
         """Distances from generation 0's mixture, and what the mixtures have become, each [T, R]; see MEASURES."""
-        current, original = _mixtures(states), _mixtures(first)
+        current, original = mixtures_of(states), mixtures_of(first)
         sampled = [self._sampled(original, current.select(t), stream) for t, stream in enumerate(streams)]
         measures = self._computed(_repeated(original, len(streams)), current.flattened())
         measures |= {name: np.concatenate([found[name] for found in sampled]) for name in sampled[0]}
@@ -172,7 +166,8 @@ MEASURES = {
 """Measure -> what it is; distances in units of the data."""
 
 
-def _mixtures(state: State) -> Mixtures:
+def mixtures_of(state: State) -> Mixtures:
+    """The mixtures that the parameters of R replicates, or [T, R], are of."""
     return Mixtures(*(state[name].numpy() for name in Mixtures._fields))
 
 
@@ -197,66 +192,3 @@ def _collapsed_components(mixtures: Mixtures, rows: int, floor: float) -> NDArra
 def _radius(level: float, dimensions: int) -> float:
     """Radius of the ball that holds so much of a standard Gaussian."""
     return math.sqrt(chdtri(dimensions, 1 - level))
-
-
-class GaussianMixtureFamily(EstimatorFamily):
-    """Shumailov et al. (2024), the Gaussian mixture."""
-
-    name = "gaussian_mixture"
-    version = 2
-    headline = GAUSSIAN_MIXTURE.headline
-
-    def make_estimator(self) -> GaussianMixtureEstimator:
-        """The estimator of the model and data settings."""
-        return GaussianMixtureEstimator(self.model, self.data)
-
-    def present(self, chain: ChainData, title: ChainTitle) -> ChainReport:
-        """Distances of every generation; samples and components of the first replicate in some."""
-        from modelcollapse.families.gaussian_mixture import figures
-
-        text = self.figure_text(title)
-        table = chain.table({}).assign(rows=self.data.rows)
-        drawn = {"distances_by_generation": figures.distances_by_generation(table, text)} if len(table) > 1 else {}
-        tables = {"gaussian_mixture": table}
-        if len(self.data.mean) > 1:
-            generations = _drawn_generations(int(chain.generations[-1]), figures.PAPER_GENERATIONS)
-            states = {generation: chain.state(generation) for generation in generations}
-            samples = pd.concat([self._samples(generation, state) for generation, state in states.items()])
-            components = pd.concat([_component_table(generation, state) for generation, state in states.items()])
-            drawn["samples_by_generation"] = figures.samples_by_generation(samples, components, text)
-            drawn["components_over_generations"] = figures.components_over_generations(components, text)
-            tables["components"] = components
-        return ChainReport(tables, {}, drawn)
-
-    def _samples(self, generation: int, state: State) -> pd.DataFrame:
-        """Samples of the first replicate, in the first two dimensions."""
-        rows = min(self.data.rows, MOST_DRAWN)
-        columns = sample(_mixtures(state).select(slice(1)), rows, Stream(self.seed, generation, "figure").numpy())
-        return pd.DataFrame({"generation": generation, "x": columns[0, 0], "y": columns[0, 1]})
-
-
-def _drawn_generations(last: int, paper: Sequence[int]) -> list[int]:
-    """The paper's generations, or as many evenly spread where the chain is too short for most of them."""
-    shown = [generation for generation in paper if generation <= last]
-    return (
-        shown
-        if len(shown) >= len(paper) - 1
-        else np.unique(np.linspace(0, last, len(paper)).round()).astype(int).tolist()
-    )
-
-
-def _component_table(generation: int, state: State) -> pd.DataFrame:
-    """The components of the first replicate, a row each, in the first two dimensions."""
-    weights, means, covariances = (part[0] for part in _mixtures(state))
-    return pd.DataFrame(
-        {
-            "generation": generation,
-            "component": np.arange(1, len(weights) + 1),
-            "weight": weights,
-            "mean_x": means[:, 0],
-            "mean_y": means[:, 1],
-            "variance_x": covariances[:, 0, 0],
-            "variance_y": covariances[:, 1, 1],
-            "covariance_xy": covariances[:, 0, 1],
-        }
-    )

@@ -6,12 +6,13 @@ from modelcollapse.families.options import FLOAT64_ON_CPU, family
 MEMBERS = (
     family(
         "gaussian_mixture",
-        "modelcollapse.families.gaussian_mixture.estimator:GaussianMixtureFamily",
+        "modelcollapse.families.gaussian_mixture.family:GaussianMixtureFamily",
         GaussianMixtureSettings,
         forms=("gaussian_samples", "samples"),
         goes_with="data=gaussian_samples decoding=none",
         checks=CHECKS,
         accelerators=FLOAT64_ON_CPU,
+        stages="modelcollapse.families.gaussian_mixture.stages:STAGES",
         presentation="modelcollapse.families.gaussian_mixture.presentation:GAUSSIAN_MIXTURE",
     ),
 )

@@ -1,28 +1,28 @@
 """The language-model family: promises of its artifacts, and what the finished ones say."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property, partial
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelcollapse.config.settings import ChainSettings
 from modelcollapse.data import data_of
 from modelcollapse.data.settings import LanguageModelData
 from modelcollapse.decoding.engine import decoding_recipe
 from modelcollapse.decoding.settings import DecodingSettings
-from modelcollapse.families.base import ChainReport, ChainTitle, GenerationResult, source_role, stage, training_recipe
-from modelcollapse.families.language_model import recipes
+from modelcollapse.families.base import ChainNeeds, ChainReport, ChainTitle, GenerationResult, Span, training_recipe
+from modelcollapse.families.language_model import recipes, stages
 from modelcollapse.families.language_model.metric_inputs import metric_subjects
 from modelcollapse.families.language_model.presentation import PRESENTATION
 from modelcollapse.families.language_model.recipes import StageContext
 from modelcollapse.families.language_model.settings import LanguageModelSettings
+from modelcollapse.families.stage import Declare
 from modelcollapse.metrics.base import ChosenMetrics, Subject
 from modelcollapse.metrics.computing import compute_metrics, dear_artifacts
 from modelcollapse.regimes import Draw, Source, composition_recipe
 from modelcollapse.seeding import Stream
 from modelcollapse.selections.recipes import SYNTHETIC, Candidates, declare
 from modelcollapse.settings import identity_of
-from modelcollapse.store import Artifact, BuildContext
+from modelcollapse.store import Artifact
 
 if TYPE_CHECKING:
     from modelcollapse.training.trainer import Execution
@@ -36,9 +36,11 @@ class LanguageModelFamily:
     """OPT language models on blocks of tokens; see Family for the contract."""
 
     name = "language_model"
+    segment_length = 1
+    compared_with = "preserve"
     headline: Sequence[tuple[str, str]] = PRESENTATION.headline
 
-    def __init__(self, settings: ChainSettings, execution: "Execution") -> None:
+    def __init__(self, settings: ChainNeeds, execution: "Execution") -> None:
         self._model: LanguageModelSettings = settings.model
         self._data: LanguageModelData = settings.data
         self._decoding: DecodingSettings = settings.decoding
@@ -50,22 +52,17 @@ class LanguageModelFamily:
         self.initial = self._model.init
         self.prompts = self._decoding.prompts
 
-    # ---- promises of artifacts -----------------------------------------------------------------------------------
+    # ---- what is declared -------------------------------------------------------------------------------------
 
     @cached_property
     def _tokenizer(self) -> Artifact:
         recipe = recipes.tokenizer_recipe(self._model, self._data)
-        return Artifact("tokenizer", recipe, {}, self._stage("inputs", "make_tokenizer"), "tokenizer")
+        return self._declare("tokenizer", stages.tokenizer, recipe, {}, "tokenizer", work="input")
 
     @cached_property
     def _real(self) -> Artifact:
-        recipe = recipes.real_data_recipe(self._data)
-        make = self._stage("inputs", "make_real_data")
-        return Artifact("data", recipe, {"tokenizer": self._tokenizer}, make, "real data")
-
-    def real(self) -> Artifact:
-        """Token blocks: train, validation, test, and the reserve where one is set aside."""
-        return self._real
+        recipe, parents = recipes.real_data_recipe(self._data), {"tokenizer": self._tokenizer}
+        return self._declare("data", stages.real_data, recipe, parents, "real data", work="input")
 
     def inputs(self) -> Mapping[str, Artifact]:
         """Tokenizer, real data and published weights, if there are any."""
@@ -89,27 +86,17 @@ class LanguageModelFamily:
     def fresh(self, generation: int, share: float) -> Artifact:
         """New sentences of the built-in language, or the next rows of the reserve."""
         stream = data_of(self._data).fresh_stream(self._seed, generation)
-        recipe = {
-            "version": recipes.VERSIONS["data"],
-            "stream": stream.recipe(),
-            "share": share,
-            "generation": generation,
-        }
-        make = self._stage("inputs", "make_fresh_data", generation=generation, share=share, stream=stream)
-        return Artifact("data", recipe, {"real": self._real}, make, f"generation {generation} · fresh real data")
+        recipe = {"stream": stream.recipe(), "share": share, "generation": generation}
+        label, parents = f"generation {generation} · fresh real data", {"real": self._real}
+        arguments = {"generation": generation, "share": share, "stream": stream}
+        return self._declare("data", stages.fresh_data, recipe, parents, label, work="input", **arguments)
 
     @cached_property
     def _start(self) -> Artifact | None:
         if self._model.pretrained:
             source = recipes.weights_source(self._model.pretrained, self._model.revision)
-            recipe = {"version": recipes.VERSIONS["pretrained"], **source}
-            return Artifact(
-                "pretrained",
-                recipe,
-                {"tokenizer": self._tokenizer},
-                self._stage("fitting", "make_pretrained"),
-                "pretrained weights",
-            )
+            parents = {"tokenizer": self._tokenizer}
+            return self._declare("pretrained", stages.pretrained, source, parents, "pretrained weights", work="input")
         return self._base() if self._model.base else None
 
     def pretrained(self) -> Artifact | None:
@@ -120,18 +107,16 @@ class LanguageModelFamily:
         base, data = self._model.base, self._data
         assert base is not None
         blocks_recipe = recipes.base_data_recipe(base, data.block_length, data.line_start_token)
-        make_blocks = self._stage("inputs", "make_base_data")
-        blocks = Artifact("data", blocks_recipe, {"tokenizer": self._tokenizer}, make_blocks, "base · text")
+        tokenizer = {"tokenizer": self._tokenizer}
+        blocks = self._declare("data", stages.base_data, blocks_recipe, tokenizer, "base · text", work="input")
         stream = Stream(BASE_SEED, 0, "base")
         recipe = self._fit_recipe(training_recipe(base.training, 0), stream, initial=None)
         recipe["parts_per_epoch"] = base.parts_per_epoch
-        make = self._stage("fitting", "make_base", stream=stream)
-        parents = {"tokenizer": self._tokenizer, "data": blocks}
-        return Artifact("base", recipe, parents, make, "base · fit", self._model_bytes)
+        parents, size = {**tokenizer, "data": blocks}, self._model_bytes
+        return self._declare("base", stages.base, recipe, parents, "base · fit", size, work="fit", stream=stream)
 
     def _fit_recipe(self, training: dict[str, Any], stream: Stream, initial: Artifact | None) -> dict[str, Any]:
         return {
-            "version": recipes.VERSIONS["fit"],
             "training": training,
             "precision": self._precision,
             "stream": stream.recipe(),
@@ -141,38 +126,38 @@ class LanguageModelFamily:
         }
 
     def fit(
-        self, generation: int, draws: Sequence[Draw], sources: Mapping[Source, Artifact], initial: Artifact | None
+        self,
+        span: Span,
+        compositions: Mapping[int, Sequence[Draw]],
+        sources: Mapping[Source, Artifact],
+        initial: Artifact | None,
     ) -> Artifact:
         """The network fitted to the composition, and the real validation split's choice among its epochs."""
+        ((generation, draws),) = compositions.items()
         stream = Stream(self._seed, generation, "fit")
         recipe = self._fit_recipe(training_recipe(self._model.training, generation), stream, initial)
         recipe["composition"] = composition_recipe(draws, lambda source: sources[source].key)
         parents = {"tokenizer": self._tokenizer, "real": self._real}
-        parents |= {source_role(source): sources[source] for draw in draws for source in draw.sources}
+        parents |= {source.role: sources[source] for draw in draws for source in draw.sources}
         parents |= {"initial": initial} if initial else {}
-        make = self._stage("fitting", "make_generation", generation=generation, draws=tuple(draws), stream=stream)
-        return Artifact("model", recipe, parents, make, f"generation {generation} · fit", self._model_bytes)
+        label, size = f"generation {generation} · fit", self._model_bytes
+        arguments = {"generation": generation, "draws": tuple(draws), "stream": stream}
+        return self._declare("model", stages.fit, recipe, parents, label, size, work="fit", **arguments)
 
-    def synthesise(self, generation: int, model: Artifact, prompts: Artifact, rows: float) -> Artifact:
+    def synthesise(self, generation: int, model: Artifact, prompts: Artifact | None, rows: float) -> Artifact:
         """What the model writes after each prompt block."""
+        assert prompts is not None
         stream = Stream(self._seed, generation, "synthesis")
         recipe = {
-            "version": recipes.VERSIONS["synthetic"],
             "decoding": decoding_recipe(self._decoding, recipes.MODEL_TYPE),
             "rows": rows,
             "precision": self._decoding.precision,
             "stream": stream.recipe() if self._decoding.kind == "sample" else None,
         }
         parents = {"model": model, "prompts": prompts, "real": self._real}
-        make = self._stage("generating", "make_synthetic_set", rows=rows, stream=stream)
-        return Artifact(
-            "synthetic",
-            recipe,
-            parents,
-            make,
-            f"generation {generation} · writing",
-            self._synthetic_bytes(rows),
-        )
+        label, size = f"generation {generation} · writing", self._synthetic_bytes(rows)
+        arguments = {"rows": rows, "stream": stream}
+        return self._declare("synthetic", stages.generate, recipe, parents, label, size, work="synthesis", **arguments)
 
     def select(
         self, generation: int, written: Artifact, model: Artifact, reference: Artifact, rows: float
@@ -196,7 +181,7 @@ class LanguageModelFamily:
             scoring={"precision": self._precision},
             expected_bytes=self._synthetic_bytes(rows),
         )
-        return declare(self._selection, candidates, partial(self._stage, "selecting"))
+        return declare(self._selection, candidates, stages.score_candidates, stages.select, self._context)
 
     def measurements(
         self, generation: int, model: Artifact, synthetic: Artifact, reference: Artifact
@@ -214,17 +199,10 @@ class LanguageModelFamily:
         return {**artifacts, **dear}
 
     def _scores(self, model: Artifact, label: str) -> Artifact:
-        recipe = {"version": recipes.VERSIONS["scores"], "precision": self._precision}
-        return Artifact(
-            "scores",
-            recipe,
-            {"model": model, "real": self._real},
-            self._stage("scoring", "make_scores"),
-            label,
-        )
+        recipe, parents = {"precision": self._precision}, {"model": model, "real": self._real}
+        return self._declare("scores", stages.score, recipe, parents, label)
 
     def _measures(self, generation: int, synthetic: Artifact, reference: Artifact) -> Artifact:
-        recipe = {"version": recipes.VERSIONS["measures"], "precision": self._precision}
         parents = {
             "synthetic": synthetic,
             "reference": reference,
@@ -232,12 +210,11 @@ class LanguageModelFamily:
             "real": self._real,
         }
         label = f"generation {generation} · measuring what was written"
-        return Artifact("measures", recipe, parents, self._stage("scoring", "make_measures"), label)
+        return self._declare("measures", stages.measure, {"precision": self._precision}, parents, label)
 
     def _continuations(self, generation: int, model: Artifact) -> Artifact:
         stream = Stream(self._seed, generation, "continuations")
         recipe = {
-            "version": recipes.VERSIONS["continuations"],
             "decoding": decoding_recipe(self._decoding, recipes.MODEL_TYPE),
             "shown_prompts": self._decoding.shown_prompts,
             "shown_texts": list(self._decoding.shown_texts),
@@ -245,12 +222,16 @@ class LanguageModelFamily:
             "stream": stream.recipe() if self._decoding.kind == "sample" else None,
         }
         parents = {"model": model, "real": self._real, "tokenizer": self._tokenizer}
-        make = self._stage("generating", "make_continuations", stream=stream)
-        return Artifact("continuations", recipe, parents, make, f"generation {generation} · continuations")
+        label = f"generation {generation} · continuations"
+        return self._declare("continuations", stages.continuations, recipe, parents, label, stream=stream)
 
-    def _stage(self, module: str, function: str, **arguments: Any) -> Callable[[BuildContext], None]:
-        stage_context = StageContext(self._model, self._data, self._decoding, self._execution)
-        return stage(f"modelcollapse.families.language_model.{module}", function, stage_context, **arguments)
+    @cached_property
+    def _context(self) -> StageContext:
+        return StageContext(self._model, self._data, self._decoding, self._execution)
+
+    @property
+    def _declare(self) -> Declare:
+        return Declare(self._context)
 
     # ---- metrics ----------------------------------------------------------------------------------------------
 

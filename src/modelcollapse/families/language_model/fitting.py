@@ -13,7 +13,6 @@ from transformers import PreTrainedModel
 from modelcollapse.data.batches import EpochSampler, Share
 from modelcollapse.data.blocks import BlocksDataModule, block_count, read_blocks
 from modelcollapse.data.tokenizers import load_tokenizer
-from modelcollapse.families.base import epochs_of, source_role, within
 from modelcollapse.families.language_model.module import FittingModule
 from modelcollapse.families.language_model.network import load_network, new_network, save_network, scoring_bytes
 from modelcollapse.families.language_model.recipes import TRAINING_FILE, StageContext
@@ -53,7 +52,7 @@ def make_generation(
         stage.execution.on_epoch(generation, line)
 
     on_nan = stage.execution.settings.on_nan
-    _fit(stage, context, training, epochs_of(training, generation), stream, task, tell, on_nan)
+    _fit(stage, context, training, training.epochs_of(generation), stream, task, tell, on_nan)
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def composed_blocks(draws: Sequence[Draw], folders: Folders, real_rows: int) -> 
 
 
 def _source_blocks(source: Source, folders: Folders) -> torch.Tensor:
-    return read_blocks(folders[source_role(source)], "blocks" if source.kind == "synthetic" else "train")
+    return read_blocks(folders[source.role], "blocks" if source.kind == "synthetic" else "train")
 
 
 def _fit(
@@ -111,7 +110,7 @@ def _fit(
         epochs=epochs,
         keep_best=training.checkpoint == "best_val",
         gradient_clip=training.gradient_clip,
-        stream=within(stream, "dropout"),
+        stream=stream.within("dropout"),
         label=context.artifact.label,
         on_nan=on_nan,
         devices=execution.settings.devices,
@@ -136,7 +135,7 @@ def _assemble(
 ) -> tuple[FittingModule, BlocksDataModule]:
     """The module and its share of the data, in whatever process."""
     task = make_task(folders)
-    sampler = EpochSampler(len(task.blocks), task.rows_per_epoch, training.batch_size, within(stream, "order"))
+    sampler = EpochSampler(len(task.blocks), task.rows_per_epoch, training.batch_size, stream.within("order"))
     network = _initial_network(folders, architecture, stream)
     scoring_batch_size = execution.scoring_batch_size(scoring_bytes(network, task.blocks.shape[1]))
     data = BlocksDataModule(task.blocks, task.weights, task.validation, sampler, scoring_batch_size, share)
@@ -147,7 +146,7 @@ def _initial_network(folders: Folders, architecture: ArchitectureSettings | None
     if "initial" in folders:
         return load_network(folders["initial"])
     assert architecture is not None
-    return new_network(architecture, load_tokenizer(folders["tokenizer"]), within(stream, "weights"))
+    return new_network(architecture, load_tokenizer(folders["tokenizer"]), stream.within("weights"))
 
 
 def _ignore(line: Mapping[str, float]) -> None:

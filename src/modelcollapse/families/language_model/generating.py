@@ -17,7 +17,6 @@ from modelcollapse.decoding.engine import Engine, engine_for, engine_name
 from modelcollapse.decoding.native import NativeEngine
 from modelcollapse.decoding.settings import DecodingSettings
 from modelcollapse.decoding.workers import MakeEngine, continue_by_workers
-from modelcollapse.families.language_model.module import WritingModule
 from modelcollapse.families.language_model.network import load_network, network_without_weights
 from modelcollapse.families.language_model.recipes import CONTINUATIONS_FILE, StageContext
 from modelcollapse.regimes import rows_of
@@ -203,3 +202,16 @@ def engines_at_once(folder: Path, settings: DecodingSettings, length: int) -> in
     if engine_name(settings, network.config.model_type) != "native":
         return None
     return NativeEngine(network, settings, Stream(0, 0, "none")).engines_at_once(length)
+
+
+class WritingModule(LightningModule):
+    """Continues prompts with a decoding engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()
+        self.network = engine.network
+        self._engine = engine
+
+    def predict_step(self, batch: dict[str, Any]) -> torch.Tensor:
+        """The new tokens [prompts, new tokens] of a batch {tokens [prompts, length], group: its number}."""
+        return self._engine.continue_prompts(batch["tokens"], group=int(batch["group"]))

@@ -1,16 +1,13 @@
 """The language model as a LightningModule: it fits, it scores, it writes."""
 
 import math
-from collections.abc import Collection
 from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
 from torch.optim.lr_scheduler import LambdaLR
-from torchmetrics import CatMetric
 from transformers import PreTrainedModel
 
-from modelcollapse.decoding import Engine
 from modelcollapse.families.language_model.layers import (
     lean_dropout,
     use_fast_half_precision_attention,
@@ -133,64 +130,3 @@ class FittingModule(LossModule):
             lambda step: learning_rate_factor(self._training, step, self._steps_per_epoch, self._epochs),
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-class Scores(torch.nn.Module):
-    """Running losses of one set of blocks, in nats, float64."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.loss = mean_metric()
-        """Per token."""
-        self.loss_without_skipped = mean_metric()
-        """Per token, targets of the skipped kind left out."""
-        self.sequence_loss = CatMetric().set_dtype(torch.float64)
-        """Mean per token of every block."""
-        self.token_loss = CatMetric(nan_strategy="disable")
-        """Of every token of every block, float32, where they are kept."""
-
-
-class ScoringModule(LossModule):
-    """Negative log-likelihoods of blocks under a network, for any number of dataloaders in one pass."""
-
-    def __init__(
-        self, network: PreTrainedModel, loaders: int, skipped_token: int | None, tokens_of: Collection[int] = ()
-    ) -> None:
-        """``skipped_token``: targets of this kind are left out of the second mean (the start of a line).
-
-        ``tokens_of``: dataloaders of which the loss of every token is kept.
-        """
-        super().__init__(network)
-        self.skipped_token, self._tokens_of = skipped_token, frozenset(tokens_of)
-        self._scores = torch.nn.ModuleList(Scores() for _ in range(loaders))
-
-    def test_step(self, tokens: torch.Tensor, batch_index: int, dataloader_idx: int = 0) -> None:
-        """Add a batch of blocks [batch, length] to the means of its dataloader."""
-        token_loss = token_losses(self.network, tokens)
-        losses = token_loss.double()
-        scores = self.scores_of(dataloader_idx)
-        if dataloader_idx in self._tokens_of:
-            scores.token_loss.update(token_loss)
-        scores.loss.update(losses)
-        scores.sequence_loss.update(losses.mean(1))
-        if self.skipped_token is not None:
-            scores.loss_without_skipped.update(losses, (tokens[:, 1:] != self.skipped_token).double())
-
-    def scores_of(self, loader: int) -> "Scores":
-        """The running scores of one dataloader."""
-        scores = self._scores[loader]
-        assert isinstance(scores, Scores)
-        return scores
-
-
-class WritingModule(LightningModule):
-    """Continues prompts with a decoding engine."""
-
-    def __init__(self, engine: Engine) -> None:
-        super().__init__()
-        self.network = engine.network
-        self._engine = engine
-
-    def predict_step(self, batch: dict[str, Any]) -> torch.Tensor:
-        """The new tokens [prompts, new tokens] of a batch {tokens [prompts, length], group: its number}."""
-        return self._engine.continue_prompts(batch["tokens"], group=int(batch["group"]))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from modelcollapse.data import data_of
+from modelcollapse.data import data_code, data_of
 from modelcollapse.data.settings import LanguageModelData
 from modelcollapse.data.text import fingerprint
 from modelcollapse.decoding.settings import DecodingSettings
@@ -19,23 +19,12 @@ if TYPE_CHECKING:
 
 MODEL_TYPE = "opt"
 """What transformers calls the family's networks."""
-VERSIONS = {
-    "tokenizer": 1,
-    "data": 1,
-    "pretrained": 1,
-    "fit": 2,
-    "synthetic": 1,
-    "scores": 3,
-    "measures": 2,
-    "continuations": 1,
-}
-"""Raised by hand when a stage comes to mean something else: what was stored under its old meaning is not used then."""
 
 
 def tokenizer_recipe(model: LanguageModelSettings, data: LanguageModelData) -> dict[str, Any]:
     """Words are those of a known language; byte pairs follow from the base's text and their number."""
     kind = model.tokenizer.kind
-    recipe: dict[str, Any] = {"version": VERSIONS["tokenizer"], "kind": kind}
+    recipe: dict[str, Any] = {"kind": kind}
     if data.has_own_vocabulary:
         return {**recipe, **data_of(data).vocabulary_recipe()}
     if kind == "byte_pairs" and model.base:
@@ -53,13 +42,12 @@ def weights_source(source: str, revision: str | None) -> dict[str, Any]:
 
 def real_data_recipe(data: LanguageModelData) -> dict[str, Any]:
     """What decides the blocks: a known language by its settings and seed, text by its content."""
-    return {"version": VERSIONS["data"], "block_length": data.block_length, **data_of(data).recipe()}
+    return {"block_length": data.block_length, **data_of(data).recipe(), **data_code(data)}
 
 
 def base_data_recipe(base: BaseSettings, block_length: int, line_start_token: bool) -> dict[str, Any]:
     """The base's blocks follow from its text."""
     return {
-        "version": VERSIONS["data"],
         "text": fingerprint(base.text),
         "block_length": block_length,
         "line_start_token": line_start_token,

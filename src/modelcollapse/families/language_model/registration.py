@@ -22,6 +22,7 @@ MEMBERS = (
         checks=CHECKS,
         selection_checks=SELECTION_CHECKS,
         shares_fits=True,
+        stages="modelcollapse.families.language_model.stages:STAGES",
         presentation="modelcollapse.families.language_model.presentation:PRESENTATION",
     ),
     Member("losses", "cross_entropy", f"{_LOSSES}:CrossEntropy", label="cross-entropy"),

@@ -10,11 +10,7 @@ import pandas as pd
 
 from modelcollapse.families.base import ChainReport, ChainTitle, GenerationResult
 from modelcollapse.families.language_model import figures
-from modelcollapse.families.language_model.recipes import (
-    CONTINUATIONS_FILE,
-    TRAINING_FILE,
-    read_losses,
-)
+from modelcollapse.families.language_model.recipes import CONTINUATIONS_FILE, TRAINING_FILE, read_losses
 from modelcollapse.figures.style import FigureText
 from modelcollapse.selections.choosing import selection_metrics
 

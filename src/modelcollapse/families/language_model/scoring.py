@@ -1,24 +1,73 @@
-"""Stages that score: a model on the real splits, and what a model wrote under the reference model and the truth.
-
-They store losses, in nats per token. What is made of losses are metrics, see :mod:`modelcollapse.metrics`.
-"""
+"""Stages that score: a model on the real splits, and what a model wrote under the reference model and the truth."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.numpy import save_file
+from torchmetrics import CatMetric
+from transformers import PreTrainedModel
 
 from modelcollapse.data import data_of
 from modelcollapse.data.batches import in_order
 from modelcollapse.data.blocks import read_blocks
-from modelcollapse.families.language_model.module import Scores, ScoringModule
+from modelcollapse.families.language_model.module import LossModule, token_losses
 from modelcollapse.families.language_model.network import load_network, scoring_bytes
 from modelcollapse.families.language_model.recipes import LOSSES_FILE, TRAINING_FILE, StageContext, read_losses
+from modelcollapse.metrics.means import mean_metric
 from modelcollapse.store import BuildContext
 from modelcollapse.training.progress import BatchProgress, stage_bar
+
+
+class Scores(torch.nn.Module):
+    """Running losses of one set of blocks, in nats, float64."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss = mean_metric()
+        """Per token."""
+        self.loss_without_skipped = mean_metric()
+        """Per token, targets of the skipped kind left out."""
+        self.sequence_loss = CatMetric().set_dtype(torch.float64)
+        """Mean per token of every block."""
+        self.token_loss = CatMetric(nan_strategy="disable")
+        """Of every token of every block, float32, where they are kept."""
+
+
+class ScoringModule(LossModule):
+    """Negative log-likelihoods of blocks under a network, for any number of dataloaders in one pass."""
+
+    def __init__(
+        self, network: PreTrainedModel, loaders: int, skipped_token: int | None, tokens_of: Collection[int] = ()
+    ) -> None:
+        """``skipped_token``: targets of this kind are left out of the second mean (the start of a line).
+
+        ``tokens_of``: dataloaders of which the loss of every token is kept.
+        """
+        super().__init__(network)
+        self.skipped_token, self._tokens_of = skipped_token, frozenset(tokens_of)
+        self._scores = torch.nn.ModuleList(Scores() for _ in range(loaders))
+
+    def test_step(self, tokens: torch.Tensor, batch_index: int, dataloader_idx: int = 0) -> None:
+        """Add a batch of blocks [batch, length] to the means of its dataloader."""
+        token_loss = token_losses(self.network, tokens)
+        losses = token_loss.double()
+        scores = self.scores_of(dataloader_idx)
+        if dataloader_idx in self._tokens_of:
+            scores.token_loss.update(token_loss)
+        scores.loss.update(losses)
+        scores.sequence_loss.update(losses.mean(1))
+        if self.skipped_token is not None:
+            scores.loss_without_skipped.update(losses, (tokens[:, 1:] != self.skipped_token).double())
+
+    def scores_of(self, loader: int) -> "Scores":
+        """The running scores of one dataloader."""
+        scores = self._scores[loader]
+        assert isinstance(scores, Scores)
+        return scores
+
 
 REAL_SPLITS = ("validation", "test")
 TOKEN_LOSSES_AT_MOST = 2**20

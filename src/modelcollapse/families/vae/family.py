@@ -1,14 +1,14 @@
 """The VAE family: promises of its artifacts, and what the finished ones say."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property, partial
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from modelcollapse.config.settings import ChainSettings
 from modelcollapse.data.settings import ImageSettings
-from modelcollapse.families.base import ChainReport, ChainTitle, GenerationResult, source_role, stage, training_recipe
-from modelcollapse.families.vae import recipes
+from modelcollapse.families.base import ChainNeeds, ChainReport, ChainTitle, GenerationResult, Span, training_recipe
+from modelcollapse.families.stage import Declare
+from modelcollapse.families.vae import recipes, stages
 from modelcollapse.families.vae.metric_inputs import metric_subjects
 from modelcollapse.families.vae.presentation import PRESENTATION
 from modelcollapse.families.vae.recipes import StageContext
@@ -19,7 +19,7 @@ from modelcollapse.regimes import Draw, Source, composition_recipe, reserve_stre
 from modelcollapse.seeding import Stream
 from modelcollapse.selections.recipes import SYNTHETIC, Candidates, declare
 from modelcollapse.settings import identity_of
-from modelcollapse.store import Artifact, BuildContext
+from modelcollapse.store import Artifact
 
 if TYPE_CHECKING:
     from modelcollapse.training.trainer import Execution
@@ -29,10 +29,12 @@ class VaeFamily:
     """Variational autoencoders on grey images; see Family for the contract."""
 
     name = "vae"
+    segment_length = 1
+    compared_with = "preserve"
     headline: Sequence[tuple[str, str]] = PRESENTATION.headline
     prompts: Literal["real", "previous"] = "real"
 
-    def __init__(self, settings: ChainSettings, execution: "Execution") -> None:
+    def __init__(self, settings: ChainNeeds, execution: "Execution") -> None:
         self._model: VaeSettings = settings.model
         self._data: ImageSettings = settings.data
         self._selection = settings.selection
@@ -42,16 +44,12 @@ class VaeFamily:
         self.title = self._model.name
         self.initial = self._model.init
 
-    # ---- promises of artifacts -----------------------------------------------------------------------------------
+    # ---- what is declared -------------------------------------------------------------------------------------
 
     @cached_property
     def _real(self) -> Artifact:
         recipe = recipes.real_data_recipe(self._data)
-        return Artifact("data", recipe, {}, self._stage("inputs", "make_real_data"), "real data")
-
-    def real(self) -> Artifact:
-        """Labelled images: train, validation, test, and the reserve where one is set aside."""
-        return self._real
+        return self._declare("data", stages.real_data, recipe, {}, "real data", work="input")
 
     def inputs(self) -> Mapping[str, Artifact]:
         """The real data."""
@@ -73,25 +71,34 @@ class VaeFamily:
     def fresh(self, generation: int, share: float) -> Artifact:
         """The next rows of the reserve."""
         stream = reserve_stream(self._seed)
-        recipe = {
-            "version": recipes.VERSIONS["data"],
-            "stream": stream.recipe(),
-            "share": share,
-            "generation": generation,
-        }
-        make = self._stage("inputs", "make_fresh_data", generation=generation, share=share, stream=stream)
-        return Artifact("data", recipe, {"real": self._real}, make, f"generation {generation} · fresh real data")
+        recipe = {"stream": stream.recipe(), "share": share, "generation": generation}
+        label, parents = f"generation {generation} · fresh real data", {"real": self._real}
+        return self._declare(
+            "data",
+            stages.fresh_data,
+            recipe,
+            parents,
+            label,
+            work="input",
+            generation=generation,
+            share=share,
+            stream=stream,
+        )
 
     def pretrained(self) -> None:
         """There is no pretrained VAE: generation 0 starts from random weights."""
 
     def fit(
-        self, generation: int, draws: Sequence[Draw], sources: Mapping[Source, Artifact], initial: Artifact | None
+        self,
+        span: Span,
+        compositions: Mapping[int, Sequence[Draw]],
+        sources: Mapping[Source, Artifact],
+        initial: Artifact | None,
     ) -> Artifact:
         """The VAE fitted to the composition; images of a streamed source are drawn as they are wanted."""
+        ((generation, draws),) = compositions.items()
         stream = Stream(self._seed, generation, "fit")
         recipe = {
-            "version": recipes.VERSIONS["fit"],
             "training": training_recipe(self._model.training, generation),
             "architecture": identity_of(self._model.architecture),
             "beta": self._model.beta,
@@ -100,27 +107,26 @@ class VaeFamily:
             "composition": composition_recipe(draws, lambda source: sources[source].key),
         }
         parents = {"real": self._real}
-        parents |= {source_role(source): sources[source] for draw in draws for source in draw.sources}
+        parents |= {source.role: sources[source] for draw in draws for source in draw.sources}
         parents |= {"initial": initial} if initial else {}
-        make = self._stage("fitting", "make_generation", generation=generation, draws=tuple(draws), stream=stream)
-        size = 4 * recipes.parameter_count(self._model.architecture)
-        return Artifact("model", recipe, parents, make, f"generation {generation} · fit", size)
+        label, size = f"generation {generation} · fit", 4 * recipes.parameter_count(self._model.architecture)
+        arguments = {"generation": generation, "draws": tuple(draws), "stream": stream}
+        return self._declare("model", stages.fit, recipe, parents, label, size, work="fit", **arguments)
 
-    def synthesise(self, generation: int, model: Artifact, prompts: Artifact, rows: float) -> Artifact:
+    def synthesise(self, generation: int, model: Artifact, prompts: Artifact | None, rows: float) -> Artifact:
         """The images that the model draws from N(0, I), or the decoder that they are streamed from."""
         stream = Stream(self._seed, generation, "synthesis")
         stored = self._model.synthesis == "fixed"
         recipe = {
-            "version": recipes.VERSIONS["synthetic"],
             "synthesis": self._model.synthesis,
             "rows": rows,
             "precision": self._precision if stored else None,
             "stream": stream.recipe() if stored else None,
         }
-        make = self._stage("generating", "make_synthetic_set", rows=rows, stream=stream)
-        parents = {"model": model, "real": self._real}
+        parents, size = {"model": model, "real": self._real}, self._synthetic_bytes(rows)
         label = f"generation {generation} · drawing" if stored else f"generation {generation} · decoder"
-        return Artifact("synthetic", recipe, parents, make, label, self._synthetic_bytes(rows))
+        arguments = {"rows": rows, "stream": stream}
+        return self._declare("synthetic", stages.generate, recipe, parents, label, size, work="synthesis", **arguments)
 
     def select(
         self, generation: int, written: Artifact, model: Artifact, reference: Artifact, rows: float
@@ -143,7 +149,7 @@ class VaeFamily:
             scoring={"precision": self._precision, "noise": recipes.SCORING_STREAM.recipe()},
             expected_bytes=self._synthetic_bytes(rows),
         )
-        return declare(self._selection, candidates, partial(self._stage, "selecting"))
+        return declare(self._selection, candidates, stages.score_candidates, stages.select, self._context)
 
     def _synthetic_bytes(self, rows: float) -> int | None:
         if self._model.synthesis == "stream":
@@ -155,13 +161,12 @@ class VaeFamily:
     def _classifier(self) -> Artifact:
         stream = recipes.CLASSIFIER_STREAM
         recipe = {
-            "version": recipes.VERSIONS["classifier"],
             "settings": identity_of(self._model.classifier),
             "precision": self._precision,
             "stream": stream.recipe(),
         }
-        make = self._stage("scoring", "make_classifier", stream=stream)
-        return Artifact("classifier", recipe, {"real": self._real}, make, "classifier · fit")
+        parents, label = {"real": self._real}, "classifier · fit"
+        return self._declare("classifier", stages.classifier, recipe, parents, label, work="fit", stream=stream)
 
     def measurements(
         self, generation: int, model: Artifact, synthetic: Artifact, reference: Artifact
@@ -177,19 +182,13 @@ class VaeFamily:
 
     def _scores(self, generation: int, model: Artifact) -> Artifact:
         stream = recipes.SCORING_STREAM
-        recipe = {
-            "version": recipes.VERSIONS["scores"],
-            "precision": self._precision,
-            "stream": stream.recipe(),
-        }
-        make = self._stage("scoring", "make_scores", stream=stream)
-        parents = {"model": model, "real": self._real}
-        return Artifact("scores", recipe, parents, make, f"generation {generation} · scoring")
+        recipe = {"precision": self._precision, "stream": stream.recipe()}
+        parents, label = {"model": model, "real": self._real}, f"generation {generation} · scoring"
+        return self._declare("scores", stages.score, recipe, parents, label, stream=stream)
 
     def _measures(self, generation: int, synthetic: Artifact, reference: Artifact) -> Artifact:
         stream, settings = Stream(self._seed, generation, "samples"), identity_of(self._model.evaluation)
         recipe = {
-            "version": recipes.VERSIONS["measures"],
             "settings": {name: value for name, value in settings.items() if name != "neighbours"},
             "precision": self._precision,
             "stream": stream.recipe() if self._model.synthesis == "stream" else None,
@@ -200,12 +199,16 @@ class VaeFamily:
             "classifier": self._classifier,
             "real": self._real,
         }
-        make = self._stage("scoring", "make_measures", stream=stream)
-        return Artifact("measures", recipe, parents, make, f"generation {generation} · measuring samples")
+        label = f"generation {generation} · measuring samples"
+        return self._declare("measures", stages.measure, recipe, parents, label, stream=stream)
 
-    def _stage(self, module: str, function: str, **arguments: Any) -> Callable[[BuildContext], None]:
-        stage_context = StageContext(self._model, self._data, self._execution)
-        return stage(f"modelcollapse.families.vae.{module}", function, stage_context, **arguments)
+    @cached_property
+    def _context(self) -> StageContext:
+        return StageContext(self._model, self._data, self._execution)
+
+    @property
+    def _declare(self) -> Declare:
+        return Declare(self._context)
 
     def subjects(self, generation: int) -> Sequence[Subject]:
         """Both real splits, samples and real images in latent and feature space, and the classifier."""

@@ -10,7 +10,6 @@ import torch
 from modelcollapse.data.batches import EpochSampler, Share
 from modelcollapse.data.image_batches import DrawingSampler, ImagesDataModule, NoisyImages, TrainingImages
 from modelcollapse.data.images import SIDE, image_count, read_images
-from modelcollapse.families.base import epochs_of, source_role, within
 from modelcollapse.families.vae.module import FittingModule
 from modelcollapse.families.vae.network import (
     IMAGE_BYTES,
@@ -21,12 +20,7 @@ from modelcollapse.families.vae.network import (
     new_network,
 )
 from modelcollapse.families.vae.published import publish_fit
-from modelcollapse.families.vae.recipes import (
-    DECODER_FILE,
-    NETWORK_FILE,
-    STREAM_FILE,
-    StageContext,
-)
+from modelcollapse.families.vae.recipes import DECODER_FILE, NETWORK_FILE, STREAM_FILE, StageContext
 from modelcollapse.families.vae.settings import VaeArchitectureSettings, VaeSettings
 from modelcollapse.regimes import Draw, Rows, Source, resolve
 from modelcollapse.seeding import Stream
@@ -43,10 +37,10 @@ def make_generation(
     settings, execution = stage.model.training, stage.execution
     fit = Fit(
         assemble=partial(_assemble, dict(context.parents), stage.model, draws, stream),
-        epochs=epochs_of(settings, generation),
+        epochs=settings.epochs_of(generation),
         keep_best=settings.checkpoint == "best_val",
         gradient_clip=settings.gradient_clip,
-        stream=within(stream, "noise"),
+        stream=stream.within("noise"),
         label=context.artifact.label,
         on_nan=execution.settings.on_nan,
         devices=execution.settings.devices,
@@ -72,9 +66,9 @@ def _assemble(
     real, settings, latents = folders["real"], model.training, model.architecture.latents
     training = composed_images(draws, folders, image_count(real, "train"))
     rows_per_epoch = image_count(real, "train") if settings.epoch_size == "real" else training.rows
-    order = EpochSampler(training.rows, rows_per_epoch, settings.batch_size, within(stream, "order"))
-    sampler = DrawingSampler(order, training.held, latents, within(stream, "latents"), within(stream, "noise"))
-    validation = NoisyImages.draw(read_images(real, "validation"), latents, within(stream, "validation"))
+    order = EpochSampler(training.rows, rows_per_epoch, settings.batch_size, stream.within("order"))
+    sampler = DrawingSampler(order, training.held, latents, stream.within("latents"), stream.within("noise"))
+    validation = NoisyImages.draw(read_images(real, "validation"), latents, stream.within("validation"))
     batch_size = execution.scoring_batch_size(IMAGE_BYTES)
     network = _initial_network(folders, model.architecture, stream)
     module = FittingModule(network, settings, model.beta, streamed_decoder(model.architecture, draws, folders))
@@ -86,7 +80,7 @@ def _initial_network(
 ) -> VariationalAutoencoder:
     if "initial" in folders:
         return load_network(architecture, folders["initial"] / NETWORK_FILE)
-    return new_network(architecture, within(stream, "weights"))
+    return new_network(architecture, stream.within("weights"))
 
 
 def composed_images(draws: Sequence[Draw], folders: Mapping[str, Path], real_rows: int) -> TrainingImages:
@@ -116,7 +110,7 @@ def streamed_decoder(
 
 
 def _folder(source: Source, folders: Mapping[str, Path]) -> Path:
-    return folders[source_role(source)]
+    return folders[source.role]
 
 
 def _is_streamed(source: Source, folders: Mapping[str, Path]) -> bool:

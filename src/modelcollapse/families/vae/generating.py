@@ -6,17 +6,8 @@ import torch
 
 from modelcollapse.data.images import image_count, write_images
 from modelcollapse.families.vae.module import draw
-from modelcollapse.families.vae.network import (
-    IMAGE_BYTES,
-    load_network,
-    save_network,
-)
-from modelcollapse.families.vae.recipes import (
-    DECODER_FILE,
-    NETWORK_FILE,
-    STREAM_FILE,
-    StageContext,
-)
+from modelcollapse.families.vae.network import IMAGE_BYTES, load_network, save_network
+from modelcollapse.families.vae.recipes import DECODER_FILE, NETWORK_FILE, STREAM_FILE, StageContext
 from modelcollapse.regimes import rows_of
 from modelcollapse.seeding import Stream
 from modelcollapse.store import BuildContext

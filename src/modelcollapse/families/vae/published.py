@@ -8,13 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from modelcollapse.families.vae.network import save_network
-from modelcollapse.families.vae.recipes import (
-    LOSSES_FILE,
-    MEASURED_FILE,
-    NETWORK_FILE,
-    TRAINING_FILE,
-    StageContext,
-)
+from modelcollapse.families.vae.recipes import LOSSES_FILE, MEASURED_FILE, NETWORK_FILE, TRAINING_FILE, StageContext
 from modelcollapse.store import BuildContext
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from modelcollapse.data import data_of
+from modelcollapse.data import data_code, data_of
 from modelcollapse.data.settings import ImageSettings
 from modelcollapse.families.vae.settings import VaeArchitectureSettings, VaeSettings
 from modelcollapse.seeding import Stream
@@ -11,16 +11,6 @@ from modelcollapse.seeding import Stream
 if TYPE_CHECKING:
     from modelcollapse.training.trainer import Execution
 
-
-VERSIONS = {
-    "data": 1,
-    "fit": 2,
-    "synthetic": 1,
-    "classifier": 2,
-    "scores": 3,
-    "measures": 2,
-}
-"""Raised by hand when a stage comes to mean something else, so that what was stored before is not used."""
 
 INSTRUMENT_SEED = 0
 """The classifier and the noise of scoring are instruments: the same ones for chains of every seed."""
@@ -30,7 +20,7 @@ SCORING_STREAM = Stream(INSTRUMENT_SEED, 0, "scoring")
 
 def real_data_recipe(data: ImageSettings) -> dict[str, Any]:
     """The images, and how they are split."""
-    return {"version": VERSIONS["data"], **data_of(data).recipe()}
+    return {**data_of(data).recipe(), **data_code(data)}
 
 
 def parameter_count(architecture: VaeArchitectureSettings) -> int:

@@ -13,6 +13,7 @@ MEMBERS = (
         checks=CHECKS,
         selection_checks=SELECTION_CHECKS,
         shares_fits=True,
+        stages="modelcollapse.families.vae.stages:STAGES",
         presentation="modelcollapse.families.vae.presentation:PRESENTATION",
     ),
 )

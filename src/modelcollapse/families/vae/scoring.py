@@ -11,7 +11,6 @@ from safetensors.torch import load_model, save_file
 from modelcollapse.data.batches import EpochSampler, Share, in_order_together
 from modelcollapse.data.image_batches import LabelledDataModule, NoisyImages
 from modelcollapse.data.images import LabelledImages, as_intensities, read_images, read_labels
-from modelcollapse.families.base import within
 from modelcollapse.families.vae.module import ClassifierModule, ScoringModule, apply, draw
 from modelcollapse.families.vae.network import IMAGE_BYTES, Classifier, load_decoder, load_network
 from modelcollapse.families.vae.published import publish_fit
@@ -42,7 +41,7 @@ def make_scores(stage: StageContext, context: BuildContext, *, stream: Stream) -
     """
     architecture, batch_size = stage.model.architecture, stage.execution.scoring_batch_size(IMAGE_BYTES)
     splits = [
-        NoisyImages.draw(read_images(context.parents["real"], split), architecture.latents, within(stream, split))
+        NoisyImages.draw(read_images(context.parents["real"], split), architecture.latents, stream.within(split))
         for split in REAL_SPLITS
     ]
     loaders = [in_order_together(split, batch_size) for split in splits]
@@ -120,15 +119,15 @@ def make_classifier(stage: StageContext, context: BuildContext, *, stream: Strea
     classes = 1 + max(int(part.labels.max()) for part in splits.values())
 
     def assemble(execution: Execution, share: Share) -> tuple[ClassifierModule, LabelledDataModule]:
-        with within(stream, "weights").global_rng():
+        with stream.within("weights").global_rng():
             module = ClassifierModule(Classifier(classes), classes, settings)
         rows = len(splits["train"].images)
-        sampler = EpochSampler(rows, rows, settings.batch_size, within(stream, "order"))
+        sampler = EpochSampler(rows, rows, settings.batch_size, stream.within("order"))
         batch_size = execution.scoring_batch_size(IMAGE_BYTES)
         return module, LabelledDataModule(splits["train"], splits["validation"], sampler, batch_size)
 
     # On one device, whatever the settings: it takes seconds.
-    fit = Fit(assemble, settings.epochs, True, None, within(stream, "noise"), context.artifact.label)
+    fit = Fit(assemble, settings.epochs, True, None, stream.within("noise"), context.artifact.label)
     progress = Progress.of(context)
     module, _, lines = fit_resumably(fit, execution=stage.execution, progress=progress, on_epoch=_ignore)
     features, _ = apply(module.network, as_intensities(splits["train"].images), stage.execution, "classifier · scale")

@@ -8,7 +8,6 @@ from pytorch_lightning import LightningModule
 from modelcollapse.data.batches import in_order_together
 from modelcollapse.data.image_batches import NoisyImages
 from modelcollapse.data.images import as_intensities, image_count, read_images, write_images
-from modelcollapse.families.base import within
 from modelcollapse.families.vae.network import IMAGE_BYTES, VariationalAutoencoder, load_network
 from modelcollapse.families.vae.recipes import NETWORK_FILE, SCORING_STREAM, StageContext
 from modelcollapse.regimes import rows_of
@@ -48,7 +47,7 @@ class _LossesModule(LightningModule):
 def _image_losses(stage: StageContext, context: BuildContext, role: str, images: torch.Tensor) -> torch.Tensor:
     """Negative evidence lower bounds [rows] float64 of grey images [rows, 28, 28] under the VAE of a parent."""
     architecture, batch_size = stage.model.architecture, stage.execution.scoring_batch_size(IMAGE_BYTES)
-    noisy = NoisyImages.draw(images, architecture.latents, within(SCORING_STREAM, "candidates"))
+    noisy = NoisyImages.draw(images, architecture.latents, SCORING_STREAM.within("candidates"))
     loader = in_order_together(noisy, batch_size)
     module = _LossesModule(load_network(architecture, context.parents[role] / NETWORK_FILE))
     with stage_bar(context.artifact.label, len(loader), stage.execution.console) as bar:

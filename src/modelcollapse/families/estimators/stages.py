@@ -1,0 +1,92 @@
+"""The stages of estimator families: what they are made of, and what they are given."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from modelcollapse.code_digests.house import Code
+from modelcollapse.families.base import Span
+from modelcollapse.families.stage import Stage
+from modelcollapse.regimes import Draw
+from modelcollapse.store import BuildContext
+
+if TYPE_CHECKING:
+    from modelcollapse.families.estimators.estimator import Estimator, StatisticsEstimator
+    from modelcollapse.families.estimators.training import Samples, Statistics, TrainingSets
+    from modelcollapse.training.trainer import Execution
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What the stages of one chain of an estimator family share."""
+
+    make_estimator: "Callable[[], Estimator]"
+    by_statistics: bool
+    """Whether sets are drawn as sufficient statistics, or as samples."""
+    regime: Any
+    rows: int
+    """Real rows."""
+    replicates: int
+    seed: int
+    execution: "Execution"
+
+    @cached_property
+    def estimator(self) -> "Estimator":
+        """The estimator."""
+        return self.make_estimator()
+
+    @cached_property
+    def representation(self) -> "Samples | Statistics":
+        """What sets of rows are made of."""
+        from modelcollapse.families.estimators.training import Samples, Statistics
+
+        return (
+            Statistics(cast("StatisticsEstimator", self.estimator)) if self.by_statistics else Samples(self.estimator)
+        )
+
+    @cached_property
+    def training_sets(self) -> "TrainingSets":
+        """The training sets of the chain; kept from segment to segment, for the sets that they hold."""
+        from modelcollapse.families.estimators.training import TrainingSets
+
+        return TrainingSets(self.representation, self.regime, self.seed, self.rows)
+
+
+def fit(stage: StageContext, context: BuildContext, *, span: Span, compositions: Mapping[int, Sequence[Draw]]) -> None:
+    """A span of generations, fitted one after the other."""
+    from modelcollapse.families.estimators.training import fit_generations
+
+    fit_generations(stage, context, span, compositions)
+
+
+def measure(stage: StageContext, context: BuildContext) -> None:
+    """What the estimator measures of the generations of a segment."""
+    from modelcollapse.families.estimators.training import measure_generations
+
+    measure_generations(stage, context)
+
+
+class EstimatorStages(NamedTuple):
+    """The two stages of an estimator family."""
+
+    fit: Stage
+    measure: Stage
+
+
+def estimator_stages(
+    family: str, estimator: Code, *, fit_version: int = 1, measure_version: int = 1
+) -> EstimatorStages:
+    """The stages of a family whose estimator is the class named by its place, or a class from outside.
+
+    An edit of how a built-in estimator measures makes no fit anew, and the other way round.
+    """
+    if not isinstance(estimator, str):
+        return EstimatorStages(
+            Stage(f"{family}.fit", fit_version, fit, (estimator,)),
+            Stage(f"{family}.measure", measure_version, measure, (estimator,)),
+        )
+    return EstimatorStages(
+        Stage(f"{family}.fit", fit_version, fit, (estimator,), (f"{estimator}.measure",)),
+        Stage(f"{family}.measure", measure_version, measure, (estimator,), (f"{estimator}.fit",)),
+    )

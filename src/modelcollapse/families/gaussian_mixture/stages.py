@@ -1,0 +1,7 @@
+"""The stages of the family gaussian_mixture."""
+
+from modelcollapse.families.estimators.stages import estimator_stages
+
+STAGES = estimator_stages(
+    "gaussian_mixture", "modelcollapse.families.gaussian_mixture.estimator:GaussianMixtureEstimator", fit_version=2
+)
