@@ -13,7 +13,7 @@ from modelcollapse.families.estimators.estimator import Estimator, Fitted, State
 from modelcollapse.regimes import (
     REAL,
     Draw,
-    RegimeSettings,
+    Regime,
     Source,
     compose,
     count_rows,
@@ -116,7 +116,7 @@ class TrainingSets:
     same to the bit.
     """
 
-    def __init__(self, representation: Representation, regime: RegimeSettings, seed: int, rows: int) -> None:
+    def __init__(self, representation: Representation, regime: Regime, seed: int, rows: int) -> None:
         self._representation, self._regime, self._seed, self._rows = representation, regime, seed, rows
         self._kept: dict[Source, RowSet] = {}
 
