@@ -141,7 +141,7 @@ class Registry:
 
     def unknown(self, name: object) -> str:
         """What is wrong with a name that no member has."""
-        there = ", ".join(self)
+        there = ", ".join(self) or "none"
         return f"{name!r} is no {KINDS[self.kind]}{nearest(str(name), self)}; there are: {there}{self.not_loaded()}"
 
     def not_loaded(self) -> str:
@@ -206,18 +206,22 @@ class Registered:
         if name not in members:
             problems.append(f"{path}: {members.unknown(name)}")
             return UNKNOWN
-        settings_class = members[name].settings
-        if settings_class is None:
-            problems += [f"{path}.{key}: no such setting; {KINDS[self.kind]} {name} has none" for key in given]
-            return UNKNOWN if given else Choice(self.kind, name)
-        settings: Any
-        settings, found = read_what_can_be(settings_class, given, path)
-        problems += found
-        return UNKNOWN if found else Choice(self.kind, name, settings)
+        return read_choice(members[name], given, path, problems)
 
     def describe(self) -> str:
         """The names that there are, and how settings of the member are given."""
         return f"one of {', '.join(registry(self.kind))}, or {{{NAME}: ..., and its settings}}"
+
+
+def read_choice(member: Member, values: Mapping[str, Any], path: str, problems: list[str]) -> Any:
+    """The Choice of a member with its own settings, or UNKNOWN and all that is wrong, added to ``problems``."""
+    if member.settings is None:
+        problems += [f"{path}.{key}: no such setting; {KINDS[member.kind]} {member.name} has none" for key in values]
+        return UNKNOWN if values else Choice(member.kind, member.name)
+    settings: Any
+    settings, found = read_what_can_be(member.settings, values, path)
+    problems += found
+    return UNKNOWN if found else Choice(member.kind, member.name, settings)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import pytest
 
 from conftest import run_command
 from modelcollapse.config.settings import MEMBER_GROUPS, ChainSettings
+from modelcollapse.regimes import RegimeSettings
 from modelcollapse.registry import Registered, registry
 from modelcollapse.settings import Range, describe, field_types
 
@@ -120,7 +121,7 @@ def classes_of(chain):
 def generated():
     """Every wrong value of every setting, each setting of a class once."""
     seen = set()
-    for name, hint in leaves(ChainSettings):
+    for name, hint in [*leaves(ChainSettings), *leaves(RegimeSettings, "regime")]:
         yield from _cases((), name, hint)
     for chain, words in WITH.items():
         for group, cls in classes_of(chain).items():

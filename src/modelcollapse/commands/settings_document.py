@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from modelcollapse.commands.run import configuration_folder
 from modelcollapse.config.settings import MEMBER_GROUPS, ChainSettings
+from modelcollapse.regimes import RegimeSettings
 from modelcollapse.registry import registry
 from modelcollapse.settings import describe, field_types
 
@@ -52,12 +53,13 @@ def main() -> None:
 def page() -> str:
     """The whole page, in Markdown."""
     chain = field_types(ChainSettings)
-    single = [name for name, hint in chain.items() if hint is not Any and not dataclasses.is_dataclass(hint)]
+    groups = {*MEMBER_GROUPS, "regime"}
+    single = [name for name, hint in chain.items() if name not in groups and not dataclasses.is_dataclass(hint)]
     of_the_chain = list(_settings(ChainSettings, "", single))
     sections = [INTRODUCTION, _experiments(), "## The chain\n", _table(of_the_chain, {"": _composed([])})]
     for group, cls, word, words in _chosen_groups():
         sections += [f"## `{group}`: {', '.join(words)}\n", _group_table(cls, group, word, words)]
-    sections += ["## `regime`\n", VALUES_OF_REGIMES, _table(list(_settings(chain["regime"], "regime")), {})]
+    sections += ["## `regime`\n", VALUES_OF_REGIMES, _table(list(_settings(RegimeSettings, "regime")), {})]
     for group, hint in chain.items():
         if dataclasses.is_dataclass(hint) and group != "regime":
             sections += [f"## `{group}`\n", _group_table(hint, group)]

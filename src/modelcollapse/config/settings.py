@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from modelcollapse.families.estimators.settings import memory_problems
 from modelcollapse.families.options import FamilyOptions, family_options
 from modelcollapse.metrics.base import MetricsSettings, metric_problems
 from modelcollapse.record.wandb_view import TrackingSettings
-from modelcollapse.regimes import DrawError, RegimeSettings
+from modelcollapse.regimes import DrawError
 from modelcollapse.regimes.availability import row_problems
+from modelcollapse.regimes.rules import RegimeReader, composition_problems
 from modelcollapse.registry import registry
 from modelcollapse.selections.settings import NO_SELECTION, SelectionSettings
 from modelcollapse.settings import (
@@ -64,7 +64,7 @@ class ChainSettings:
     """Settings of the model family."""
     data: Any
     """Settings of the real data."""
-    regime: RegimeSettings
+    regime: Annotated[Any, RegimeReader()]
     """What each generation trains on."""
     decoding: Any
     """How the synthetic sets are written."""
@@ -147,10 +147,14 @@ def _without_consequences(values: Any, is_group_wrong: bool) -> Any:
 
 def _problems_between(settings: ChainSettings, family: FamilyOptions, foreign: Collection[str]) -> list[str]:
     """What is wrong between settings, as far as they are known."""
-    regime_problems = _known(settings.regime.problems)
+    regime_problems = _known(lambda: list(settings.regime.problems()))
+    regime_problems += [] if regime_problems else _known(partial(_composition_problems, settings))
     regime: Any = UNKNOWN if regime_problems else settings.regime
     data, decoding = (UNKNOWN if group in foreign else getattr(settings, group) for group in ("data", "decoding"))
     checks = [partial(check, settings.model, data, decoding, regime) for check in family.checks]
+    checks += [
+        partial(check, settings.model, data, decoding, regime, settings.generations) for check in family.chain_checks
+    ]
     checks += [partial(_selection_problems, settings)]
     checks += [partial(check, settings.selection, settings.model, data, decoding) for check in family.selection_checks]
     checks += [
@@ -158,7 +162,6 @@ def _problems_between(settings: ChainSettings, family: FamilyOptions, foreign: C
         partial(_device_problems, settings, family),
         partial(_share_problems, settings, family),
         partial(row_problems, regime, settings.generations, data),
-        partial(memory_problems, settings.model, data, regime, settings.generations),
     ]
     return [*regime_problems, *(problem for check in checks for problem in _known(check))]
 
@@ -169,6 +172,10 @@ def _known(check: Callable[[], list[str]]) -> list[str]:
         return check()
     except (UseOfUnknownError, DrawError):
         return []
+
+
+def _composition_problems(settings: ChainSettings) -> list[str]:
+    return composition_problems(settings.regime, settings.generations)
 
 
 def _selection_problems(settings: ChainSettings) -> list[str]:

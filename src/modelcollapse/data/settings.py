@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from modelcollapse.regimes import RegimeSettings, rows_of
+from modelcollapse.regimes import Regime, rows_of
 from modelcollapse.settings import EXECUTION, Count, OptionalCount, Range, Reserve
 
 if TYPE_CHECKING:
@@ -272,7 +272,7 @@ class GaussianSamplesSettings(SamplesSettings):
         return len(self.mean)
 
 
-def shape_problems(model: object, data: GaussianSamplesSettings, decoding: object, regime: RegimeSettings) -> list[str]:
+def shape_problems(model: object, data: GaussianSamplesSettings, decoding: object, regime: Regime) -> list[str]:
     """Why there is no such Gaussian."""
     dimension = len(data.mean)
     if dimension == 0:
@@ -287,9 +287,7 @@ def shape_problems(model: object, data: GaussianSamplesSettings, decoding: objec
     return []
 
 
-def singularity_problems(
-    model: object, data: GaussianSamplesSettings, decoding: object, regime: RegimeSettings
-) -> list[str]:
+def singularity_problems(model: object, data: GaussianSamplesSettings, decoding: object, regime: Regime) -> list[str]:
     """Why there are too few rows to estimate a covariance."""
     dimension = len(data.mean)
     if dimension == 0 or data.rows > dimension:

@@ -4,17 +4,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from modelcollapse.decoding.settings import DecodingSettings
 from modelcollapse.errors import UserError
+from modelcollapse.registry import registry
 from modelcollapse.seeding import Stream
+from modelcollapse.settings import identity_of
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-BEAM_FIELDS = ("beams", "length_penalty")
-SAMPLE_FIELDS = ("temperature", "top_k", "top_p")
+FIELDS = "fields"
+"""Option of a decoding's member: the settings that it reads; all that are identity where it does not say."""
 NATIVE_MODEL_TYPES = frozenset({"opt", "gpt2", "llama"})
 """Models that the native engine knows, by transformers' names."""
-COMMON_FIELDS = ("kind", "new_tokens", "prompt_tokens", "repetition_penalty", "no_repeat_ngram")
 
 
 class Engine(Protocol):
@@ -31,7 +32,7 @@ class Engine(Protocol):
 
 
 def engine_for(network: "PreTrainedModel", settings: DecodingSettings, stream: Stream) -> Engine:
-    """The engine that the settings lead to for this network, which is the engine's from then on.
+    """The engine of ``beam`` and ``sample`` for this network, which is the engine's from then on.
 
     ``stream`` seeds sampling. Raises UserError where the settings ask for an engine that does not know the network.
     """
@@ -58,6 +59,21 @@ def engine_name(settings: DecodingSettings, model_type: str) -> str:
 
 
 def decoding_recipe(settings: DecodingSettings, model_type: str) -> dict[str, Any]:
-    """The settings that decide what is written: only those that the kind of decoding reads."""
-    fields = COMMON_FIELDS + (BEAM_FIELDS if settings.kind == "beam" else SAMPLE_FIELDS)
-    return {**{name: getattr(settings, name) for name in fields}, "engine": engine_name(settings, model_type)}
+    """The settings that decide what is written: only those that the decoding reads, where its member says which."""
+    member = registry("decodings")[settings.kind]
+    if FIELDS not in member.options:
+        return {**identity_of(settings), "version": member.version}
+    read = {name: getattr(settings, name) for name in member.options[FIELDS]}
+    return {**read, "engine": engine_name(settings, model_type)}
+
+
+def decoding_engine(network: "PreTrainedModel", settings: DecodingSettings, stream: Stream) -> Engine:
+    """The engine of the decoding that the settings name, over a network which is the engine's from then on."""
+    engine: Engine = registry("decodings")[settings.kind].load()(network, settings, stream)
+    return engine
+
+
+def is_native(settings: DecodingSettings, model_type: str) -> bool:
+    """Whether the project's own code decodes, which bounds the memory that it takes."""
+    is_own = registry("decodings")[settings.kind].load() is engine_for
+    return is_own and engine_name(settings, model_type) == "native"

@@ -56,3 +56,13 @@ class DecodingSettings:
     """Blocks of the real test split whose continuations are shown for every generation."""
     shown_texts: tuple[str, ...]
     """Texts of your own whose continuations are shown too."""
+
+    @property
+    def sequences_per_prompt(self) -> int:
+        """Continuations that are advanced at once for each prompt."""
+        return self.beams if self.kind == "beam" else 1
+
+    @property
+    def is_random(self) -> bool:
+        """Whether a prompt can be continued in several ways."""
+        return self.kind != "beam"

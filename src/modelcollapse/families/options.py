@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 Check = Callable[[Any, Any, Any, Any], list[str]]
 """What is wrong between model, data, decoding and regime, each allowed by itself: one message a problem."""
 
+ChainCheck = Callable[[Any, Any, Any, Any, int], list[str]]
+"""As Check, with the number of generations: what is wrong in any of them."""
+
 SelectionCheck = Callable[[SelectionSettings, Any, Any, Any], list[str]]
 """What is wrong between selection, model, data and decoding, each allowed by itself: one message a problem."""
 
@@ -35,6 +38,8 @@ class FamilyOptions:
     """Groups to choose beside the model, shown where others were chosen."""
     checks: tuple[Check, ...] = ()
     """Each looks at few settings: one that needs a setting that is wrong in itself is left out."""
+    chain_checks: tuple[ChainCheck, ...] = ()
+    """As ``checks``, of whole chains."""
     selection_checks: tuple[SelectionCheck, ...] = (refuse,)
     """As ``checks``; a family that says nothing of selections refuses them."""
     accelerators: tuple[str, ...] = ("auto", "cpu", "gpu", "mps")

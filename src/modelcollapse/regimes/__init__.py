@@ -12,6 +12,7 @@ recipe, hence the same key in the store. `preserve` with no real share is `repla
 from modelcollapse.regimes.composition import (
     REAL,
     Draw,
+    Regime,
     Source,
     canonical,
     compose,
@@ -29,6 +30,7 @@ __all__ = [
     "REAL",
     "Draw",
     "DrawError",
+    "Regime",
     "RegimeSettings",
     "Rows",
     "Source",

@@ -7,7 +7,7 @@ from typing import Any
 
 from modelcollapse.regimes import (
     DrawError,
-    RegimeSettings,
+    Regime,
     Source,
     compose,
     count_rows,
@@ -17,11 +17,8 @@ from modelcollapse.regimes import (
     synthetic_rows,
 )
 
-DISTINCT_GENERATIONS = (1, 2, 3)
-"""Shares do not change within a chain: what these generations can be given, all can."""
 
-
-def row_problems(regime: RegimeSettings, generations: int, data: Any) -> list[str]:
+def row_problems(regime: Regime, generations: int, data: Any) -> list[str]:
     """What the settings of the data alone tell to be wrong with the rows of generations 1 .. ``generations``.
 
     ``data`` says how many rows there are by ``real_rows`` and how many are set aside by ``reserved_rows``, each None
@@ -32,19 +29,11 @@ def row_problems(regime: RegimeSettings, generations: int, data: Any) -> list[st
     return rows_that_cannot_be_had(regime, generations, data.real_rows, data.reserved_rows)
 
 
-def rows_that_cannot_be_had(
-    regime: RegimeSettings, generations: int, real_rows: int, reserved_rows: int | None
-) -> list[str]:
+def rows_that_cannot_be_had(regime: Regime, generations: int, real_rows: int, reserved_rows: int | None) -> list[str]:
     """What is wrong, a message a problem; ``reserved_rows`` is None where fresh real data never end."""
     if generations == 0:
         return []
-    shares = {"real": regime.real, "latest": regime.latest, "older": regime.older if generations > 1 else None}
-    problems = [
-        f"regime.{name}: {share:g} of {real_rows} real rows comes to no row at all; it must be 0 or at least"
-        f" {0.5 / real_rows:.2g}"
-        for name, share in shares.items()
-        if share and rows_of(share, real_rows) == 0
-    ]
+    problems = regime.small_shares(generations, real_rows)
     if not problems:
         problems = _counting_problems(regime, generations, real_rows)
     needed = reserve_needed(regime, generations, real_rows)
@@ -57,10 +46,10 @@ def rows_that_cannot_be_had(
     return problems
 
 
-def _counting_problems(regime: RegimeSettings, generations: int, real_rows: int) -> list[str]:
+def _counting_problems(regime: Regime, generations: int, real_rows: int) -> list[str]:
     """What only the count of all draws together tells."""
     try:
-        for generation in DISTINCT_GENERATIONS[:generations]:
+        for generation in regime.kinds_of_generation(generations):
             draws = compose(regime, generation, seed=0)
             sources = {source for draw in draws for source in draw.sources}
             count_rows(draws, {source: _size(source, regime, real_rows) for source in sources}, real_rows)
@@ -69,16 +58,16 @@ def _counting_problems(regime: RegimeSettings, generations: int, real_rows: int)
     return []
 
 
-def _size(source: Source, regime: RegimeSettings, real_rows: int) -> int:
+def _size(source: Source, regime: Regime, real_rows: int) -> int:
     if source.kind == "synthetic":
         assert source.generation is not None
         return rows_of(synthetic_rows(regime, source.generation), real_rows)
     return fresh_rows(regime, real_rows) if source.kind == "fresh" else real_rows
 
 
-def reserve_problems(reserve: float, regime: RegimeSettings) -> list[str]:
+def reserve_problems(reserve: float, regime: Regime) -> list[str]:
     """Why a finite data set has nothing for the regime that was never seen before, if so."""
-    if reserve > 0 or regime.real_source != "fresh" or regime.real == 0:
+    if reserve > 0 or regime.fresh == 0:
         return []
     return [
         f"data.reserve: {reserve:g} leaves no real data that was never seen before; regime={regime.name} needs a share"

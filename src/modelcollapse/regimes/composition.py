@@ -10,11 +10,13 @@ from fractions import Fraction
 from functools import cache, cached_property, lru_cache
 from hashlib import sha256
 from operator import attrgetter
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-from modelcollapse.regimes.settings import RegimeSettings
 from modelcollapse.regimes.shares import exact
 from modelcollapse.seeding import Stream
+
+if TYPE_CHECKING:
+    from modelcollapse.regimes.settings import RegimeSettings
 
 _KINDS = ("real", "fresh", "synthetic")
 
@@ -44,6 +46,10 @@ class Source:
 
 
 REAL = Source("real")
+LATEST = -1
+"""In what a rule composes, generations below 0 count back from the one that trains."""
+KEPT = Stream(0, 0, "kept")
+"""In what a rule composes, marks a draw that is the same for every generation."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +70,80 @@ class Draw:
     def __post_init__(self) -> None:
         object.__setattr__(self, "sources", tuple(sorted(self.sources, key=attrgetter("order"))))
 
+    # ---- what a rule composes of: shares of named sets, relative to the generation that trains ---------------------
+
+    @classmethod
+    def real(cls, share: float = 1.0, *, kept: bool = False, weight: float | None = None) -> Draw:
+        """A share of H; ``kept`` draws the same rows for every generation."""
+        return cls((REAL,), share, KEPT if kept else None, weight)
+
+    @classmethod
+    def fresh(cls, share: float, *, weight: float | None = None) -> Draw:
+        """Real rows never seen before; the rule's ``fresh_share`` says how many are set aside for each generation."""
+        return cls((Source("fresh", LATEST),), share, None, weight)
+
+    @classmethod
+    def latest(cls, share: float = 1.0, *, weight: float | None = None) -> Draw:
+        """A share, in units of n, of what the previous generation's model wrote."""
+        return cls((Source("synthetic", LATEST),), share, None, weight)
+
+    @classmethod
+    def synthetic(cls, generations: Iterable[int], share: float | None = None, *, weight: float | None = None) -> Draw:
+        """A share of the union of synthetic sets, or all of it; -1 is the previous generation, -2 the one before it."""
+        return cls(tuple(Source("synthetic", number) for number in generations), share, None, weight)
+
+    @classmethod
+    def pool(cls, generations: Iterable[int], share: float | None = None, *, weight: float | None = None) -> Draw:
+        """A share of the union of H and the synthetic sets of these generations, or all of it."""
+        return cls((REAL, *(Source("synthetic", number) for number in generations)), share, None, weight)
+
     @property
-    def synthetic(self) -> bool:
+    def is_synthetic(self) -> bool:
         """Whether models wrote all of these rows."""
         # Synthetic sets are the last in canonical order.
         return self.sources[0].kind == "synthetic"
 
 
-def compose(regime: RegimeSettings, generation: int, seed: int, replicate: int = 0) -> tuple[Draw, ...]:
+class Regime(Protocol):
+    """What each generation trains on: settings of the shares (RegimeSettings), or a registered rule (RuleRegime)."""
+
+    @property
+    def name(self) -> str:
+        """Label for people and figures."""
+        ...
+
+    @property
+    def fresh(self) -> Fraction:
+        """Real rows set aside for each generation, in units of n."""
+        ...
+
+    @property
+    def accumulates(self) -> bool:
+        """Whether every generation trains on H and all synthetic sets so far, whole and unweighted."""
+        ...
+
+    def problems(self) -> list[str]:
+        """What is wrong between its settings, a message a problem."""
+        ...
+
+    def draws(self, generation: int, stream: Stream) -> Sequence[Draw]:
+        """The draws of D_t for t = ``generation`` >= 1; ``stream`` is renamed for each that is random."""
+        ...
+
+    def written(self, generation: int) -> Fraction:
+        """Rows that model ``generation`` writes, in units of n."""
+        ...
+
+    def kinds_of_generation(self, generations: int) -> Iterable[int]:
+        """Generations of 1 .. ``generations`` that are composed like all others: what is right for them is for all."""
+        ...
+
+    def small_shares(self, generations: int, real_rows: int) -> list[str]:
+        """Settings whose share of so many real rows comes to no row, a message each."""
+        ...
+
+
+def compose(regime: Regime, generation: int, seed: int, replicate: int = 0) -> tuple[Draw, ...]:
     """The composition of D_t, t = `generation`, the same for all settings that mean the same training set.
 
     Shares of zero are left out, a share that is all of its sources is taken whole and needs no stream, draws
@@ -85,9 +157,13 @@ def compose(regime: RegimeSettings, generation: int, seed: int, replicate: int =
     if problems := regime.problems():
         raise ValueError("; ".join(problems))
     stream = Stream(seed, generation, "draw", replicate)
+    return canonical(regime.draws(generation, stream))
+
+
+def shared_draws(regime: RegimeSettings, generation: int, stream: Stream) -> list[Draw]:
+    """The draws that the settings of shares ask for."""
     parts = (_shares if regime.pool == "none" else _pool)(regime, generation, stream)
-    draws = _weighted(parts) if regime.weighting == "golden_ratio" else [part.draw for part in parts]
-    return canonical(draws)
+    return _weighted(parts) if regime.weighting == "golden_ratio" else [part.draw for part in parts]
 
 
 class _Part(NamedTuple):
@@ -149,12 +225,12 @@ def _rows(regime: RegimeSettings, sources: Sequence[Source]) -> Fraction:
 
 
 def _weighted(parts: Sequence[_Part]) -> list[Draw]:
-    synthetic = sum((part.rows for part in parts if part.draw.synthetic), Fraction(0))
+    synthetic = sum((part.rows for part in parts if part.draw.is_synthetic), Fraction(0))
     real = sum((part.rows for part in parts), Fraction(0)) - synthetic
     real_weight = golden_ratio_weight(float(synthetic / real))
     return [
         replace(part.draw, weight=(1 - real_weight) * float(part.rows / synthetic))
-        if part.draw.synthetic
+        if part.draw.is_synthetic
         else replace(part.draw, weight=real_weight * float(part.rows / real))
         for part in parts
     ]
@@ -184,11 +260,13 @@ def _written_by(generation: int) -> Source:
 
 def _size(regime: RegimeSettings, source: Source) -> Fraction:
     if source.kind == "synthetic" and source.generation is not None:
-        return _written(regime, source.generation)
+        return regime.written(source.generation)
     return Fraction(1)
 
 
-def _written(regime: RegimeSettings, generation: int) -> Fraction:
+@lru_cache(maxsize=4096)
+def shared_rows(regime: RegimeSettings, generation: int) -> Fraction:
+    """Rows that model ``generation`` writes under settings of shares, in units of n."""
     return max(Fraction(1), _latest_rows(regime, generation + 1))
 
 
@@ -199,14 +277,13 @@ def _latest_rows(regime: RegimeSettings, generation: int) -> Fraction:
     return share * generation if regime.growth == "linear" else share
 
 
-@lru_cache(maxsize=4096)
-def synthetic_rows(regime: RegimeSettings, generation: int) -> float:
+def synthetic_rows(regime: Regime, generation: int) -> float:
     """Rows that model `generation` writes, in units of n; `rows_of` makes a count of it.
 
     At least 1, also where fewer are trained on: a synthetic set is measured as well. More under linear
     growth, or where the latest share exceeds 1.
     """
-    return float(_written(regime, generation))
+    return float(regime.written(generation))
 
 
 def canonical(draws: Iterable[Draw]) -> tuple[Draw, ...]:
@@ -224,7 +301,7 @@ def canonical(draws: Iterable[Draw]) -> tuple[Draw, ...]:
 
 
 def _is_whole(draw: Draw) -> bool:
-    return draw.synthetic and draw.rows is None and draw.stream is None and draw.weight is None
+    return draw.is_synthetic and draw.rows is None and draw.stream is None and draw.weight is None
 
 
 def compositions_digest(compositions: Mapping[int, Sequence[Draw]], rows: Callable[[int], float]) -> str:

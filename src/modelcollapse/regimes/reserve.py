@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from modelcollapse.regimes.composition import Regime
 from modelcollapse.regimes.rows import DrawError, random_keys
-from modelcollapse.regimes.settings import RegimeSettings
-from modelcollapse.regimes.shares import rows_of
+from modelcollapse.regimes.shares import whole
 from modelcollapse.seeding import Stream
 
 if TYPE_CHECKING:
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def fresh_rows(regime: RegimeSettings, n: int) -> int:
+def fresh_rows(regime: Regime, n: int) -> int:
     """Fresh real rows of each generation t >= 1: the size of its set `Source("fresh", t)`."""
-    return rows_of(regime.real, n) if regime.pool == "none" and regime.real_source == "fresh" else 0
+    return whole(regime.fresh * n)
 
 
-def reserve_needed(regime: RegimeSettings, generations: int, n: int) -> int:
+def reserve_needed(regime: Regime, generations: int, n: int) -> int:
     """Real rows to set aside for a chain of generations 0 .. `generations`; 0 if none are fresh."""
     return fresh_rows(regime, n) * generations
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from modelcollapse.regimes.shares import exact
+from modelcollapse.regimes.shares import exact, rows_of
+from modelcollapse.seeding import Stream
 from modelcollapse.settings import EXECUTION, Range
+
+if TYPE_CHECKING:
+    from modelcollapse.regimes.composition import Draw
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,42 @@ class RegimeSettings:
         if self.weighting == "golden_ratio":
             found += _weighting_problems(self)
         return found
+
+    @property
+    def fresh(self) -> Fraction:
+        """Real rows set aside for each generation, in units of n."""
+        return exact(self.real) if self.pool == "none" and self.real_source == "fresh" else Fraction(0)
+
+    @property
+    def accumulates(self) -> bool:
+        """Whether every generation trains on H and all synthetic sets so far, whole and unweighted."""
+        return self.pool == "all" and self.window is None and self.weighting == "none"
+
+    def draws(self, generation: int, stream: Stream) -> Sequence[Draw]:
+        """The draws of D_t for t = ``generation`` >= 1."""
+        from modelcollapse.regimes.composition import shared_draws
+
+        return shared_draws(self, generation, stream)
+
+    def written(self, generation: int) -> Fraction:
+        """Rows that model ``generation`` writes, in units of n."""
+        from modelcollapse.regimes.composition import shared_rows
+
+        return shared_rows(self, generation)
+
+    def kinds_of_generation(self, generations: int) -> Iterable[int]:
+        """Shares do not change within a chain: what the first three generations can be given, all can."""
+        return range(1, min(generations, 3) + 1)
+
+    def small_shares(self, generations: int, real_rows: int) -> list[str]:
+        """Settings whose share of so many real rows comes to no row, a message each."""
+        shares = {"real": self.real, "latest": self.latest, "older": self.older if generations > 1 else None}
+        return [
+            f"regime.{name}: {share:g} of {real_rows} real rows comes to no row at all; it must be 0 or at least"
+            f" {0.5 / real_rows:.2g}"
+            for name, share in shares.items()
+            if share and rows_of(share, real_rows) == 0
+        ]
 
     @cached_property
     def latest_share(self) -> Fraction:

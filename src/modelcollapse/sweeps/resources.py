@@ -114,7 +114,7 @@ def _step_numbers(shape: ArchitectureSettings, vocabulary: int, batch: int, leng
 
 def _decoding_bytes(chain: ChainSettings, shape: ArchitectureSettings, vocabulary: int) -> int:
     decoding = chain.decoding
-    sequences = decoding.batch_size * (decoding.beams if decoding.kind == "beam" else 1)
+    sequences = decoding.batch_size * decoding.sequences_per_prompt
     length = (decoding.prompt_tokens or chain.data.block_length) + decoding.new_tokens
     # Keys and values are copied when beams are reordered.
     wanted = 4 * sequences * (2 * 2 * shape.layers * shape.hidden_size * length + LOGIT_COPIES * vocabulary)

@@ -126,7 +126,7 @@ class NativeEngine:
     @property
     def _rows(self) -> int:
         """Rows that a step usually has."""
-        return self._settings.batch_size * (self._settings.beams if self._settings.kind == "beam" else 1)
+        return self._settings.batch_size * self._settings.sequences_per_prompt
 
 
 def recorder_for(device: torch.device) -> Recorder | None:

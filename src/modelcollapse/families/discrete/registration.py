@@ -1,6 +1,7 @@
 """The discrete distribution's entry in the registry."""
 
-from modelcollapse.families.discrete.settings import CHECKS, DiscreteSettings
+from modelcollapse.families.discrete.settings import DiscreteSettings
+from modelcollapse.families.estimators.settings import memory_problems, synthesis_problems
 from modelcollapse.families.options import FLOAT64_ON_CPU, family
 
 MEMBERS = (
@@ -10,7 +11,7 @@ MEMBERS = (
         DiscreteSettings,
         forms=("categorical_samples",),
         goes_with="data=categorical_samples decoding=none",
-        checks=CHECKS,
+        chain_checks=(synthesis_problems, memory_problems),
         accelerators=FLOAT64_ON_CPU,
         stages="modelcollapse.families.discrete.stages:STAGES",
         presentation="modelcollapse.families.discrete.presentation:DISCRETE",

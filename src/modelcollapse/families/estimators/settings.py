@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from modelcollapse.regimes import RegimeSettings, Source, compose, count_rows, fresh_rows, rows_of, synthetic_rows
+from modelcollapse.regimes import Regime, Source, compose, count_rows, fresh_rows, rows_of, synthetic_rows
 from modelcollapse.settings import EXECUTION, Range
 
 Count = Annotated[int, Range(low=1)]
@@ -23,10 +23,15 @@ class SegmentedSettings:
     """Generations that are stored as one artifact; what a kill loses at most."""
 
 
-def synthesis_problems(synthesis: Synthesis, regime: RegimeSettings) -> list[str]:
+def synthesis_problems(model: Any, data: object, decoding: object, regime: Regime, generations: int) -> list[str]:
     """Why the regime cannot do without samples, if so: sufficient statistics tell of whole sets of equal rows only."""
-    draws = [draw for generation in (1, 2, 3) for draw in compose(regime, generation, seed=0)]
-    if synthesis == "samples" or all(draw.stream is None and draw.weight is None for draw in draws):
+    return [] if model.synthesis == "samples" else statistics_problems(regime, generations)
+
+
+def statistics_problems(regime: Regime, generations: int) -> list[str]:
+    """Why the regime needs the rows themselves, if so."""
+    draws = [draw for t in regime.kinds_of_generation(generations) for draw in compose(regime, t, seed=0)]
+    if all(draw.stream is None and draw.weight is None for draw in draws):
         return []
     reason = "weights rows" if all(draw.stream is None for draw in draws) else "draws rows out of stored sets"
     return [
@@ -42,28 +47,30 @@ COPIES_TRAINED = 1
 """Of the training set, in the order that the fit needs."""
 
 
-def memory_problems(model: Any, data: Any, regime: RegimeSettings, generations: int) -> list[str]:
-    """Why the last generation, which draws from the most sets, does not fit; what to set instead."""
+def memory_problems(model: Any, data: Any, decoding: object, regime: Regime, generations: int) -> list[str]:
+    """Why the generation that draws from the most sets does not fit; what to set instead."""
     by_statistics = getattr(model, "synthesis", "samples") == "statistics"
     machine = physical_memory()
-    if not isinstance(model, SegmentedSettings) or by_statistics or machine is None:
+    if by_statistics or machine is None:
         return []
-    each = bytes_per_replicate(data.rows, data.numbers_per_row, regime, generations)
+    # Under settings of shares that is the last one.
+    candidates = {generations, *list(regime.kinds_of_generation(generations))[3:]}
+    each, largest = max((bytes_per_replicate(data.rows, data.numbers_per_row, regime, t), t) for t in candidates)
     if each * model.replicates <= machine:
         return []
     ways = ["a regime.window", "fewer generations or data.rows"]
     if fitting := machine // each:
         ways.insert(0, f"model.replicates={fitting}")
-    if hasattr(model, "synthesis") and not synthesis_problems("statistics", regime):
+    if hasattr(model, "synthesis") and not statistics_problems(regime, generations):
         ways.insert(0, "model.synthesis=statistics, which holds no samples")
     return [
         f"model.replicates: {model.replicates} chains under regime={regime.name} hold samples of"
-        f" {_gigabytes(each * model.replicates)} at generation {generations}, and this machine has"
+        f" {_gigabytes(each * model.replicates)} at generation {largest}, and this machine has"
         f" {_gigabytes(machine)}; choose {', '.join(ways[:-1])} or {ways[-1]}"
     ]
 
 
-def bytes_per_replicate(rows: int, numbers_per_row: int, regime: RegimeSettings, generation: int) -> int:
+def bytes_per_replicate(rows: int, numbers_per_row: int, regime: Regime, generation: int) -> int:
     """Bytes of the sets that a generation draws from, and of what is made of them, for one replicate."""
     draws = compose(regime, generation, seed=0)
     sizes = {source: _size(source, regime, rows) for draw in draws for source in draw.sources}
@@ -79,7 +86,7 @@ def physical_memory() -> int | None:
         return None
 
 
-def _size(source: Source, regime: RegimeSettings, rows: int) -> int:
+def _size(source: Source, regime: Regime, rows: int) -> int:
     if source.kind == "synthetic" and source.generation is not None:
         return rows_of(synthetic_rows(regime, source.generation), rows)
     return fresh_rows(regime, rows) if source.kind == "fresh" else rows

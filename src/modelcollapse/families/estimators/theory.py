@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from modelcollapse.regimes import RegimeSettings, Source, compose, count_rows, rows_of, synthetic_rows
+from modelcollapse.regimes import Regime, Source, compose, count_rows, rows_of, synthetic_rows
 
 Columns = Mapping[str, np.ndarray]
 """Measure -> expected value for every generation, [N + 1]."""
@@ -15,7 +15,7 @@ Columns = Mapping[str, np.ndarray]
 class Plan:
     """A chain as theory sees it."""
 
-    regime: RegimeSettings
+    regime: Regime
     generations: int
     """Generations after the one trained on real data."""
     rows: int
@@ -35,4 +35,4 @@ class Plan:
 
     def accumulates(self) -> bool:
         """Whether every generation trains on all sets so far."""
-        return self.regime.pool == "all" and self.regime.window is None and self.regime.weighting == "none"
+        return self.regime.accumulates

@@ -24,7 +24,7 @@ from modelcollapse.families.estimators.stages import StageContext
 from modelcollapse.regimes import (
     REAL,
     Draw,
-    RegimeSettings,
+    Regime,
     Source,
     count_rows,
     fresh_rows,
@@ -129,7 +129,7 @@ class TrainingSets:
     same to the bit.
     """
 
-    def __init__(self, representation: Representation, regime: RegimeSettings, seed: int, rows: int) -> None:
+    def __init__(self, representation: Representation, regime: Regime, seed: int, rows: int) -> None:
         self._representation, self._regime, self._seed, self._rows = representation, regime, seed, rows
         self._kept: dict[Source, RowSet] = {}
 

@@ -1,5 +1,6 @@
 """The Gaussian's entry in the registry."""
 
+from modelcollapse.families.estimators.settings import memory_problems, synthesis_problems
 from modelcollapse.families.gaussian.settings import CHECKS, GaussianSettings
 from modelcollapse.families.options import FLOAT64_ON_CPU, family
 
@@ -11,6 +12,7 @@ MEMBERS = (
         forms=("gaussian_samples",),
         goes_with="data=gaussian_samples decoding=none",
         checks=CHECKS,
+        chain_checks=(synthesis_problems, memory_problems),
         accelerators=FLOAT64_ON_CPU,
         stages="modelcollapse.families.gaussian.stages:STAGES",
         presentation="modelcollapse.families.gaussian.presentation:GAUSSIAN",

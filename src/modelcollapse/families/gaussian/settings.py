@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from modelcollapse.data.settings import GaussianSamplesSettings, shape_problems, singularity_problems
-from modelcollapse.families.estimators.settings import SegmentedSettings, Synthesis, synthesis_problems
-from modelcollapse.regimes import RegimeSettings
+from modelcollapse.data.settings import shape_problems, singularity_problems
+from modelcollapse.families.estimators.settings import SegmentedSettings, Synthesis
 
 
 @dataclass(frozen=True)
@@ -21,11 +20,5 @@ class GaussianSettings(SegmentedSettings):
     does not grow with the rows."""
 
 
-def _synthesis_problems(
-    model: GaussianSettings, data: GaussianSamplesSettings, decoding: object, regime: RegimeSettings
-) -> list[str]:
-    return synthesis_problems(model.synthesis, regime)
-
-
-CHECKS = (shape_problems, singularity_problems, _synthesis_problems)
+CHECKS = (shape_problems, singularity_problems)
 """What is wrong between settings that are each allowed; each looks at few of them."""

@@ -1,5 +1,6 @@
 """The Gaussian mixture's entry in the registry."""
 
+from modelcollapse.families.estimators.settings import memory_problems
 from modelcollapse.families.gaussian_mixture.settings import CHECKS, GaussianMixtureSettings
 from modelcollapse.families.options import FLOAT64_ON_CPU, family
 
@@ -11,6 +12,7 @@ MEMBERS = (
         forms=("gaussian_samples", "samples"),
         goes_with="data=gaussian_samples decoding=none",
         checks=CHECKS,
+        chain_checks=(memory_problems,),
         accelerators=FLOAT64_ON_CPU,
         stages="modelcollapse.families.gaussian_mixture.stages:STAGES",
         presentation="modelcollapse.families.gaussian_mixture.presentation:GAUSSIAN_MIXTURE",

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from modelcollapse.data.settings import GaussianSamplesSettings, shape_problems, singularity_problems
 from modelcollapse.families.estimators.settings import Count, SegmentedSettings
-from modelcollapse.regimes import RegimeSettings
+from modelcollapse.regimes import Regime
 from modelcollapse.settings import Range
 
 
@@ -34,7 +34,7 @@ class GaussianMixtureSettings(SegmentedSettings):
 
 
 def _component_problems(
-    model: GaussianMixtureSettings, data: GaussianSamplesSettings, decoding: object, regime: RegimeSettings
+    model: GaussianMixtureSettings, data: GaussianSamplesSettings, decoding: object, regime: Regime
 ) -> list[str]:
     if model.components <= data.rows:
         return []

@@ -152,7 +152,7 @@ class LanguageModelFamily:
             "decoding": decoding_recipe(self._decoding, recipes.MODEL_TYPE),
             "rows": rows,
             "precision": self._decoding.precision,
-            "stream": stream.recipe() if self._decoding.kind == "sample" else None,
+            "stream": stream.recipe() if self._decoding.is_random else None,
         }
         parents = {"model": model, "prompts": prompts, "real": self._real}
         label, size = f"generation {generation} · writing", self._synthetic_bytes(rows)
@@ -219,7 +219,7 @@ class LanguageModelFamily:
             "shown_prompts": self._decoding.shown_prompts,
             "shown_texts": list(self._decoding.shown_texts),
             "precision": self._decoding.precision,
-            "stream": stream.recipe() if self._decoding.kind == "sample" else None,
+            "stream": stream.recipe() if self._decoding.is_random else None,
         }
         parents = {"model": model, "real": self._real, "tokenizer": self._tokenizer}
         label = f"generation {generation} · continuations"

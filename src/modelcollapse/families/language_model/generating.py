@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from modelcollapse.data.blocks import read_blocks, write_blocks
 from modelcollapse.data.tokenizers import load_tokenizer
-from modelcollapse.decoding.engine import Engine, engine_for, engine_name
+from modelcollapse.decoding.engine import Engine, decoding_engine, is_native
 from modelcollapse.decoding.native import NativeEngine
 from modelcollapse.decoding.settings import DecodingSettings
 from modelcollapse.decoding.workers import MakeEngine, continue_by_workers
@@ -190,7 +190,7 @@ def make_continuations(stage: StageContext, context: BuildContext, *, stream: St
 
 def engine_over(folder: Path, settings: DecodingSettings, stream: Stream) -> Engine:
     """The engine that the settings lead to over the network of a folder."""
-    return engine_for(load_network(folder), settings, stream)
+    return decoding_engine(load_network(folder), settings, stream)
 
 
 def engines_at_once(folder: Path, settings: DecodingSettings, length: int) -> int | None:
@@ -199,7 +199,7 @@ def engines_at_once(folder: Path, settings: DecodingSettings, length: int) -> in
     None for transformers' engine, whose memory has no bound.
     """
     network = network_without_weights(folder)
-    if engine_name(settings, network.config.model_type) != "native":
+    if not is_native(settings, network.config.model_type):
         return None
     return NativeEngine(network, settings, Stream(0, 0, "none")).engines_at_once(length)
 

@@ -5,6 +5,7 @@ from modelcollapse.families.language_model.settings import (
     SELECTION_CHECKS,
     LanguageModelSettings,
     TruncatedCrossEntropySettings,
+    same_block_problems,
 )
 from modelcollapse.families.options import family
 from modelcollapse.registry import Member
@@ -20,6 +21,7 @@ MEMBERS = (
         decodes=True,
         goes_with="data=language decoding=beam",
         checks=CHECKS,
+        chain_checks=(same_block_problems,),
         selection_checks=SELECTION_CHECKS,
         shares_fits=True,
         stages="modelcollapse.families.language_model.stages:STAGES",

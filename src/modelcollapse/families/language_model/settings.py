@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from modelcollapse.data.settings import LanguageModelData
 from modelcollapse.decoding.settings import DecodingSettings
-from modelcollapse.regimes import RegimeSettings, synthetic_rows
+from modelcollapse.regimes import Regime
 from modelcollapse.regimes.availability import reserve_problems
 from modelcollapse.registry import Choice, Registered
 from modelcollapse.selections.settings import SelectionSettings, lacking
@@ -116,7 +116,7 @@ class LanguageModelSettings:
 
 
 def _start_problems(
-    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: RegimeSettings
+    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: Regime
 ) -> list[str]:
     problems = []
     if model.pretrained and model.base:
@@ -132,7 +132,7 @@ def _start_problems(
 
 
 def _architecture_problems(
-    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: RegimeSettings
+    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: Regime
 ) -> list[str]:
     if model.architecture is None and not model.pretrained:
         return ["model.architecture: is null, and no model.pretrained says what the network looks like"]
@@ -142,7 +142,7 @@ def _architecture_problems(
 
 
 def _head_problems(
-    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: RegimeSettings
+    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: Regime
 ) -> list[str]:
     shape = model.architecture
     if shape is None or shape.hidden_size % shape.heads == 0:
@@ -154,7 +154,7 @@ def _head_problems(
 
 
 def _position_problems(
-    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: RegimeSettings
+    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: Regime
 ) -> list[str]:
     if model.architecture is None:
         return []
@@ -168,13 +168,13 @@ def _position_problems(
 
 
 def _rate_problems(
-    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: RegimeSettings
+    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: Regime
 ) -> list[str]:
     return _falling_rate_problems("model.training", model.training)
 
 
 def _base_rate_problems(
-    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: RegimeSettings
+    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: Regime
 ) -> list[str]:
     return _falling_rate_problems("model.base.training", model.base.training) if model.base else []
 
@@ -189,7 +189,7 @@ def _falling_rate_problems(place: str, training: TrainingSettings) -> list[str]:
 
 
 def _words_problems(
-    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: RegimeSettings
+    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: Regime
 ) -> list[str]:
     kind = model.tokenizer.kind
     if (kind == "words") == data.has_own_vocabulary:
@@ -201,7 +201,7 @@ def _words_problems(
 
 
 def _tokenizer_problems(
-    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: RegimeSettings
+    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: Regime
 ) -> list[str]:
     kind = model.tokenizer.kind
     problems = []
@@ -217,7 +217,7 @@ def _tokenizer_problems(
 
 
 def _vocabulary_problems(
-    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: RegimeSettings
+    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: Regime
 ) -> list[str]:
     if model.tokenizer.kind != "byte_pairs" or model.tokenizer.vocabulary_size is not None:
         return []
@@ -225,7 +225,7 @@ def _vocabulary_problems(
 
 
 def _new_token_problems(
-    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: RegimeSettings
+    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: Regime
 ) -> list[str]:
     if decoding.new_tokens == data.block_length:
         return []
@@ -236,26 +236,27 @@ def _new_token_problems(
 
 
 def _prompt_problems(
-    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: RegimeSettings
+    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: Regime
 ) -> list[str]:
     if decoding.prompt_tokens is None or decoding.prompt_tokens <= data.block_length:
         return []
     return [f"decoding.prompt_tokens: {decoding.prompt_tokens} must be at most data.block_length={data.block_length}"]
 
 
-def _beam_problems(
-    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: RegimeSettings
+def same_block_problems(
+    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: Regime, generations: int
 ) -> list[str]:
-    if decoding.kind != "beam" or synthetic_rows(regime, 1) <= 1:
+    """Why a decoding without chance cannot write as many blocks as the regime asks for, if so."""
+    if decoding.is_random or all(regime.written(t) <= 1 for t in {1, *regime.kinds_of_generation(generations)}):
         return []
     return [
-        f"decoding.kind: 'beam' would write the same block again where regime={regime.name} asks for more blocks"
-        " than there are prompts; it must be sample (decoding=sample)"
+        f"decoding.kind: {decoding.kind!r} would write the same block again where regime={regime.name} asks for more"
+        " blocks than there are prompts; it must be sample (decoding=sample)"
     ]
 
 
 def _reserve_problems(
-    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: RegimeSettings
+    model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: Regime
 ) -> list[str]:
     return [] if data.is_endless else reserve_problems(data.reserve, regime)
 
@@ -272,7 +273,6 @@ CHECKS = (
     _new_token_problems,
     _prompt_problems,
     _position_problems,
-    _beam_problems,
     _reserve_problems,
 )
 """Each looks at few settings."""
@@ -292,11 +292,11 @@ def _scorer_problems(
 def _same_again_problems(
     selection: SelectionSettings, model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings
 ) -> list[str]:
-    if not selection.is_active or selection.oversampling == 1 or decoding.kind != "beam":
+    if not selection.is_active or selection.oversampling == 1 or decoding.is_random:
         return []
     return [
         f"selection.oversampling: {selection.oversampling:g} candidates a row would be the same block again with"
-        " decoding.kind='beam'; it must be 1, or decoding.kind sample (decoding=sample)"
+        f" decoding.kind={decoding.kind!r}; it must be 1, or decoding.kind sample (decoding=sample)"
     ]
 
 

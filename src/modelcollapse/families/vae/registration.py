@@ -1,7 +1,7 @@
 """The VAE's entry in the registry."""
 
 from modelcollapse.families.options import family
-from modelcollapse.families.vae.settings import CHECKS, SELECTION_CHECKS, VaeSettings
+from modelcollapse.families.vae.settings import CHECKS, SELECTION_CHECKS, VaeSettings, stream_problems
 
 MEMBERS = (
     family(
@@ -11,6 +11,7 @@ MEMBERS = (
         forms=("images",),
         goes_with="data=mnist (or data=digits) decoding=none",
         checks=CHECKS,
+        chain_checks=(stream_problems,),
         selection_checks=SELECTION_CHECKS,
         shares_fits=True,
         stages="modelcollapse.families.vae.stages:STAGES",

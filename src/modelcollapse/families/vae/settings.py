@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from modelcollapse.data.settings import ImageSettings
-from modelcollapse.regimes import RegimeSettings
+from modelcollapse.regimes import REAL, Regime, Source, compose
 from modelcollapse.regimes.availability import reserve_problems
 from modelcollapse.registry import Choice, Registered
 from modelcollapse.selections.settings import SelectionSettings, lacking, refusal
@@ -86,8 +86,15 @@ class VaeSettings:
     """What is measured."""
 
 
-def _stream_problems(model: VaeSettings, data: ImageSettings, decoding: Any, regime: RegimeSettings) -> list[str]:
-    if model.synthesis != "stream" or (regime.pool == "none" and regime.older == 0):
+def stream_problems(
+    model: VaeSettings, data: ImageSettings, decoding: Any, regime: Regime, generations: int
+) -> list[str]:
+    """Why the regime needs stored synthetic images, if so."""
+    if model.synthesis != "stream" or all(
+        draw.sources in ((REAL,), (Source("fresh", t),), (Source("synthetic", t - 1),))
+        for t in regime.kinds_of_generation(generations)
+        for draw in compose(regime, t, seed=0)
+    ):
         return []
     return [
         f"model.synthesis: 'stream' stores no synthetic images, and regime={regime.name} takes from the sets of"
@@ -95,21 +102,21 @@ def _stream_problems(model: VaeSettings, data: ImageSettings, decoding: Any, reg
     ]
 
 
-def _reserve_problems(model: VaeSettings, data: ImageSettings, decoding: Any, regime: RegimeSettings) -> list[str]:
+def _reserve_problems(model: VaeSettings, data: ImageSettings, decoding: Any, regime: Regime) -> list[str]:
     return reserve_problems(data.reserve, regime)
 
 
-def _size_problems(model: VaeSettings, data: ImageSettings, decoding: Any, regime: RegimeSettings) -> list[str]:
+def _size_problems(model: VaeSettings, data: ImageSettings, decoding: Any, regime: Regime) -> list[str]:
     return data.size_problems()
 
 
-def _training_row_problems(model: VaeSettings, data: ImageSettings, decoding: Any, regime: RegimeSettings) -> list[str]:
+def _training_row_problems(model: VaeSettings, data: ImageSettings, decoding: Any, regime: Regime) -> list[str]:
     if data.real_rows is None or data.real_rows > 0 or data.train_rows is None:
         return []
     return [f"data.reserve: {data.reserve:g} leaves none of data.train_rows={data.train_rows} to train on"]
 
 
-def _neighbour_problems(model: VaeSettings, data: ImageSettings, decoding: Any, regime: RegimeSettings) -> list[str]:
+def _neighbour_problems(model: VaeSettings, data: ImageSettings, decoding: Any, regime: Regime) -> list[str]:
     samples = min(model.evaluation.samples, data.test_rows or model.evaluation.samples)
     return neighbour_problems(model.evaluation.neighbours, samples)
 
@@ -124,7 +131,7 @@ def neighbour_problems(neighbours: int, compared: int) -> list[str]:
     ]
 
 
-CHECKS = (_stream_problems, _reserve_problems, _size_problems, _training_row_problems, _neighbour_problems)
+CHECKS = (_reserve_problems, _size_problems, _training_row_problems, _neighbour_problems)
 """What is wrong between settings that are each allowed; each looks at few of them."""
 
 OFFERS = ("reference_losses", "writer_losses", "real_rows", "stream")

@@ -33,7 +33,7 @@ from modelcollapse.regimes import (
 )
 from modelcollapse.seeding import Stream
 
-CONFIGURATIONS = sorted((Path(__file__).parents[1] / "conf" / "regime").glob("*.yaml"))
+CONFIGURATIONS = sorted((Path(__file__).parents[2] / "conf" / "regime").glob("*.yaml"))
 REGIMES = {path.stem: RegimeSettings(**OmegaConf.to_container(OmegaConf.load(path))) for path in CONFIGURATIONS}
 FIELDS = {field.name for field in dataclasses.fields(RegimeSettings)}
 
