@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from modelcollapse.regimes import Draw, RegimeSettings, Source
+from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
 from modelcollapse.settings import identity_of
 from modelcollapse.store import Artifact, BuildContext
 from modelcollapse.training.processes import give_back_memory, set_imports_aside
-from modelcollapse.training.settings import EpochSettings
+from modelcollapse.training.settings import EpochSettings, changes_results
 
 if TYPE_CHECKING:
     import numpy as np
@@ -178,6 +179,12 @@ def training_recipe(training: EpochSettings, generation: int) -> dict[str, Any]:
     if generation == 0:
         del recipe["epoch_size"]
     return recipe
+
+
+def callbacks_recipe(callbacks: Iterable[Choice]) -> dict[str, Any]:
+    """What callbacks add to the recipe of a fit: those that can change what it learns, nothing where none can."""
+    recipes = [choice.recipe() for choice in callbacks if changes_results(choice)]
+    return {"callbacks": recipes} if recipes else {}
 
 
 def epochs_of(training: EpochSettings, generation: int) -> int:

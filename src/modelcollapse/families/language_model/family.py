@@ -9,7 +9,15 @@ from modelcollapse.config.settings import ChainSettings
 from modelcollapse.data.settings import TextDataSettings
 from modelcollapse.decoding.engine import decoding_recipe
 from modelcollapse.decoding.settings import DecodingSettings
-from modelcollapse.families.base import ChainReport, ChainTitle, GenerationResult, source_role, stage, training_recipe
+from modelcollapse.families.base import (
+    ChainReport,
+    ChainTitle,
+    GenerationResult,
+    callbacks_recipe,
+    source_role,
+    stage,
+    training_recipe,
+)
 from modelcollapse.families.language_model import recipes
 from modelcollapse.families.language_model.presentation import PRESENTATION
 from modelcollapse.families.language_model.recipes import StageContext
@@ -40,6 +48,7 @@ class LanguageModelFamily:
         self._decoding: DecodingSettings = settings.decoding
         self._selection = settings.selection
         self._seed, self._precision = settings.seed, settings.trainer.precision
+        self._callbacks = settings.callbacks
         self._execution = execution
         self.title = self._model.name
         self.initial = self._model.init
@@ -144,10 +153,18 @@ class LanguageModelFamily:
         stream = Stream(self._seed, generation, "fit")
         recipe = self._fit_recipe(training_recipe(self._model.training, generation), stream, initial)
         recipe["composition"] = composition_recipe(draws, lambda source: sources[source].key)
+        recipe |= callbacks_recipe(self._callbacks)
         parents = {"tokenizer": self._tokenizer, "real": self._real}
         parents |= {source_role(source): sources[source] for draw in draws for source in draw.sources}
         parents |= {"initial": initial} if initial else {}
-        make = self._stage("fitting", "make_generation", generation=generation, draws=tuple(draws), stream=stream)
+        make = self._stage(
+            "fitting",
+            "make_generation",
+            generation=generation,
+            draws=tuple(draws),
+            stream=stream,
+            callbacks=self._callbacks,
+        )
         return Artifact("model", recipe, parents, make, f"generation {generation} · fit", self._model_bytes)
 
     def synthesise(self, generation: int, model: Artifact, prompts: Artifact, rows: float) -> Artifact:

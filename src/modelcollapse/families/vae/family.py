@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from modelcollapse.config.settings import ChainSettings
 from modelcollapse.data.settings import ImageDataSettings
-from modelcollapse.families.base import ChainReport, ChainTitle, GenerationResult, source_role, stage, training_recipe
+from modelcollapse.families.base import (
+    ChainReport,
+    ChainTitle,
+    GenerationResult,
+    callbacks_recipe,
+    source_role,
+    stage,
+    training_recipe,
+)
 from modelcollapse.families.vae import recipes
 from modelcollapse.families.vae.presentation import PRESENTATION
 from modelcollapse.families.vae.recipes import StageContext
@@ -34,6 +42,7 @@ class VaeFamily:
         self._data: ImageDataSettings = settings.data
         self._selection = settings.selection
         self._seed, self._precision = settings.seed, settings.trainer.precision
+        self._callbacks = settings.callbacks
         self._execution = execution
         self.title = self._model.name
         self.initial = self._model.init
@@ -94,11 +103,19 @@ class VaeFamily:
             "precision": self._precision,
             "stream": stream.recipe(),
             "composition": composition_recipe(draws, lambda source: sources[source].key),
+            **callbacks_recipe(self._callbacks),
         }
         parents = {"real": self._real}
         parents |= {source_role(source): sources[source] for draw in draws for source in draw.sources}
         parents |= {"initial": initial} if initial else {}
-        make = self._stage("fitting", "make_generation", generation=generation, draws=tuple(draws), stream=stream)
+        make = self._stage(
+            "fitting",
+            "make_generation",
+            generation=generation,
+            draws=tuple(draws),
+            stream=stream,
+            callbacks=self._callbacks,
+        )
         size = 4 * recipes.parameter_count(self._model.architecture)
         return Artifact("model", recipe, parents, make, f"generation {generation} · fit", size)
 
