@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from conftest import DETERMINISTIC
+from modelcollapse.chain import chain_id
 from modelcollapse.commands.run import configuration_folder
 from modelcollapse.data.blocks import block_count, read_blocks
 from modelcollapse.families.language_model.fitting import composed_blocks
@@ -462,3 +463,26 @@ def test_fresh_rows_of_a_finite_text_come_from_its_reserve_and_end_with_it(chain
     assert set(rows) <= {tuple(row) for row in reserve.tolist()}
     with pytest.raises(SettingsError, match=r"data\.reserve: sets aside 24 rows; regime=fresh needs 28"):
         chain(*words, "generations=4")
+
+
+def test_callbacks_that_only_look_are_in_no_key_and_others_are_in_those_of_the_generations(chain, tiny):
+    words = (*tiny, "model.training.checkpoint=last")
+    plain, looking, averaging = (
+        chain(*words, f"callbacks={callbacks}", execute=False)
+        for callbacks in ("[]", "[lr_monitor]", "[lr_monitor,weight_averaging]")
+    )
+    keys = [[generation.artifacts["model"].key for generation in each.generations()] for each in (plain, looking)]
+    assert keys[0] == keys[1]
+    assert chain_id(plain.settings) == chain_id(looking.settings) != chain_id(averaging.settings)
+    averaged = [generation.artifacts["model"] for generation in averaging.generations()]
+    assert not {artifact.key for artifact in averaged} & set(keys[0])
+    assert averaged[0].parents["real"].key == plain.generations()[0].artifacts["model"].parents["real"].key
+
+
+def test_what_callbacks_log_is_in_the_record_of_every_run_of_a_chain(train, tiny):
+    words = (*tiny, "callbacks=[lr_monitor]", "logger=[csv]", "generations=1")
+    first, again = train(*words), train(*words)
+    assert first.code == again.code == 0, first.err + again.err
+    assert first.bytes("training.jsonl") == again.bytes("training.jsonl")
+    assert all(line["lr-AdamW"] == line["learning_rate"] for line in first.lines("training.jsonl"))
+    assert first.bytes("training.csv") == again.bytes("training.csv")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from modelcollapse.config.settings import ChainSettings
 from modelcollapse.errors import UserError
-from modelcollapse.families.base import Family, GenerationResult, spans
+from modelcollapse.families.base import Family, GenerationResult, callbacks_recipe, spans
 from modelcollapse.preflight import prepare
 from modelcollapse.regimes import REAL, Draw, Source, compose, synthetic_rows
 from modelcollapse.settings import identity_of
@@ -104,7 +104,8 @@ def _initial(family: Family, models: Sequence[Artifact]) -> Artifact | None:
 
 def chain_id(settings: ChainSettings) -> str:
     """A stable name of the chain: the same for every run of it, wherever it is executed, and when it is lengthened."""
-    return sha256(canonical_json(identity_of(settings)).encode()).hexdigest()[:16]
+    content = {**identity_of(settings), **callbacks_recipe(settings.callbacks)}
+    return sha256(canonical_json(content).encode()).hexdigest()[:16]
 
 
 def goals(generation: Generation, settings: ChainSettings, family: Family) -> list[Artifact]:

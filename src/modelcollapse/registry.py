@@ -49,6 +49,10 @@ KINDS: Mapping[str, str] = MappingProxyType(
 """Everything that can be registered: kind -> what one of them is called."""
 
 
+REQUIRED_OPTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType({"callbacks": ("changes_results",)})
+"""What a member of a kind must say in its options: finished work would be taken for what it is not otherwise."""
+
+
 class RegistrationError(Exception):
     """A member cannot be registered: its name is taken by another one, or it does not say what its kind must say."""
 
@@ -77,6 +81,9 @@ class Member:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise RegistrationError(f"{self.kind!r} is no kind of member; there are: {', '.join(KINDS)}")
+        missing = [name for name in REQUIRED_OPTIONS.get(self.kind, ()) if name not in self.options]
+        if missing:
+            raise RegistrationError(f"{KINDS[self.kind]} {self.name!r} does not say {', '.join(missing)}")
 
     @property
     def title(self) -> str:

@@ -262,3 +262,33 @@ def test_fields_are_described():
                 if isinstance(before, ast.AnnAssign):
                     is_text = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
                     assert is_text, f"{node.name}.{before.target.id}"
+
+
+# ---- callbacks ------------------------------------------------------------------------------------------------------
+
+
+def test_callbacks_are_chosen_by_name(compose_values):
+    words = ("callbacks=[lr_monitor,{name:weight_averaging,decay:0.9}]", "model.training.checkpoint=last")
+    monitor, averaging = read_chain_settings(compose_values(*words)).callbacks
+    assert (monitor.name, averaging.name, averaging.settings.decay) == ("lr_monitor", "weight_averaging", 0.9)
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (("callbacks=[weight_averaging]",), "choose model.training.checkpoint=last"),
+        (("callbacks=[lr_monitor,lr_monitor]",), "callbacks: lr_monitor is named 2 times"),
+        (
+            ("callbacks=[lr_monitor]", "model=gaussian", "data=gaussian_samples", "decoding=none"),
+            "callbacks: are of no use to model.family=gaussian, which takes no steps; it must be []",
+        ),
+        (("callbacks=[lr_moniter]",), "callbacks[0]: 'lr_moniter' is no callback (did you mean lr_monitor?)"),
+        (("logger=[tensorbord]",), "logger[0]: 'tensorbord' is no logger"),
+    ],
+    ids=str,
+)
+def test_callbacks_that_do_not_go_with_a_chain_are_refused(compose_values, words, problem):
+    with pytest.raises(SettingsError) as caught:
+        read_chain_settings(compose_values(*words))
+    assert len(caught.value.problems) == 1
+    assert problem in caught.value.problems[0]

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from modelcollapse.record import ChainIdentity, Record, read_lines
-from modelcollapse.record.wandb_view import TrackingSettings, choose_mode, views
+from modelcollapse.record.views import views
+from modelcollapse.record.wandb_view import TrackingSettings, choose_mode
 
 SECRET = "0123456789abcdef0123456789abcdef01234567"
 CONF = Path(__file__).parents[2] / "conf"
@@ -350,10 +351,11 @@ def test_nothing_heavy_is_imported_where_nothing_is_shown(tmp_path, settings):
     code = f"""
 import sys
 from pathlib import Path
-from modelcollapse import record, results, tracking
+from modelcollapse import record
+from modelcollapse.record import results, views, wandb_view
 identity = record.ChainIdentity("a", "b", "c", "d", "e", 0)
-views = tracking.views(tracking.TrackingSettings({settings}))
-with record.Record(Path({str(tmp_path)!r}), identity, {{}}, views) as told:
+shown = views(wandb_view.TrackingSettings({settings}))
+with record.Record(Path({str(tmp_path)!r}), identity, {{}}, shown) as told:
     told.generation(0, {{"x": 1}})
 assert not {{"wandb", "pandas", "torch", "numpy"}} & sys.modules.keys()
 """

@@ -40,6 +40,7 @@ def fit(
     owner="fit",
     discard=refuse,
     on_nan="stop",
+    callbacks=(),
 ):
     """The fitted network and the lines of its epochs; the module is made anew, as after a kill."""
     progress.mkdir(exist_ok=True)
@@ -58,6 +59,7 @@ def fit(
         stream=Stream(seed, 0, "test.dropout"),
         label="test",
         on_nan=on_nan,
+        callbacks=callbacks,
     )
     _, _, lines = fit_resumably(
         described,

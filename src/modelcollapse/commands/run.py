@@ -142,7 +142,7 @@ def _run_chain(settings: ChainSettings, folder: Path, values: dict[str, Any]) ->
     from modelcollapse.commands.chain_report import write_report
     from modelcollapse.commands.console import ChainReporter, print_messages
     from modelcollapse.record import ChainIdentity, Record
-    from modelcollapse.record.wandb_view import views
+    from modelcollapse.record.views import views
     from modelcollapse.training.trainer import prepare_process
 
     prepare_process(settings.trainer)
@@ -160,7 +160,7 @@ def _run_chain(settings: ChainSettings, folder: Path, values: dict[str, Any]) ->
         seed=settings.seed,
         tags=settings.tracking.tags,
     )
-    with Record(folder, identity, values, views(settings.tracking)) as record:
+    with Record(folder, identity, values, views(settings.tracking, settings.logger)) as record:
         listeners.append(record.epoch)
         works = []
         for work in run_chain(settings, family, store, record):

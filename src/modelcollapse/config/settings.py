@@ -11,7 +11,7 @@ from modelcollapse.record.wandb_view import TrackingSettings
 from modelcollapse.regimes import DrawError
 from modelcollapse.regimes.availability import row_problems
 from modelcollapse.regimes.rules import RegimeReader, composition_problems
-from modelcollapse.registry import registry
+from modelcollapse.registry import Registered, registry
 from modelcollapse.selections.settings import NO_SELECTION, SelectionSettings
 from modelcollapse.settings import (
     EXECUTION,
@@ -24,7 +24,7 @@ from modelcollapse.settings import (
     nearest,
     read_what_can_be,
 )
-from modelcollapse.training.settings import TrainerSettings
+from modelcollapse.training.settings import TrainerSettings, callback_problems
 
 MEMBER_GROUPS = {"model": ("families", "family"), "data": ("data", "kind"), "decoding": ("decodings", "kind")}
 """Groups whose settings class a registered member brings: group -> (kind of member, setting that names it)."""
@@ -80,6 +80,10 @@ class ChainSettings:
     """Where things are."""
     store: Annotated[StoreSettings, EXECUTION]
     """What the store keeps."""
+    callbacks: Annotated[tuple[Annotated[Any, Registered("callbacks")], ...], EXECUTION] = ()
+    """Lightning callbacks of each generation's fit; those that can change what is learnt are in its key."""
+    logger: Annotated[tuple[Annotated[Any, Registered("loggers")], ...], EXECUTION] = ()
+    """Whom the run is shown to besides its own files and ``tracking``."""
 
 
 def read_chain_settings(values: Mapping[str, Any]) -> ChainSettings:
@@ -161,6 +165,7 @@ def _problems_between(settings: ChainSettings, family: FamilyOptions, foreign: C
         partial(_accelerator_problems, settings, family),
         partial(_device_problems, settings, family),
         partial(_share_problems, settings, family),
+        partial(callback_problems, settings.callbacks, settings.model),
         partial(row_problems, regime, settings.generations, data),
     ]
     return [*regime_problems, *(problem for check in checks for problem in _known(check))]

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from modelcollapse.metrics.base import ChosenMetrics, Subject
 from modelcollapse.regimes import Draw, Source
+from modelcollapse.registry import Choice
 from modelcollapse.settings import identity_of
 from modelcollapse.store import Artifact
-from modelcollapse.training.settings import EpochSettings
+from modelcollapse.training.settings import EpochSettings, changes_results
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,6 +74,7 @@ class ChainNeeds(Protocol):
     regime: Any
     selection: Any
     metrics: Any
+    callbacks: Any
     trainer: Any
     seed: int
     generations: int
@@ -214,3 +216,9 @@ def training_recipe(training: EpochSettings, generation: int) -> dict[str, Any]:
     if generation == 0:
         del recipe["epoch_size"]
     return recipe
+
+
+def callbacks_recipe(callbacks: Iterable[Choice]) -> dict[str, Any]:
+    """What callbacks add to the recipe of a fit: those that can change what it learns, nothing where none can."""
+    recipes = [choice.recipe() for choice in callbacks if changes_results(choice)]
+    return {"callbacks": recipes} if recipes else {}

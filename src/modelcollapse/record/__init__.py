@@ -29,6 +29,7 @@ process leaves at worst half a last line, which :func:`read_lines` leaves out.
 
 from modelcollapse.record.identity import IDENTITY_FILE, ChainIdentity, Status, View
 from modelcollapse.record.lines import Histogram, histogram, number, read_lines
+from modelcollapse.record.views import views
 from modelcollapse.record.writing import EPOCH_KEYS, GENERATION_KEYS, GENERATIONS_FILE, Record
 
 __all__ = [
@@ -44,4 +45,5 @@ __all__ = [
     "histogram",
     "number",
     "read_lines",
+    "views",
 ]

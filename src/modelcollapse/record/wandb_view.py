@@ -5,8 +5,7 @@ One W&B run a chain, under the chain's stable id, grouped by experiment. Epochs 
 written from the record (:mod:`modelcollapse.record`), so a chain replayed from the store shows the same
 history as one that was computed; a run that is resumed on the server is told only what it does not hold yet.
 
-A failure of W&B never stops a chain: it is warned of once and the view goes dark. The record is complete all
-the same, and the same command run again shows it.
+A failure of W&B never stops a chain, as that of no view does (:mod:`modelcollapse.record.views`).
 """
 
 from __future__ import annotations
@@ -16,8 +15,7 @@ import logging
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,7 +25,7 @@ from modelcollapse.figures.thinning import shown_generations
 if TYPE_CHECKING:
     import wandb
 
-    from modelcollapse.record import ChainIdentity, Histogram, Status, View
+    from modelcollapse.record import ChainIdentity, Histogram, Status
 
 
 logger = logging.getLogger(__name__)
@@ -75,11 +73,6 @@ class TrackingSettings:
     """Where W&B keeps its files (in a ``wandb`` folder); the run folder when null."""
 
 
-def views(settings: TrackingSettings) -> list[View]:
-    """The views a run is shown to; nothing of W&B is imported when there is none."""
-    return [WandbView(settings)] if settings.kind == "wandb" else []
-
-
 def choose_mode(settings: TrackingSettings) -> tuple[Mode, str]:
     """Decide whether W&B runs online; asks no server.
 
@@ -125,6 +118,8 @@ class WandbView:
         settings: What to show and where.
     """
 
+    label = "W&B"
+
     def __init__(self, settings: TrackingSettings) -> None:
         self._settings = settings
         self._run: wandb.Run | None = None
@@ -140,31 +135,29 @@ class WandbView:
 
     def start(self, folder: Path, identity: ChainIdentity, config: Mapping[str, Any]) -> None:
         """Start the W&B run, and say in one line where it is seen."""
-        with self._sheltered():
-            self._folder, self._identity = folder.resolve(), identity
-            self._rows = shown_generations(int(config["generations"]), MOST_ROWS) if "generations" in config else None
-            self._run = started_run(
-                self._settings,
-                self._folder,
-                id=identity.id,
-                name=f"{identity.experiment} {identity.regime} seed={identity.seed}",
-                group=self._settings.group or identity.experiment,
-                job_type=identity.family,
-                tags=(*self._settings.tags, *identity.tags, identity.regime, f"seed={identity.seed}"),
-                config={**config, "identity": asdict(identity)},
-            )
-            if self._run is not None:
-                self._shown_generation = already_shown(self._run, "generation")
-                self._shown_step = already_shown(self._run, "training/step")
+        self._folder, self._identity = folder.resolve(), identity
+        self._rows = shown_generations(int(config["generations"]), MOST_ROWS) if "generations" in config else None
+        self._run = started_run(
+            self._settings,
+            self._folder,
+            id=identity.id,
+            name=f"{identity.experiment} {identity.regime} seed={identity.seed}",
+            group=self._settings.group or identity.experiment,
+            job_type=identity.family,
+            tags=(*self._settings.tags, *identity.tags, identity.regime, f"seed={identity.seed}"),
+            config={**config, "identity": asdict(identity)},
+        )
+        if self._run is not None:
+            self._shown_generation = already_shown(self._run, "generation")
+            self._shown_step = already_shown(self._run, "training/step")
 
     def epoch(self, line: Mapping[str, float]) -> None:
         """Show one epoch."""
-        with self._sheltered():
-            if self._run is None or line["cumulative_step"] <= self._shown_step:
-                return
-            row = {f"training/{name}": value for name, value in line.items() if name != "step"}
-            row["training/step"] = row.pop("training/cumulative_step")
-            self._log(row, axis="training/step")
+        if self._run is None or line["cumulative_step"] <= self._shown_step:
+            return
+        row = {f"training/{name}": value for name, value in line.items() if name != "step"}
+        row["training/step"] = row.pop("training/cumulative_step")
+        self._log(row, axis="training/step")
 
     def timing(self, line: Mapping[str, Any]) -> None:
         """Add up the seconds of the stages that were computed now, for the summary of the run."""
@@ -182,41 +175,38 @@ class WandbView:
         folders: Mapping[str, Path],
     ) -> None:
         """Show one finished generation in one row, and its artifacts as artifacts of W&B."""
-        with self._sheltered():
-            self._samples += [{"generation": generation, **sample} for sample in samples]
-            if self._run is None or generation <= self._shown_generation or self._is_left_out(generation):
-                return
-            row = {"generation": generation, **metrics, **_drawn(histograms)}
-            if samples:
-                row["samples"] = _sample_table(self._samples)
-            self._log(row, axis="generation")
-            for role in ARTIFACT_ROLES:
-                if role in artifacts and role in folders:
-                    self._show_artifact(generation, role, artifacts[role], folders[role])
+        self._samples += [{"generation": generation, **sample} for sample in samples]
+        if self._run is None or generation <= self._shown_generation or self._is_left_out(generation):
+            return
+        row = {"generation": generation, **metrics, **_drawn(histograms)}
+        if samples:
+            row["samples"] = _sample_table(self._samples)
+        self._log(row, axis="generation")
+        for role in ARTIFACT_ROLES:
+            if role in artifacts and role in folders:
+                self._show_artifact(generation, role, artifacts[role], folders[role])
 
     def _is_left_out(self, generation: int) -> bool:
         return self._rows is not None and generation not in self._rows
 
     def figure(self, path: Path) -> None:
         """Show an image; other formats, such as PDF, stay in the run folder."""
-        with self._sheltered():
-            if self._run is not None and path.suffix.lower() in IMAGE_SUFFIXES:
-                import wandb
+        if self._run is not None and path.suffix.lower() in IMAGE_SUFFIXES:
+            import wandb
 
-                self._run.log({f"figures/{path.stem}": wandb.Image(str(path))})
+            self._run.log({f"figures/{path.stem}": wandb.Image(str(path))})
 
     def finish(self, status: Status) -> None:
         """Keep the run's files as an artifact and end the W&B run."""
-        with self._sheltered():
-            if self._run is None:
-                return
-            try:
-                self._run.summary.update({"status": status})
-                self._run.summary.update({f"seconds/{stage}": sum_ for stage, sum_ in self._seconds.items()})
-                self._show_record()
-            finally:
-                self._run.finish(exit_code=EXIT_CODES[status])
-                self._run = None
+        if self._run is None:
+            return
+        try:
+            self._run.summary.update({"status": status})
+            self._run.summary.update({f"seconds/{stage}": sum_ for stage, sum_ in self._seconds.items()})
+            self._show_record()
+        finally:
+            self._run.finish(exit_code=EXIT_CODES[status])
+            self._run = None
 
     def _log(self, row: Mapping[str, Any], *, axis: str) -> None:
         assert self._run is not None
@@ -250,15 +240,6 @@ class WandbView:
         files = sorted(path for path in self._folder.iterdir() if path.suffix in RECORD_SUFFIXES)
         add_files(artifact, self._folder, files, copied=False)
         self._run.log_artifact(artifact)
-
-    @contextmanager
-    def _sheltered(self) -> Iterator[None]:
-        """Turn the first failure of W&B into one warning, after which nothing is shown any more."""
-        try:
-            yield
-        except Exception as error:
-            self._run = None
-            logger.warning("W&B is off from here on; the run's own files are not affected: %s", error)
 
 
 def started_run(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, SupportsFloat
 from modelcollapse.config.credentials import without_secrets
 from modelcollapse.record.identity import IDENTITY_FILE, ChainIdentity, Status, View, identity_text
 from modelcollapse.record.lines import Lines, histogram
+from modelcollapse.record.views import SafeView
 from modelcollapse.store.files import delete_abandoned, write_whole
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Record:
         identity: Which chain this is.
         config: The composed configuration, of plain types. Values of environment variables that hold
             secrets are replaced by the variable's name, see :mod:`modelcollapse.config.credentials`.
-        views: Who is shown the run.
+        views: Who is shown the run; one that fails is warned of once and shown no more.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Record:
     ) -> None:
         self.folder = folder
         self.identity = identity
-        self._views = tuple(views)
+        self._views = tuple(map(SafeView, views))
         self._epochs: set[tuple[int, int]] = set()
         self._generations: set[int] = set()
         self._fit = _Fit(generation=-1, first_step=0, last_step=0)

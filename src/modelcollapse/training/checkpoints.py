@@ -128,6 +128,9 @@ class EpochCheckpoint(Callback):
         self.best_epoch = -1
         self.is_broken = False
         """Whether the loss stopped being a number."""
+        self.has_ended = False
+        """Whether Lightning came to the end of the fit, and not only found it finished."""
+        self._was_stopped = False
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed fit must know of the epochs before."""
@@ -136,21 +139,26 @@ class EpochCheckpoint(Callback):
             "lines": self.lines,
             "best": self._best,
             "best_epoch": self.best_epoch,
+            "stopped": self._was_stopped,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the epochs before from a checkpoint."""
         self.lines, self._best = list(state_dict["lines"]), float(state_dict["best"])
         self.best_epoch = int(state_dict["best_epoch"])
+        self._was_stopped = bool(state_dict["stopped"])
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Tell of the epochs that a resumed fit does not repeat."""
+        """Report the epochs that a resumed fit does not repeat, and stop where a callback had stopped it."""
         for line in self.lines:
             self._on_epoch(line)
+        trainer.should_stop = self._was_stopped
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the epoch's own stream of randomness (dropout)."""
         self._losses.clear()
+        # Values that are logged in some epochs would otherwise stay in the lines of all after them, until a kill.
+        trainer.callback_metrics.clear()
         self._stream.at(trainer.current_epoch).seed_global()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *arguments: Any) -> None:
@@ -160,17 +168,24 @@ class EpochCheckpoint(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Record the epoch; Lightning has validated by now."""
         line = {"epoch": trainer.current_epoch, "step": trainer.global_step, **pl_module.epoch_line()}
+        logged = _logged(trainer)
         value = pl_module.validation_value()
         if not all(map(math.isfinite, (*line.values(), value))):
             self._break_off(trainer, line)
             return
+        line = {**logged, **line}
         self.lines.append(line)
+        self._was_stopped = trainer.should_stop
         if self._keep_best and value < self._best:
             self._best, self.best_epoch = value, trainer.current_epoch
             if trainer.is_global_zero:
                 self._save_best(pl_module.network)
         self._save_checkpoint(trainer)
         self._on_epoch(line)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note the end of the fit."""
+        self.has_ended = True
 
     def _break_off(self, trainer: Trainer, line: dict[str, float]) -> None:
         message = self._breakdown(trainer, line)
@@ -206,3 +221,16 @@ class EpochCheckpoint(Callback):
         for older in self._progress.folder.iterdir():
             if older.name not in kept:
                 delete(older)
+
+
+RESERVED = ("generation", "epoch", "step", "cumulative_step")
+"""Names of an epoch's line that no callback and no module can log."""
+
+
+def _logged(trainer: Trainer) -> dict[str, float]:
+    """The numbers that callbacks and the module have logged in this epoch; NaN and infinities are left out.
+
+    Every rank asks: values that are averaged over the ranks are found together.
+    """
+    values = {name: float(value) for name, value in trainer.callback_metrics.items() if name not in RESERVED}
+    return {name: value for name, value in values.items() if math.isfinite(value)}

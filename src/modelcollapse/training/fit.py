@@ -10,12 +10,13 @@ import torch
 from pytorch_lightning import Callback, LightningDataModule, LightningModule
 
 from modelcollapse.data.batches import EVERYTHING, Share
+from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
 from modelcollapse.training.checkpoints import EpochCheckpoint, EpochListener, SafeCheckpointIO
 from modelcollapse.training.processes import give_back_memory
 from modelcollapse.training.progress import BatchProgress, stage_bar
 from modelcollapse.training.ranks import Meet, other_ranks
-from modelcollapse.training.settings import TrainerSettings
+from modelcollapse.training.settings import TrainerSettings, replaces_weights
 from modelcollapse.training.trainer import Execution
 from modelcollapse.training.verified_files import ChecksumMismatch, Progress, finished_epochs, load_verified
 
@@ -49,6 +50,8 @@ class Fit:
     """
     devices: int = 1
     """Devices that share it, a process each."""
+    callbacks: Sequence[Choice] = ()
+    """Registered callbacks, made anew in every process that has them."""
 
 
 class Fitted(NamedTuple):
@@ -80,7 +83,7 @@ def fit_resumably(fit: Fit, *, execution: Execution, progress: Progress, on_epoc
         with meet(), stage_bar(fit.label, steps, execution.console) as bar, fit.stream.global_rng():
             if checkpoint is not None:
                 bar.advance(finished_epochs(checkpoint) * steps // fit.epochs)
-            _run(fit, execution, share, module, data, [epoch_checkpoint, BatchProgress(bar)], checkpoint)
+            _run(fit, execution, share, module, data, epoch_checkpoint, [BatchProgress(bar)], checkpoint)
     kept: Any = module
     # With the trainer goes the optimiser's state, which is larger than the network.
     kept.trainer = None
@@ -101,7 +104,7 @@ def _take_part(
     module, data = fit.assemble(execution, share)
     epoch_checkpoint = _boundary(fit, Progress(folder, owner, lambda path, fault: None), lambda line: None, share)
     with meet():
-        _run(fit, execution, share, module, data, [epoch_checkpoint], checkpoint)
+        _run(fit, execution, share, module, data, epoch_checkpoint, [], checkpoint)
 
 
 def _boundary(fit: Fit, progress: Progress, on_epoch: EpochListener, share: Share) -> EpochCheckpoint:
@@ -115,11 +118,24 @@ def _run(
     share: Share,
     module: LightningModule,
     data: LightningDataModule,
-    callbacks: Sequence[Callback],
+    epoch_checkpoint: EpochCheckpoint,
+    watching: Sequence[Callback],
     checkpoint: Path | None,
 ) -> None:
+    chosen = {choice: choice.build() for choice in fit.callbacks if share.rank == 0 or _is_of_all_ranks(choice)}
+    # The checkpoint of an epoch is written when the others have seen its end: it holds their state.
+    callbacks = [*chosen.values(), epoch_checkpoint, *watching]
     trainer = execution.trainer(callbacks, fit.epochs, fit.gradient_clip, share)
     trainer.fit(module, datamodule=data, ckpt_path=None if checkpoint is None else str(checkpoint))
+    if not epoch_checkpoint.has_ended:
+        # Killed after its last epoch: Lightning has nothing to do, and leaves out the end of the fit as well.
+        for choice, callback in chosen.items():
+            if replaces_weights(choice):
+                callback.on_train_end(trainer, module)
+
+
+def _is_of_all_ranks(choice: Choice) -> bool:
+    return bool(choice.member.options.get("all_ranks", False))
 
 
 def _sound_checkpoint(progress: Progress, epoch_checkpoint: "EpochCheckpoint", keep_best: bool) -> Path | None:

@@ -1,8 +1,9 @@
-"""The built-in optimizers and schedules; imports nothing heavy."""
+"""The built-in optimizers, schedules and callbacks; imports nothing heavy."""
 
 from modelcollapse.registry import Member
-from modelcollapse.training.settings import SgdSettings
+from modelcollapse.training.settings import SgdSettings, WeightAveragingSettings
 
+_CALLBACKS = "modelcollapse.training.callbacks"
 _OPTIMIZERS, _SCHEDULES = "modelcollapse.training.optimizers", "modelcollapse.training.schedules"
 
 MEMBERS = (
@@ -13,4 +14,12 @@ MEMBERS = (
     Member("schedules", "cosine_per_epoch", f"{_SCHEDULES}:cosine_per_epoch"),
     Member("schedules", "cosine_per_step", f"{_SCHEDULES}:cosine_per_step"),
     Member("schedules", "linear", f"{_SCHEDULES}:linear"),
+    Member("callbacks", "lr_monitor", f"{_CALLBACKS}:LearningRateMonitor", options={"changes_results": False}),
+    Member(
+        "callbacks",
+        "weight_averaging",
+        f"{_CALLBACKS}:WeightAveraging",
+        settings=WeightAveragingSettings,
+        options={"changes_results": True, "replaces_weights": True, "all_ranks": True},
+    ),
 )

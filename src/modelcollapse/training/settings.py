@@ -1,8 +1,10 @@
 """Settings of Lightning's trainer, and of a fit epoch by epoch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+from modelcollapse.registry import Choice
 from modelcollapse.settings import EXECUTION, Count, Positive, Range
 
 
@@ -58,3 +60,41 @@ class SgdSettings:
 
     momentum: Annotated[float, Range(low=0, high=1)] = 0.0
     """Share of the last update that is kept."""
+
+
+@dataclass(frozen=True)
+class WeightAveragingSettings:
+    """Settings of the callback ``weight_averaging``."""
+
+    decay: Annotated[float, Range(low=0, high=1)] = 0.999
+    """Share of the average that is kept at every step."""
+
+
+def changes_results(callback: Choice) -> bool:
+    """Whether the weights of a fit can depend on a callback."""
+    options = callback.member.options
+    return bool(options["changes_results"]) or replaces_weights(callback)
+
+
+def replaces_weights(callback: Choice) -> bool:
+    """Whether a callback puts other weights in the place of the last ones."""
+    return bool(callback.member.options.get("replaces_weights", False))
+
+
+def callback_problems(callbacks: Sequence[Choice], model: Any) -> list[str]:
+    """Callbacks that nothing calls, that are named twice, or whose weights would be thrown away."""
+    if not callbacks:
+        return []
+    training = getattr(model, "training", None)
+    if training is None:
+        return [f"callbacks: are of no use to model.family={model.family}, which takes no steps; it must be []"]
+    names = [choice.name for choice in callbacks]
+    problems = [f"callbacks: {name} is named {names.count(name)} times" for name in names if names.count(name) > 1]
+    if training.checkpoint == "best_val":
+        problems += [
+            f"callbacks: {choice.name} replaces the final weights, and model.training.checkpoint=best_val those of the"
+            " best epoch; choose model.training.checkpoint=last"
+            for choice in callbacks
+            if replaces_weights(choice)
+        ]
+    return list(dict.fromkeys(problems))

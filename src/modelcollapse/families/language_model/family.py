@@ -9,7 +9,15 @@ from modelcollapse.data import data_of
 from modelcollapse.data.settings import LanguageModelData
 from modelcollapse.decoding.engine import decoding_recipe
 from modelcollapse.decoding.settings import DecodingSettings
-from modelcollapse.families.base import ChainNeeds, ChainReport, ChainTitle, GenerationResult, Span, training_recipe
+from modelcollapse.families.base import (
+    ChainNeeds,
+    ChainReport,
+    ChainTitle,
+    GenerationResult,
+    Span,
+    callbacks_recipe,
+    training_recipe,
+)
 from modelcollapse.families.language_model import recipes, stages
 from modelcollapse.families.language_model.metric_inputs import metric_subjects
 from modelcollapse.families.language_model.presentation import PRESENTATION
@@ -47,6 +55,7 @@ class LanguageModelFamily:
         self._selection = settings.selection
         self._metrics = settings.metrics
         self._seed, self._precision = settings.seed, settings.trainer.precision
+        self._callbacks = settings.callbacks
         self._execution = execution
         self.title = self._model.name
         self.initial = self._model.init
@@ -137,11 +146,12 @@ class LanguageModelFamily:
         stream = Stream(self._seed, generation, "fit")
         recipe = self._fit_recipe(training_recipe(self._model.training, generation), stream, initial)
         recipe["composition"] = composition_recipe(draws, lambda source: sources[source].key)
+        recipe |= callbacks_recipe(self._callbacks)
         parents = {"tokenizer": self._tokenizer, "real": self._real}
         parents |= {source.role: sources[source] for draw in draws for source in draw.sources}
         parents |= {"initial": initial} if initial else {}
         label, size = f"generation {generation} · fit", self._model_bytes
-        arguments = {"generation": generation, "draws": tuple(draws), "stream": stream}
+        arguments = {"generation": generation, "draws": tuple(draws), "stream": stream, "callbacks": self._callbacks}
         return self._declare("model", stages.fit, recipe, parents, label, size, work="fit", **arguments)
 
     def synthesise(self, generation: int, model: Artifact, prompts: Artifact | None, rows: float) -> Artifact:

@@ -18,6 +18,7 @@ from modelcollapse.families.language_model.network import load_network, new_netw
 from modelcollapse.families.language_model.recipes import TRAINING_FILE, StageContext
 from modelcollapse.families.language_model.settings import ArchitectureSettings, TrainingSettings
 from modelcollapse.regimes import Draw, Source, resolve
+from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
 from modelcollapse.store import BuildContext
 from modelcollapse.training.fit import Fit, fit_resumably
@@ -42,7 +43,13 @@ def make_base(stage: StageContext, context: BuildContext, *, stream: Stream) -> 
 
 
 def make_generation(
-    stage: StageContext, context: BuildContext, *, generation: int, draws: Sequence[Draw], stream: Stream
+    stage: StageContext,
+    context: BuildContext,
+    *,
+    generation: int,
+    draws: Sequence[Draw],
+    stream: Stream,
+    callbacks: Sequence[Choice],
 ) -> None:
     """Fit a generation to its composition of the sources."""
     training = stage.model.training
@@ -52,7 +59,7 @@ def make_generation(
         stage.execution.on_epoch(generation, line)
 
     on_nan = stage.execution.settings.on_nan
-    _fit(stage, context, training, training.epochs_of(generation), stream, task, tell, on_nan)
+    _fit(stage, context, training, training.epochs_of(generation), stream, task, tell, on_nan, callbacks)
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,7 @@ def _fit(
     task: Callable[[Folders], FitTask],
     tell: Callable[[Mapping[str, float]], None],
     on_nan: Literal["stop", "continue"] = "stop",
+    callbacks: Sequence[Choice] = (),
 ) -> None:
     execution, folders = stage.execution, dict(context.parents)
     fit = Fit(
@@ -114,6 +122,7 @@ def _fit(
         label=context.artifact.label,
         on_nan=on_nan,
         devices=execution.settings.devices,
+        callbacks=callbacks,
     )
     module, data, lines = fit_resumably(fit, execution=execution, progress=Progress.of(context), on_epoch=tell)
     save_network(module.network, context.folder)

@@ -59,11 +59,19 @@ def base(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
 
 
 @stage("language_model.fit", version=2)
-def fit(stage: StageContext, context: BuildContext, *, generation: int, draws: Sequence[Draw], stream: Stream) -> None:
+def fit(
+    stage: StageContext,
+    context: BuildContext,
+    *,
+    generation: int,
+    draws: Sequence[Draw],
+    stream: Stream,
+    callbacks: Sequence[Choice] = (),
+) -> None:
     """A generation, fitted to its composition of sources."""
     from modelcollapse.families.language_model.fitting import make_generation
 
-    make_generation(stage, context, generation=generation, draws=draws, stream=stream)
+    make_generation(stage, context, generation=generation, draws=draws, stream=stream, callbacks=callbacks)
 
 
 @stage("language_model.generate", version=1)

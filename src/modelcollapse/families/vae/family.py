@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from modelcollapse.data.settings import ImageSettings
-from modelcollapse.families.base import ChainNeeds, ChainReport, ChainTitle, GenerationResult, Span, training_recipe
+from modelcollapse.families.base import (
+    ChainNeeds,
+    ChainReport,
+    ChainTitle,
+    GenerationResult,
+    Span,
+    callbacks_recipe,
+    training_recipe,
+)
 from modelcollapse.families.stage import Declare
 from modelcollapse.families.vae import recipes, stages
 from modelcollapse.families.vae.metric_inputs import metric_subjects
@@ -40,6 +48,7 @@ class VaeFamily:
         self._selection = settings.selection
         self._metrics = settings.metrics
         self._seed, self._precision = settings.seed, settings.trainer.precision
+        self._callbacks = settings.callbacks
         self._execution = execution
         self.title = self._model.name
         self.initial = self._model.init
@@ -105,12 +114,13 @@ class VaeFamily:
             "precision": self._precision,
             "stream": stream.recipe(),
             "composition": composition_recipe(draws, lambda source: sources[source].key),
+            **callbacks_recipe(self._callbacks),
         }
         parents = {"real": self._real}
         parents |= {source.role: sources[source] for draw in draws for source in draw.sources}
         parents |= {"initial": initial} if initial else {}
         label, size = f"generation {generation} · fit", 4 * recipes.parameter_count(self._model.architecture)
-        arguments = {"generation": generation, "draws": tuple(draws), "stream": stream}
+        arguments = {"generation": generation, "draws": tuple(draws), "stream": stream, "callbacks": self._callbacks}
         return self._declare("model", stages.fit, recipe, parents, label, size, work="fit", **arguments)
 
     def synthesise(self, generation: int, model: Artifact, prompts: Artifact | None, rows: float) -> Artifact:

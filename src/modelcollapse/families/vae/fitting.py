@@ -23,6 +23,7 @@ from modelcollapse.families.vae.published import publish_fit
 from modelcollapse.families.vae.recipes import DECODER_FILE, NETWORK_FILE, STREAM_FILE, StageContext
 from modelcollapse.families.vae.settings import VaeArchitectureSettings, VaeSettings
 from modelcollapse.regimes import Draw, Rows, Source, resolve
+from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
 from modelcollapse.store import BuildContext
 from modelcollapse.training.fit import Fit, fit_resumably
@@ -31,7 +32,13 @@ from modelcollapse.training.verified_files import Progress
 
 
 def make_generation(
-    stage: StageContext, context: BuildContext, *, generation: int, draws: Sequence[Draw], stream: Stream
+    stage: StageContext,
+    context: BuildContext,
+    *,
+    generation: int,
+    draws: Sequence[Draw],
+    stream: Stream,
+    callbacks: Sequence[Choice],
 ) -> None:
     """Fit a generation to its composition of the sources."""
     settings, execution = stage.model.training, stage.execution
@@ -44,6 +51,7 @@ def make_generation(
         label=context.artifact.label,
         on_nan=execution.settings.on_nan,
         devices=execution.settings.devices,
+        callbacks=callbacks,
     )
     module, _, lines = fit_resumably(
         fit,

@@ -27,11 +27,19 @@ def fresh_data(stage: StageContext, context: BuildContext, *, generation: int, s
 
 
 @stage("vae.fit", version=2)
-def fit(stage: StageContext, context: BuildContext, *, generation: int, draws: Sequence[Draw], stream: Stream) -> None:
+def fit(
+    stage: StageContext,
+    context: BuildContext,
+    *,
+    generation: int,
+    draws: Sequence[Draw],
+    stream: Stream,
+    callbacks: Sequence[Choice] = (),
+) -> None:
     """A generation, fitted to its composition of sources."""
     from modelcollapse.families.vae.fitting import make_generation
 
-    make_generation(stage, context, generation=generation, draws=draws, stream=stream)
+    make_generation(stage, context, generation=generation, draws=draws, stream=stream, callbacks=callbacks)
 
 
 @stage("vae.generate", version=1)

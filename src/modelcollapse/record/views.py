@@ -1,0 +1,80 @@
+"""Whom a run is shown to besides its own files, and what happens where one of them fails."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelcollapse.record.identity import ChainIdentity, Status, View
+from modelcollapse.record.lines import Histogram
+from modelcollapse.record.wandb_view import TrackingSettings, WandbView
+
+if TYPE_CHECKING:
+    from modelcollapse.registry import Choice
+
+logger = logging.getLogger(__name__)
+
+
+def views(tracking: TrackingSettings, loggers: Sequence[Choice] = ()) -> list[View]:
+    """The views a run is shown to: W&B as the settings of tracking say, and the registered loggers that were chosen.
+
+    Nothing of W&B is imported when it is not used.
+    """
+    chosen: list[View] = [choice.build() for choice in loggers]
+    return [WandbView(tracking), *chosen] if tracking.kind == "wandb" else chosen
+
+
+class SafeView:
+    """A view whose first failure is warned of once; nothing is shown to it from then on, and the run goes on.
+
+    The record is complete all the same, and the same command run again shows it.
+    """
+
+    def __init__(self, view: View) -> None:
+        self._view, self._is_dark = view, False
+        self._label = getattr(view, "label", type(view).__name__)
+
+    def start(self, folder: Path, identity: ChainIdentity, config: Mapping[str, Any]) -> None:
+        """See :class:`~modelcollapse.record.View`, as for all others."""
+        self._show("start", folder, identity, config)
+
+    def epoch(self, line: Mapping[str, float]) -> None:
+        """An epoch's line."""
+        self._show("epoch", line)
+
+    def timing(self, line: Mapping[str, Any]) -> None:
+        """A stage's line."""
+        self._show("timing", line)
+
+    def generation(
+        self,
+        generation: int,
+        metrics: Mapping[str, float],
+        *,
+        histograms: Mapping[str, Histogram],
+        samples: Sequence[Mapping[str, Any]],
+        artifacts: Mapping[str, str],
+        folders: Mapping[str, Path],
+    ) -> None:
+        """A finished generation."""
+        more = {"histograms": histograms, "samples": samples, "artifacts": artifacts, "folders": folders}
+        self._show("generation", generation, metrics, **more)
+
+    def figure(self, path: Path) -> None:
+        """An image file."""
+        self._show("figure", path)
+
+    def finish(self, status: Status) -> None:
+        """The end of the run."""
+        self._show("finish", status)
+
+    def _show(self, what: str, *arguments: Any, **named: Any) -> None:
+        if self._is_dark:
+            return
+        try:
+            getattr(self._view, what)(*arguments, **named)
+        except Exception as error:
+            self._is_dark = True
+            logger.warning("%s is off from here on; the run's own files are not affected: %s", self._label, error)
