@@ -354,7 +354,7 @@ def test_every_regime_trains_on_a_set_of_its_size(chain, tiny, regime):
 
 def _check_members(regime, generation, run, blocks, weights):
     """What the regime forbids or demands of the rows themselves."""
-    real = read_blocks(run.store.folder(run.family.real()), "train")
+    real = read_blocks(run.store.folder(run.family.inputs()["real"]), "train")
     real_rows = {tuple(row) for row in real.tolist()}
     from_real = [tuple(row) in real_rows for row in blocks.tolist()]
     if generation.number == 0 or regime == "real":
@@ -400,7 +400,7 @@ def test_prompts_are_not_training_data(chain, tiny):
             folders = {role: run.store.folder(parent) for role, parent in artifact.parents.items()}
             given = prompt_blocks(BuildContext(artifact, run.folder, run.folder, folders), 1.0, 3)
             assert given.shape == (N, 3)
-            source, name = run.family.real(), "train"
+            source, name = run.family.inputs()["real"], "train"
             if prompts == "previous" and generation.number:
                 source, name = run.generations()[generation.number - 1].artifacts["synthetic"], "blocks"
             assert given.tolist() == read_blocks(run.store.folder(source), name)[:, -3:].tolist()
@@ -451,8 +451,8 @@ def test_a_base_is_pretrained_once_for_chains_of_every_seed(chain, small_opt_wor
 def test_fresh_rows_of_a_finite_text_come_from_its_reserve_and_end_with_it(chain, small_opt_words):
     words = (*small_opt_words, "regime=fresh", "regime.real=0.2", "data.reserve=0.4")
     run = chain(*words)
-    reserve = read_blocks(run.store.folder(run.family.real()), "reserve")
-    train = read_blocks(run.store.folder(run.family.real()), "train")
+    reserve = read_blocks(run.store.folder(run.family.inputs()["real"]), "reserve")
+    train = read_blocks(run.store.folder(run.family.inputs()["real"]), "train")
     assert (len(train), len(reserve)) == (36, 24)
     fresh = [
         read_blocks(run.store.folder(generation.artifacts["model"].parents[f"fresh_{generation.number}"]), "train")

@@ -11,6 +11,7 @@ from transformers import OPTConfig, OPTForCausalLM
 
 from modelcollapse.data.batches import EpochSampler, in_order
 from modelcollapse.data.blocks import BlocksDataModule
+from modelcollapse.families.language_model import stages
 from modelcollapse.families.language_model.module import (
     FittingModule,
     learning_rate_factor,
@@ -19,7 +20,7 @@ from modelcollapse.families.language_model.module import (
     weighted_loss,
 )
 from modelcollapse.families.language_model.network import new_network, scoring_bytes
-from modelcollapse.families.language_model.recipes import VERSIONS, parameter_count
+from modelcollapse.families.language_model.recipes import parameter_count
 from modelcollapse.families.language_model.scoring import ScoringModule
 from modelcollapse.families.language_model.settings import (
     ArchitectureSettings,
@@ -149,7 +150,7 @@ def test_perplexity_of_a_finished_chain_is_the_exponential_of_the_mean_loss_in_f
     finished, store, words = finished_chain
     chain = run_chain_of(words[:-2], store, None, execute=False)
     generation, line = chain.generations()[1], finished.lines()[1]
-    real = chain.store.folder(chain.family.real())
+    real = chain.store.folder(chain.family.inputs()["real"])
     model = load_network(chain.store.folder(generation.artifacts["model"])).double()
     reference = load_network(chain.store.folder(chain.generations()[0].artifacts["model"])).double()
 
@@ -266,12 +267,12 @@ GOLDEN = {"train/loss": 3.54328648, "validation/perplexity": 41.03793043}
 
 
 def test_fits_mean_what_the_version_of_their_recipe_says():
-    """Where these values change beyond rounding, ``VERSIONS["fit"]`` is to be raised."""
+    """Where these values change beyond rounding, the version of ``stages.fit`` is to be raised."""
     module, settings = FittingModule(network(), training(), 2, 3), training()
     with Stream(0, 0, "test.golden").global_rng():
         fit(module, settings)
     line = module.epoch_line()
-    assert VERSIONS["fit"] == 2
+    assert stages.fit.version == 2
     assert {name: line[name] for name in GOLDEN} == pytest.approx(GOLDEN, rel=1e-4)
 
 

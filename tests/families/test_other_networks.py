@@ -66,7 +66,7 @@ def test_a_whole_chain(chain, words, folder):
     assert second["test/perplexity"] > 1
     artifacts = run.generations()[0].artifacts
     synthetic = read_blocks(run.store.folder(artifacts["synthetic"]), "blocks")
-    prompts = read_blocks(run.store.folder(run.family.real()), "train").long()
+    prompts = read_blocks(run.store.folder(run.family.inputs()["real"]), "train").long()
     fitted = load_network(run.store.folder(artifacts["model"]))
     assert type(fitted) is type(load_network(folder))
     with torch.no_grad():

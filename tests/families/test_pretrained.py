@@ -109,7 +109,7 @@ def test_real_text_is_tokenised_as_opt_reads_it_with_a_start_token_before_every_
     with (wikitext / "wiki.test.raw").open(encoding="utf-8", newline="\n") as file:
         lines = [line if line.strip() else "" for line in file]
     tokens = [token for line in lines for token in tokenizer(line)["input_ids"]]
-    blocks = read_blocks(promised.store.folder(promised.family.real()), "test")
+    blocks = read_blocks(promised.store.folder(promised.family.inputs()["real"]), "test")
     assert blocks.shape == (8, 16)
     assert blocks.flatten().tolist() == tokens[: blocks.numel()]
     assert tokens[0] == tokenizer.bos_token_id == 2

@@ -135,8 +135,8 @@ def _size(regime, source):
 def test_a_training_set_is_what_the_regime_composes(name, generation):
     regime = read(RegimeSettings, yaml.safe_load((REGIME_FOLDER / f"{name}.yaml").read_text()))
     states = {earlier: {"generation": earlier} for earlier in range(generation)}
-    found = TrainingSets(Samples(NumberedRows()), regime, 7, ROWS).compose(generation, states)
     draws = compose(regime, generation, 7)
+    found = TrainingSets(Samples(NumberedRows()), regime, 7, ROWS).compose(generation, draws, states)
     sizes = {source: _size(regime, source) for draw in draws for source in draw.sources}
     parts = resolve(draws, sizes, ROWS)
     expected = {_block(part.source) * BLOCK + int(row): part.weight for part in parts for row in part.indices}
@@ -157,9 +157,9 @@ def _files(found):
     """The bytes of every state and measure of every generation, whatever the segments."""
     tensors = {}
     for generation in found.generations():
-        folder = found.store.folder(generation.artifacts["segment"])
+        folder = found.store.folder(generation.artifacts["model"])
         first = json.loads((folder / "generations.json").read_text())["first"]
-        for role, name in (("segment", "states"), ("segment", "diagnostics"), ("measures", "measures")):
+        for role, name in (("model", "states"), ("model", "diagnostics"), ("measures", "measures")):
             file = found.store.folder(generation.artifacts[role]) / f"{name}.safetensors"
             for key, values in load_file(file).items():
                 tensors[generation.number, name, key] = values[generation.number - first].numpy().tobytes()
@@ -194,7 +194,7 @@ from pathlib import Path
 published = 0
 def kill(event, arguments):
     global published
-    if event == "os.rename" and "segment" in Path(arguments[1]).parts:
+    if event == "os.rename" and "model" in Path(arguments[1]).parts:
         published += 1
         if published == 3:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -209,7 +209,7 @@ def test_a_chain_that_is_killed_goes_on_at_the_last_segment_with_the_same_bits(c
     places = [f"paths.store={tmp_path / 'killed'}", f"hydra.run.dir={tmp_path / 'run'}"]
     killed = subprocess.run([sys.executable, "-c", KILLED, *words, *places], cwd=tmp_path, env=os.environ, check=False)
     assert killed.returncode == -signal.SIGKILL
-    assert len(list((tmp_path / "killed" / "segment").glob("[0-9a-f]*"))) == 2
+    assert len(list((tmp_path / "killed" / "model").glob("[0-9a-f]*"))) == 2
     resumed, whole = (chain(*words, store=tmp_path / name) for name in ("killed", "whole"))
     segments = ("generations 5 to 8", "generations 9 to 11")
     assert resumed.computed() == [label for each in segments for label in (each, f"{each} · measuring")]
@@ -222,7 +222,7 @@ def test_all_regimes_share_generation_0_and_those_that_mean_the_same_share_more(
     words = (*FAMILIES["gaussian"], "model.segment_length=1")
     keys = {
         regime: [
-            generation.artifacts["segment"].key
+            generation.artifacts["model"].key
             for generation in chain(*words, f"regime={regime}", execute=False).generations()
         ]
         for regime in REGIMES
@@ -235,7 +235,7 @@ def test_all_regimes_share_generation_0_and_those_that_mean_the_same_share_more(
     assert len({found[1] for found in keys.values()}) == len(REGIMES) - 3
     assert len({found[3] for found in keys.values()}) == len(REGIMES)
     same = chain(*words, "regime=preserve", "regime.real=0", execute=False).generations()
-    assert [generation.artifacts["segment"].key for generation in same] == keys["replace"]
+    assert [generation.artifacts["model"].key for generation in same] == keys["replace"]
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_seeds_give_independent_replicates(chain, tmp_path):
     states = []
     for seed in (0, 1):
         found = chain(*GAUSSIAN, f"seed={seed}", store=tmp_path / str(seed))
-        folder = found.store.folder(found.generations()[3].artifacts["segment"])
+        folder = found.store.folder(found.generations()[3].artifacts["model"])
         states.append(load_file(folder / "states.safetensors")["mean"])
     assert not set(states[0].flatten().tolist()) & set(states[1].flatten().tolist())
 
@@ -314,6 +314,6 @@ def test_what_holds_few_samples_is_not_refused(compose_values, small_machine, wo
 def test_the_estimated_memory_is_what_a_training_set_takes():
     regime = read(RegimeSettings, yaml.safe_load((REGIME_FOLDER / "accumulate.yaml").read_text()))
     sets = TrainingSets(Samples(NumberedRows()), regime, 7, ROWS)
-    found = sets.compose(5, {earlier: {"generation": earlier} for earlier in range(5)})
+    found = sets.compose(5, compose(regime, 5, 7), {earlier: {"generation": earlier} for earlier in range(5)})
     trained = found.rows[0].nbytes
     assert bytes_per_replicate(ROWS, 1, regime, 5) == 3 * trained

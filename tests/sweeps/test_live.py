@@ -37,7 +37,7 @@ def write(folder, one, finished, stored, exit_code=None, error=None, output=""):
             key = f"key-{generation // 2}"
             if generation % 2 == 0:
                 record.timing(generation, "fit", 1.0, computed=generation >= stored, key=key)
-            record.generation(generation, {"loss": 1.0}, artifacts={"segment": key})
+            record.generation(generation, {"loss": 1.0}, artifacts={"model": key})
     folder.output(one.number).write_text(output)
     ended = None if exit_code is None else ENDED
     folder.write_process(one.number, ChainProcess("host", 1, STARTED, 2, ended, exit_code, error))

@@ -118,7 +118,7 @@ def test_two_jobs_that_need_one_artifact_compute_it_once(sweep, tmp_path):
     assert one.states() == ["finished", "finished"]
     assert [chain.title for chain in one.folder.chains()] == ["regime=replace", "regime=accumulate"]
     made = computed(one.folder, (0, 1))
-    assert len(made) == len(set(made)) == len(list((tmp_path / "store" / "segment").iterdir())) == 1 + 2 * 2
+    assert len(made) == len(set(made)) == len(list((tmp_path / "store" / "model").iterdir())) == 1 + 2 * 2
     assert "2 of 2 chains finished" in one.out
     assert (one.folder.path / "report" / "report.html").is_file()
 

@@ -269,7 +269,7 @@ WITHOUT_TRACKING = [word for word in CHAINS["gaussian"] if not word.startswith("
 def test_no_secret_of_the_environment_is_written(program, tmp_path, ending):
     if ending == "failed":
         (tmp_path / "store").mkdir()
-        (tmp_path / "store" / "segment").write_text("no folder")
+        (tmp_path / "store" / "model").write_text("no folder")
     answer = program(*WITHOUT_TRACKING, "tracking.mode=offline")
     assert (answer.returncode == 0) is (ending == "finished"), answer.stderr
     assert list(tmp_path.glob("outputs/*/*/wandb/*")), "W&B wrote nothing: nothing could be found"
