@@ -4,6 +4,7 @@ The loop first promises every artifact (names it by its recipe) and then asks th
 computed again. It knows no model family.
 """
 
+import json
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +24,8 @@ from modelcollapse.store import Artifact, Store, canonical_json
 if TYPE_CHECKING:
     from modelcollapse.record import Record
 
-MODEL, SYNTHETIC, SEGMENT = "model", "synthetic", "segment"
+MODEL, SYNTHETIC, SEGMENT, MEASURES = "model", "synthetic", "segment", "measures"
+METRICS_FILE = "metrics.json"
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ def _segments(settings: ChainSettings, family: SegmentedFamily) -> Iterator[Gene
         last = 0 if first == 0 else min(first + family.segment_length - 1, settings.generations)
         artifact = family.advance(first, last, settings.regime, tuple(earlier))
         earlier.append(Segment(first, last, artifact))
-        yield from (Generation(number, {SEGMENT: artifact}) for number in range(first, last + 1))
+        artifacts = {SEGMENT: artifact, MEASURES: family.measures(earlier[-1], earlier[0])}
+        yield from (Generation(number, artifacts) for number in range(first, last + 1))
         first = last + 1
 
 
@@ -122,6 +125,8 @@ def run_chain(settings: ChainSettings, family: AnyFamily, store: Store, record: 
     store.note_run(record.identity.id, record.folder, promised)
     wanted = (goal for each in generations for goal in goals(each, settings, family))
     taken_in = prepare(settings, family, store, wanted)
+    inputs = measured_inputs(family, store)
+    record.document(METRICS_FILE, metrics_text(family))
     for generation in generations:
         # A segment is asked for once, with its first generation.
         new = (goal for goal in goals(generation, settings, family) if goal not in known)
@@ -131,7 +136,7 @@ def run_chain(settings: ChainSettings, family: AnyFamily, store: Store, record: 
             for role, artifact in generation.artifacts.items()
             if artifact in known or store.has(artifact)
         }
-        result = _unbroken(family.result(generation.number, folders), generation, settings)
+        result = _unbroken(family.result(generation.number, {**inputs, **folders}), generation, settings)
         _record(record, generation, result, store, folders, computed, known)
         known = {generation.artifacts[role]: folder for role, folder in folders.items()}
         if previous is not None:
@@ -139,6 +144,17 @@ def run_chain(settings: ChainSettings, family: AnyFamily, store: Store, record: 
         seconds = sum(store.manifest(artifact).seconds for artifact in computed if store.has(artifact))
         yield Work(generation, result, computed, seconds)
         previous = generation
+
+
+def measured_inputs(family: AnyFamily, store: Store) -> dict[str, Path]:
+    """Folders, by role, of what the chain takes in and its metrics are computed of."""
+    roles = family.metrics.roles(family.subjects(0))
+    return {role: store.obtain(artifact) for role, artifact in family.inputs().items() if role in roles}
+
+
+def metrics_text(family: AnyFamily) -> str:
+    """What the run folder says of its metrics: their versions, and the roles of the artifacts they are computed of."""
+    return json.dumps(family.metrics.identity(family.subjects(0)), indent=1) + "\n"
 
 
 def _unbroken(result: GenerationResult, generation: Generation, settings: ChainSettings) -> GenerationResult:

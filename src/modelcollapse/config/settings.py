@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from modelcollapse.families.estimators.settings import memory_problems
 from modelcollapse.families.options import FamilyOptions, family_options
+from modelcollapse.metrics.base import MetricsSettings, metric_problems
 from modelcollapse.record.wandb_view import TrackingSettings
 from modelcollapse.regimes import DrawError, RegimeSettings
 from modelcollapse.regimes.availability import row_problems
@@ -71,6 +72,8 @@ class ChainSettings:
     """Which of the rows that are written are kept."""
     trainer: TrainerSettings
     """Where and how the work is executed."""
+    metrics: Annotated[MetricsSettings, EXECUTION]
+    """What is computed of what was fitted and written."""
     tracking: Annotated[TrackingSettings, EXECUTION]
     """Weights & Biases."""
     paths: Annotated[PathsSettings, EXECUTION]
@@ -93,6 +96,7 @@ def read_chain_settings(values: Mapping[str, Any]) -> ChainSettings:
     classes = {group: member.settings if member else None for group, member in members.items()}
     settings, found = read_what_can_be(ChainSettings, _without_consequences(values, bool(problems)), classes=classes)
     problems += found
+    problems += _known(partial(metric_problems, settings.metrics))
     if family:
         problems += _problems_between(settings, family, foreign)
     if problems:

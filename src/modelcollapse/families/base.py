@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+from modelcollapse.metrics.base import ChosenMetrics, Subject
 from modelcollapse.regimes import Draw, RegimeSettings, Source
 from modelcollapse.seeding import Stream
 from modelcollapse.settings import identity_of
@@ -55,12 +56,25 @@ class Presented(Protocol):
     """The model's name for figures."""
 
     @property
+    def metrics(self) -> ChosenMetrics:
+        """The metrics that the settings ask for."""
+        ...
+
+    def subjects(self, generation: int) -> Sequence[Subject]:
+        """What metrics of a generation are computed of."""
+        ...
+
+    def inputs(self) -> Mapping[str, Artifact]:
+        """What the chain takes in rather than learns, role -> artifact; the real data as ``real``."""
+        ...
+
+    @property
     def headline(self) -> Sequence[tuple[str, str]]:
         """Metrics shown for every generation: (flat name, column heading)."""
         ...
 
     def result(self, generation: int, folders: Mapping[str, Path]) -> GenerationResult:
-        """What the finished artifacts of a generation say; ``folders`` names them by role."""
+        """What the finished artifacts of a generation say, metrics computed of them; ``folders`` names them by role."""
         ...
 
     def reclaimable(self) -> Iterable[str]:
@@ -86,10 +100,6 @@ class Family(Presented, Protocol):
 
     def real(self) -> Artifact:
         """The real data: training, validation and test split."""
-        ...
-
-    def inputs(self) -> Mapping[str, Artifact]:
-        """What the chain takes in rather than learns, role -> artifact; the real data as ``real``."""
         ...
 
     def rows(self, real: Path) -> tuple[int, int | None]:
@@ -152,6 +162,10 @@ class SegmentedFamily(Presented, Protocol):
 
     def advance(self, first: int, last: int, regime: RegimeSettings, earlier: Sequence[Segment]) -> Artifact:
         """The generations ``first`` to ``last``, each trained on what the regime composes of those before."""
+        ...
+
+    def measures(self, segment: Segment, start: Segment) -> Artifact:
+        """What is measured of the generations of a segment; ``start`` is that of generation 0."""
         ...
 
 

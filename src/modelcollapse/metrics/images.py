@@ -76,3 +76,66 @@ def entropy(shares: torch.Tensor) -> float:
 def confidence(logits: torch.Tensor) -> float:
     """Mean probability that a classifier with these logits [rows, classes] gives to the class it sees."""
     return float(logits.double().softmax(1).amax(1).mean())
+
+
+# ---- as they are registered: parameters are the names of what a family offers ---------------------------------------
+
+
+def kid(features: torch.Tensor, real_features: torch.Tensor) -> float:
+    """Kernel inception distance between samples and real test images."""
+    return kernel_inception_distance(real_features, features)
+
+
+def manifolds(features: torch.Tensor, real_features: torch.Tensor, neighbours: int) -> dict[str, float]:
+    """``precision`` and ``recall`` of the samples against real test images."""
+    return precision_and_recall(real_features, features, neighbours)._asdict()
+
+
+def class_share(logits: torch.Tensor) -> dict[str, float]:
+    """Share of the samples that the classifier sees in each class, by the class's number."""
+    return {str(number): float(share) for number, share in enumerate(class_shares(logits))}
+
+
+def class_entropy(logits: torch.Tensor) -> float:
+    """Entropy in nats of the classes that the classifier sees."""
+    return entropy(class_shares(logits))
+
+
+def latent_mean(latents: torch.Tensor) -> float:
+    """Mean of all latent means [rows, latents]."""
+    return float(latents.mean())
+
+
+def latent_spread(latents: torch.Tensor) -> float:
+    """Standard deviation of all latent means [rows, latents]."""
+    return float(latents.std())
+
+
+def samples(features: torch.Tensor) -> int:
+    """How many samples are compared in feature space."""
+    return len(features)
+
+
+def images(reconstruction_losses: torch.Tensor) -> int:
+    """How many real images there are."""
+    return len(reconstruction_losses)
+
+
+def elbo(mean_reconstruction_loss: float, mean_kl: float) -> float:
+    """The evidence lower bound in nats per image."""
+    return -(mean_reconstruction_loss + mean_kl)
+
+
+def reconstruction(mean_reconstruction_loss: float) -> float:
+    """Its first part, the loss of the reconstruction, in nats per image."""
+    return mean_reconstruction_loss
+
+
+def kl(mean_kl: float) -> float:
+    """Its second part, the divergence from the prior, in nats per image."""
+    return mean_kl
+
+
+def classifier(classifier_test_accuracy: float) -> dict[str, float]:
+    """``test_accuracy``: share of the real test images whose class the classifier sees."""
+    return {"test_accuracy": classifier_test_accuracy}

@@ -82,44 +82,63 @@ class StatisticsEstimator(Estimator, Protocol):
         ...
 
 
-STATES_FILE, MEASURES_FILE = "states.safetensors", "measures.safetensors"
+STATES_FILE, DIAGNOSTICS_FILE, MEASURES_FILE = "states.safetensors", "diagnostics.safetensors", "measures.safetensors"
 GENERATIONS_FILE = "generations.json"
 STATISTICS = ("mean", "standard_deviation", "p05", "median", "p95")
 """What is recorded of a measure's replicates, in this order."""
 
 
 @dataclass(frozen=True)
-class SegmentFiles:
-    """A finished segment, as its folder holds it."""
+class SegmentStates:
+    """What was fitted in a segment, as its folder holds it."""
 
     first: int
     """Its first generation."""
     states: State
     """Each [T, R, ...] for the T generations of the segment."""
-    measures: Mapping[str, torch.Tensor]
-    """Metric -> [T, R]."""
+    diagnostics: State
+    """How the fits went, each [T, R]."""
 
     @classmethod
-    def read(cls, folder: Path) -> "SegmentFiles":
+    def read(cls, folder: Path) -> "SegmentStates":
         """Read a published segment."""
         first = json.loads((folder / GENERATIONS_FILE).read_text())["first"]
-        return cls(first, load_file(folder / STATES_FILE), load_file(folder / MEASURES_FILE))
+        return cls(first, load_file(folder / STATES_FILE), load_file(folder / DIAGNOSTICS_FILE))
 
     def write(self, folder: Path) -> None:
         """Write the files into a folder."""
         save_file(dict(self.states), folder / STATES_FILE)
-        save_file(dict(self.measures), folder / MEASURES_FILE)
+        save_file(dict(self.diagnostics), folder / DIAGNOSTICS_FILE)
         generations = {"first": self.first, "last": self.last}
         (folder / GENERATIONS_FILE).write_text(json.dumps(generations))
 
     @property
     def last(self) -> int:
         """Its last generation."""
-        return self.first + len(next(iter(self.measures.values()))) - 1
+        return self.first + len(next(iter(self.states.values()))) - 1
+
+    @property
+    def generations(self) -> range:
+        """The numbers of its generations."""
+        return range(self.first, self.last + 1)
 
     def state(self, generation: int) -> State:
         """The parameters of one of its generations, each [R, ...]."""
         return {name: tensor[generation - self.first] for name, tensor in self.states.items()}
+
+
+@dataclass(frozen=True)
+class SegmentFiles(SegmentStates):
+    """A finished segment with what was measured of it."""
+
+    measures: Mapping[str, torch.Tensor]
+    """Metric -> [T, R], the diagnostics among them."""
+
+    @classmethod
+    def of(cls, fitted: SegmentStates, measures: State) -> "SegmentFiles":
+        """A segment and its measures, in the order of their names."""
+        every = {**fitted.diagnostics, **measures}
+        return cls(fitted.first, fitted.states, fitted.diagnostics, {name: every[name] for name in sorted(every)})
 
     def summary(self, generation: int) -> Mapping[str, float]:
         """``metric/statistic`` -> value, over the replicates of one of its generations."""

@@ -23,13 +23,24 @@ from typing import TYPE_CHECKING, ClassVar, cast
 import numpy as np
 import pandas as pd
 import torch
+from safetensors.torch import load_file, save_file
 
 from modelcollapse.config.settings import ChainSettings
 from modelcollapse.families.base import ChainReport, ChainTitle, GenerationResult, Segment
-from modelcollapse.families.estimators.estimator import STATISTICS, Estimator, SegmentFiles, State, StatisticsEstimator
+from modelcollapse.families.estimators.estimator import (
+    MEASURES_FILE,
+    STATISTICS,
+    Estimator,
+    SegmentFiles,
+    SegmentStates,
+    State,
+    StatisticsEstimator,
+)
 from modelcollapse.families.estimators.training import Samples, Statistics, TrainingSets
 from modelcollapse.figures.style import FigureText
 from modelcollapse.figures.thinning import shown_generations
+from modelcollapse.metrics.base import ChosenMetrics, Input, Subject
+from modelcollapse.metrics.computing import replicate_metrics
 from modelcollapse.regimes import RegimeSettings, Source, compose, composition_recipe, synthetic_rows
 from modelcollapse.seeding import Stream
 from modelcollapse.settings import SettingsError, identity_of
@@ -39,8 +50,8 @@ if TYPE_CHECKING:
     from modelcollapse.training.trainer import Execution
 
 
-SEGMENT = "segment"
-SEGMENT_VERSION = 1
+SEGMENT, MEASURES = "segment", "measures"
+SEGMENT_VERSION, MEASURES_VERSION = 2, 1
 """Raised by hand when the same recipe comes to mean other numbers, whatever the family."""
 
 
@@ -105,7 +116,9 @@ class EstimatorFamily(ABC):
         trainer = replace(settings.trainer, accelerator="cpu", precision="32-true")
         self._execution = replace(execution, settings=trainer)
         self._training_sets: dict[RegimeSettings, TrainingSets] = {}
+        self._metrics = settings.metrics
         self._files: dict[Path, SegmentFiles] = {}
+        self._start: State | None = None
 
     @abstractmethod
     def make_estimator(self) -> Estimator:
@@ -147,7 +160,21 @@ class EstimatorFamily(ABC):
         with stage_bar(context.artifact.label, len(data), self._execution.console) as bar:
             self._execution.trainer([BatchProgress(bar)], epochs=1).fit(module, datamodule=data)
         states = stacked([module.states[generation] for generation in generations])
-        SegmentFiles(first, states, module.measures).write(context.folder)
+        diagnostics = stacked([fitted.diagnostics for fitted in module.fits.values()])
+        SegmentStates(first, states, diagnostics).write(context.folder)
+        context.execution.update(self._execution.facts(replicates=self.model.replicates))
+
+    def measures(self, segment: Segment, start: Segment) -> Artifact:
+        """What is measured of the generations of a segment; ``start`` is that of generation 0."""
+        recipe = {"version": MEASURES_VERSION, "stream": Stream(self.seed, 0, "measure").recipe()}
+        parents = {SEGMENT: segment.artifact, "start": start.artifact}
+        return Artifact(MEASURES, recipe, parents, self._make_measures, f"{segment.artifact.label} · measuring")
+
+    def _make_measures(self, context: BuildContext) -> None:
+        from modelcollapse.families.estimators.training import measured
+
+        segment, start = (SegmentStates.read(context.parents[role]) for role in (SEGMENT, "start"))
+        save_file(measured(self._estimator, self.seed, segment, start.state(0)), context.folder / MEASURES_FILE)
         context.execution.update(self._execution.facts(replicates=self.model.replicates))
 
     def _sets(self, regime: RegimeSettings) -> TrainingSets:
@@ -172,13 +199,35 @@ class EstimatorFamily(ABC):
         """Every measure's mean, spread and percentiles over the replicates; of some generations each replicate too."""
         folder = folders[SEGMENT]
         if folder not in self._files:
-            self._files[folder] = SegmentFiles.read(folder)
+            self._files[folder] = self._segment_files(folders)
         segment = self._files[folder]
         shown = self.model.replicates > 1 and generation in self._shown
         replicates = {
             name: values[generation - segment.first].numpy() for name, values in segment.measures.items() if shown
         }
         return GenerationResult(metrics=segment.summary(generation), distributions=replicates)
+
+    def _segment_files(self, folders: Mapping[str, Path]) -> SegmentFiles:
+        """A segment with its measures, those that were asked for by name among them."""
+        fitted, measures = SegmentStates.read(folders[SEGMENT]), load_file(folders[MEASURES] / MEASURES_FILE)
+        if self._start is None:
+            # Generations are read in order.
+            self._start = fitted.state(0)
+        more = replicate_metrics(self.metrics, _subject(fitted, self._start), f"generations from {fitted.first} on")
+        return SegmentFiles.of(fitted, {**measures, **more})
+
+    def inputs(self) -> Mapping[str, Artifact]:
+        """Nothing: real data are drawn as they are wanted."""
+        return {}
+
+    def subjects(self, generation: int) -> Sequence[Subject]:
+        """The fitted parameters of all replicates; see :func:`_subject`."""
+        return [_subject(None, None)]
+
+    @cached_property
+    def metrics(self) -> ChosenMetrics:
+        """Metrics beside the estimator's own measures."""
+        return ChosenMetrics.of_settings(self._metrics, self.subjects(0), self.name)
 
     @cached_property
     def _shown(self) -> set[int]:
@@ -198,13 +247,25 @@ class EstimatorFamily(ABC):
         return FigureText(model=title.model, regime=title.regime, seeds=title.seeds, n=sample)
 
 
+def _subject(fitted: SegmentStates | None, start: State | None) -> Subject:
+    """What metrics ``of="replicates"`` may need.
+
+    ``states``: name -> tensor [T, R, ...] of the parameters of T generations and R replicates; ``first``: name ->
+    tensor [R, ...] of generation 0's; ``generations``: the T numbers.
+    """
+    offered = {"states": fitted and fitted.states, "first": start, "generations": fitted and fitted.generations}
+    return Subject(
+        "replicates", "", {name: Input(partial(_given, value), (SEGMENT,)) for name, value in offered.items()}
+    )
+
+
+def _given(value: Any, folders: Mapping[str, Path]) -> Any:
+    return value
+
+
 def _states(folders: Iterable[Path]) -> dict[int, State]:
-    segments = [SegmentFiles.read(folder) for folder in folders]
-    return {
-        generation: segment.state(generation)
-        for segment in segments
-        for generation in range(segment.first, segment.last + 1)
-    }
+    segments = [SegmentStates.read(folder) for folder in folders]
+    return {generation: segment.state(generation) for segment in segments for generation in segment.generations}
 
 
 def _segments_in_reach(first: int, regime: RegimeSettings, earlier: Sequence[Segment]) -> list[Segment]:

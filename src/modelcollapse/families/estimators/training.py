@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule, LightningModule
 
-from modelcollapse.families.estimators.estimator import Estimator, Fitted, State, StatisticsEstimator
+from modelcollapse.families.estimators.estimator import Estimator, Fitted, SegmentStates, State, StatisticsEstimator
 from modelcollapse.regimes import (
     REAL,
     Draw,
@@ -175,7 +175,7 @@ MEASURED_TOGETHER = 256
 
 
 class GenerationsModule(LightningModule):
-    """Fits generation after generation, and measures them when all are fitted; no gradients are involved."""
+    """Fits generation after generation; no gradients are involved."""
 
     def __init__(
         self, estimator: Estimator, representation: Representation, seed: int, states: Mapping[int, State]
@@ -187,8 +187,6 @@ class GenerationsModule(LightningModule):
         """Generation -> parameters, those of earlier segments included."""
         self.fits: dict[int, Fitted] = {}
         """Generation -> what this fit gave, in order."""
-        self.measures: Mapping[str, torch.Tensor] = {}
-        """Metric -> [T, R], of the T generations of this fit, once it has ended."""
 
     def configure_optimizers(self) -> None:
         """None: an estimator has no gradients."""
@@ -200,20 +198,6 @@ class GenerationsModule(LightningModule):
             stream = Stream(self._seed, generation, "fit")
             fitted = self._representation.fit(training_set, self.states.get(generation - 1), stream)
             self.states[generation], self.fits[generation] = fitted.state, fitted
-
-    def on_train_end(self) -> None:
-        """Measure what was fitted, many generations in one go."""
-        generations = list(self.fits)
-        size = max(1, MEASURED_TOGETHER // _replicates(self.states[0]))
-        groups = [generations[place : place + size] for place in range(0, len(generations), size)]
-        measured = [self._measured(group) for group in groups]
-        diagnostics = stacked([fitted.diagnostics for fitted in self.fits.values()])
-        self.measures = {**diagnostics, **{name: torch.cat([m[name] for m in measured]) for name in measured[0]}}
-
-    def _measured(self, generations: Sequence[int]) -> Mapping[str, torch.Tensor]:
-        states = stacked([self.states[generation] for generation in generations])
-        streams = [Stream(self._seed, generation, "measure") for generation in generations]
-        return self._estimator.measure(states, self.states[0], streams)
 
 
 class GenerationsDataModule(LightningDataModule):
@@ -249,6 +233,26 @@ class GenerationsDataModule(LightningDataModule):
 def stacked(generations: Sequence[State]) -> dict[str, torch.Tensor]:
     """Tensors of generations that follow each other, each [T, ...]."""
     return {name: torch.stack([tensors[name] for tensors in generations]) for name in generations[0]}
+
+
+def measured(estimator: Estimator, seed: int, segment: SegmentStates, first: State) -> dict[str, torch.Tensor]:
+    """What the estimator measures of a segment, name -> [T, R]; ``first`` is generation 0's state.
+
+    Many generations are measured in one go: what is found of one does not depend on the others beside it.
+    """
+    generations = segment.generations
+    size = max(1, MEASURED_TOGETHER // _replicates(first))
+    groups = [generations[place : place + size] for place in range(0, len(generations), size)]
+    found = [_measured(estimator, seed, segment, first, group) for group in groups]
+    return {name: torch.cat([measures[name] for measures in found]) for name in found[0]}
+
+
+def _measured(
+    estimator: Estimator, seed: int, segment: SegmentStates, first: State, generations: range
+) -> Mapping[str, torch.Tensor]:
+    part = slice(generations.start - segment.first, generations.stop - segment.first)
+    states = {name: tensor[part] for name, tensor in segment.states.items()}
+    return estimator.measure(states, first, [Stream(seed, generation, "measure") for generation in generations])
 
 
 def _replicates(state: State) -> int:

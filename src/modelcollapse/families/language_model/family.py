@@ -11,9 +11,12 @@ from modelcollapse.decoding.engine import decoding_recipe
 from modelcollapse.decoding.settings import DecodingSettings
 from modelcollapse.families.base import ChainReport, ChainTitle, GenerationResult, source_role, stage, training_recipe
 from modelcollapse.families.language_model import recipes
+from modelcollapse.families.language_model.metric_inputs import metric_subjects
 from modelcollapse.families.language_model.presentation import PRESENTATION
 from modelcollapse.families.language_model.recipes import StageContext
 from modelcollapse.families.language_model.settings import LanguageModelSettings
+from modelcollapse.metrics.base import ChosenMetrics, Subject
+from modelcollapse.metrics.computing import compute_metrics, dear_artifacts
 from modelcollapse.regimes import Draw, Source, composition_recipe, reserve_stream
 from modelcollapse.seeding import Stream
 from modelcollapse.selections.recipes import SYNTHETIC, Candidates, declare
@@ -39,6 +42,7 @@ class LanguageModelFamily:
         self._data: TextDataSettings = settings.data
         self._decoding: DecodingSettings = settings.decoding
         self._selection = settings.selection
+        self._metrics = settings.metrics
         self._seed, self._precision = settings.seed, settings.trainer.precision
         self._execution = execution
         self.title = self._model.name
@@ -206,7 +210,9 @@ class LanguageModelFamily:
         }
         if generation == 0 and self._start is not None:
             artifacts["zero_shot"] = self._scores(self._start, "zero-shot · scoring")
-        return artifacts
+        sources = {"real": self._real, "model": model, "synthetic": synthetic, **artifacts}
+        dear = dear_artifacts(self.metrics, self.subjects(generation), sources, f"generation {generation}")
+        return {**artifacts, **dear}
 
     def _scores(self, model: Artifact, label: str) -> Artifact:
         recipe = {"version": recipes.VERSIONS["scores"], "precision": self._precision}
@@ -247,6 +253,17 @@ class LanguageModelFamily:
         stage_context = StageContext(self._model, self._data, self._decoding, self._execution)
         return stage(f"modelcollapse.families.language_model.{module}", function, stage_context, **arguments)
 
+    # ---- metrics ----------------------------------------------------------------------------------------------
+
+    def subjects(self, generation: int) -> Sequence[Subject]:
+        """Both real splits, the synthetic set, the model, and with generation 0 the start where there is one."""
+        return metric_subjects(self._data, generation == 0 and self._start is not None)
+
+    @cached_property
+    def metrics(self) -> ChosenMetrics:
+        """The metrics that the settings ask for."""
+        return ChosenMetrics.of_settings(self._metrics, self.subjects(0), self.name)
+
     # ---- sizes on disk ----------------------------------------------------------------------------------------
 
     @cached_property
@@ -266,7 +283,8 @@ class LanguageModelFamily:
         """Metrics, per-sequence perplexities and continuations of one generation."""
         from modelcollapse.families.language_model.report import generation_result
 
-        return generation_result(folders)
+        metrics = compute_metrics(self.metrics, self.subjects(generation), folders, f"generation {generation}")
+        return generation_result(folders, metrics)
 
     def reclaimable(self) -> Iterable[str]:
         """Weights of the generations."""

@@ -1,6 +1,7 @@
 """The language model as a LightningModule: it fits, it scores, it writes."""
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -145,21 +146,31 @@ class Scores(torch.nn.Module):
         """Per token, targets of the skipped kind left out."""
         self.sequence_loss = CatMetric().set_dtype(torch.float64)
         """Mean per token of every block."""
+        self.token_loss = CatMetric(nan_strategy="disable")
+        """Of every token of every block, float32, where they are kept."""
 
 
 class ScoringModule(LossModule):
     """Negative log-likelihoods of blocks under a network, for any number of dataloaders in one pass."""
 
-    def __init__(self, network: PreTrainedModel, loaders: int, skipped_token: int | None) -> None:
-        """``skipped_token``: targets of this kind are left out of the second mean (the start of a line)."""
+    def __init__(
+        self, network: PreTrainedModel, loaders: int, skipped_token: int | None, tokens_of: Collection[int] = ()
+    ) -> None:
+        """``skipped_token``: targets of this kind are left out of the second mean (the start of a line).
+
+        ``tokens_of``: dataloaders of which the loss of every token is kept.
+        """
         super().__init__(network)
-        self.skipped_token = skipped_token
+        self.skipped_token, self._tokens_of = skipped_token, frozenset(tokens_of)
         self._scores = torch.nn.ModuleList(Scores() for _ in range(loaders))
 
     def test_step(self, tokens: torch.Tensor, batch_index: int, dataloader_idx: int = 0) -> None:
         """Add a batch of blocks [batch, length] to the means of its dataloader."""
-        losses = token_losses(self.network, tokens).double()
+        token_loss = token_losses(self.network, tokens)
+        losses = token_loss.double()
         scores = self.scores_of(dataloader_idx)
+        if dataloader_idx in self._tokens_of:
+            scores.token_loss.update(token_loss)
         scores.loss.update(losses)
         scores.sequence_loss.update(losses.mean(1))
         if self.skipped_token is not None:

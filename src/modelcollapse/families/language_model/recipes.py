@@ -1,6 +1,5 @@
 """What decides the content of each language-model artifact: the recipes behind the keys of the store."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +25,8 @@ VERSIONS = {
     "pretrained": 1,
     "fit": 2,
     "synthetic": 1,
-    "scores": 2,
-    "measures": 1,
+    "scores": 3,
+    "measures": 2,
     "continuations": 1,
 }
 """Raised by hand when a stage comes to mean something else: what was stored under its old meaning is not used then."""
@@ -98,18 +97,11 @@ class StageContext:
 
 
 TRAINING_FILE = "training.jsonl"
-METRICS_FILE = "metrics.json"
-SEQUENCES_FILE = "sequences.safetensors"
+LOSSES_FILE = "losses.safetensors"
 CONTINUATIONS_FILE = "continuations.json"
 
 
-def read_metrics(folder: Path) -> dict[str, float]:
-    """Metrics of a finished score."""
-    metrics: dict[str, float] = json.loads((folder / METRICS_FILE).read_text())
-    return metrics
-
-
-def read_sequences(folder: Path) -> dict[str, np.ndarray]:
-    """Mean loss in nats per token of every sequence of a finished score."""
-    sequences: dict[str, np.ndarray] = load_file(folder / SEQUENCES_FILE)
-    return sequences
+def read_losses(folder: Path) -> dict[str, np.ndarray]:
+    """Losses of a finished score, in nats per token: names and shapes as the stage that wrote them says."""
+    losses: dict[str, np.ndarray] = load_file(folder / LOSSES_FILE)
+    return losses

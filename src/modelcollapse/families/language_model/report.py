@@ -13,23 +13,23 @@ from modelcollapse.families.language_model import figures
 from modelcollapse.families.language_model.recipes import (
     CONTINUATIONS_FILE,
     TRAINING_FILE,
-    read_metrics,
-    read_sequences,
+    read_losses,
 )
 from modelcollapse.figures.style import FigureText
 from modelcollapse.selections.choosing import selection_metrics
 
 
-def generation_result(folders: Mapping[str, Path]) -> GenerationResult:
-    """Metrics, losses per sequence and continuations, read from the folders of one generation by role."""
-    metrics = read_metrics(folders["scores"]) | read_metrics(folders["measures"])
-    if "zero_shot" in folders:
-        metrics |= {f"zero_shot/{name}": value for name, value in read_metrics(folders["zero_shot"]).items()}
-    metrics |= selection_metrics(folders["synthetic"])
-    written = {f"synthetic/{name}": values for name, values in read_sequences(folders["measures"]).items()}
-    real = {f"real/{name}_loss": values for name, values in read_sequences(folders["scores"]).items()}
+def generation_result(folders: Mapping[str, Path], metrics: Mapping[str, float]) -> GenerationResult:
+    """Metrics, losses per sequence and continuations of one generation, whose folders are given by role."""
+    measures, scores = read_losses(folders["measures"]), read_losses(folders["scores"])
+    written = {
+        f"synthetic/{name}_loss": measures[f"{name}.sequences"]
+        for name in ("reference", "true")
+        if f"{name}.sequences" in measures
+    }
+    real = {f"real/{split}_loss": scores[f"{split}.sequences"] for split in ("validation", "test")}
     return GenerationResult(
-        metrics=metrics,
+        metrics={**metrics, **selection_metrics(folders["synthetic"])},
         distributions=written | real,
         samples=json.loads((folders["continuations"] / CONTINUATIONS_FILE).read_text()),
         epochs=_lines(folders["scores"] / TRAINING_FILE),

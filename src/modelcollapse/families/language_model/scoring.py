@@ -1,7 +1,9 @@
-"""Stages that score: a model on the real splits, and what a model wrote under the reference model and the truth."""
+"""Stages that score: a model on the real splits, and what a model wrote under the reference model and the truth.
+
+They store losses, in nats per token. What is made of losses are metrics, see :mod:`modelcollapse.metrics`.
+"""
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,40 +15,39 @@ from modelcollapse.data.batches import in_order
 from modelcollapse.data.blocks import read_blocks
 from modelcollapse.data.language import HiddenMarkovLanguage
 from modelcollapse.data.settings import LanguageDataSettings
-from modelcollapse.families.language_model.inputs import BYTES
 from modelcollapse.families.language_model.module import Scores, ScoringModule
 from modelcollapse.families.language_model.network import load_network, scoring_bytes
-from modelcollapse.families.language_model.recipes import (
-    METRICS_FILE,
-    SEQUENCES_FILE,
-    TRAINING_FILE,
-    StageContext,
-    read_sequences,
-)
-from modelcollapse.metrics.distribution import bits_per_byte, perplexity, perplexity_summary, tail_bounds
-from modelcollapse.metrics.diversity import diversity
+from modelcollapse.families.language_model.recipes import LOSSES_FILE, TRAINING_FILE, StageContext, read_losses
 from modelcollapse.store import BuildContext
 from modelcollapse.training.progress import BatchProgress, stage_bar
 
 REAL_SPLITS = ("validation", "test")
-RARE_MASS = 0.1
+TOKEN_LOSSES_AT_MOST = 2**20
+"""Of a larger set, losses of single tokens are not stored: 4 MB a set and generation."""
 
 
 def make_scores(stage: StageContext, context: BuildContext) -> None:
-    """Perplexity on the real validation and test splits, with and without line starts, and bits per byte."""
-    real = context.parents["real"]
-    sets = {split: read_blocks(real, split) for split in REAL_SPLITS}
+    """Losses on the real validation and test splits, and of the test split under the truth where it is known.
+
+    For each split: ``mean`` over all predicted tokens (float64, as accumulated in the pass),
+    ``mean_without_line_starts`` where lines have a start token, ``sequences`` [blocks] float64, and ``tokens`` [blocks,
+    length - 1] float32 unless they are more than TOKEN_LOSSES_AT_MOST. ``true.test_mean``: the mean over the same
+    tokens of the test split.
+    """
+    sets = {split: read_blocks(context.parents["real"], split) for split in REAL_SPLITS}
     line_start = _line_start(stage, context.parents["model"])
     module = _score(stage, context, "model", sets, line_start)
-    lengths = read_blocks(real, BYTES)
-    metrics: dict[str, float] = {}
-    for index, (split, blocks) in enumerate(sets.items()):
-        measured = _split_metrics(module.scores_of(index), blocks, lengths, line_start is not None)
-        metrics |= {f"{split}/{name}": value for name, value in measured.items()}
-    sequences = {split: _sequence_losses(module.scores_of(index)) for index, split in enumerate(sets)}
+    losses: dict[str, np.ndarray] = {}
+    for index, split in enumerate(sets):
+        scores = module.scores_of(index)
+        losses |= _stored(scores, split)
+        if line_start is not None:
+            losses[f"{split}.mean_without_line_starts"] = _array(scores.loss_without_skipped.compute())
     if isinstance(stage.data, LanguageDataSettings):
-        metrics |= _against_truth(stage.data, sets["test"], metrics["test/perplexity"])
-    _publish(context, metrics, sequences)
+        language = HiddenMarkovLanguage(stage.data.language)
+        # The first token of a block is predicted by nothing.
+        losses["true.test_mean"] = -language.token_log_probabilities(sets["test"].numpy())[:, 1:].mean()
+    _publish(context, losses)
     _keep_training_lines(context)
 
 
@@ -57,19 +58,22 @@ def _keep_training_lines(context: BuildContext) -> None:
 
 
 def make_measures(stage: StageContext, context: BuildContext) -> None:
-    """Reference perplexity, diversity and, for the built-in language, the true probability of a synthetic set."""
+    """Losses of a synthetic set under the reference model and, where it is known, under the truth.
+
+    ``reference.mean``, ``reference.sequences`` and ``reference.tokens`` as in :func:`make_scores`, and
+    ``real_reference.sequences`` of the real validation split; ``true.sequences`` and ``real_true.sequences`` with all
+    tokens of a block predicted.
+    """
     blocks = read_blocks(context.parents["synthetic"], "blocks")
     module = _score(stage, context, "reference", {"synthetic": blocks}, None)
-    sequences = {"reference_loss": _sequence_losses(module.scores_of(0))}
-    bounds = tail_bounds(np.exp(read_sequences(context.parents["reference_scores"])["validation"]))
-    summary = perplexity_summary(np.exp(sequences["reference_loss"]), bounds)
-    metrics = {f"reference_perplexity/{name}": value for name, value in summary.items()}
-    train = read_blocks(context.parents["real"], "train").numpy()
-    metrics |= diversity(blocks.numpy(), train)
+    losses = _stored(module.scores_of(0), "reference")
+    losses["real_reference.sequences"] = read_losses(context.parents["reference_scores"])["validation.sequences"]
     if isinstance(stage.data, LanguageDataSettings):
-        true_metrics, sequences["true_loss"] = _true_measures(stage.data, context, blocks)
-        metrics |= true_metrics
-    _publish(context, {f"synthetic/{name}": value for name, value in metrics.items()}, sequences)
+        language = HiddenMarkovLanguage(stage.data.language)
+        validation = read_blocks(context.parents["real"], "validation")
+        for name, scored in {"true": blocks, "real_true": validation}.items():
+            losses[f"{name}.sequences"] = -language.log_likelihood(scored.numpy()) / scored.shape[1]
+    _publish(context, losses)
 
 
 def _line_start(stage: StageContext, model_folder: Path) -> int | None:
@@ -86,66 +90,27 @@ def _score(
     length = max(blocks.shape[1] for blocks in sets.values())
     batch_size = stage.execution.scoring_batch_size(scoring_bytes(network, length))
     loaders = [in_order(blocks, batch_size) for blocks in sets.values()]
-    module = ScoringModule(network, len(loaders), skipped_token)
+    small = [index for index, blocks in enumerate(sets.values()) if blocks[:, 1:].numel() <= TOKEN_LOSSES_AT_MOST]
+    module = ScoringModule(network, len(loaders), skipped_token, tokens_of=small)
     with stage_bar(context.artifact.label, sum(map(len, loaders)), stage.execution.console) as bar:
         stage.execution.trainer([BatchProgress(bar)]).test(module, loaders, verbose=False)
     context.execution.update(stage.execution.facts(batch_size=batch_size))
     return module
 
 
-def _split_metrics(
-    scores: Scores, blocks: torch.Tensor, bytes_per_token: torch.Tensor, with_line_starts: bool
-) -> dict[str, float]:
-    loss = float(scores.loss.compute())
-    targets = blocks[:, 1:]
-    total_bytes = int(bytes_per_token[targets.long()].sum())
-    metrics = {"perplexity": perplexity(loss), "bits_per_byte": bits_per_byte(loss * targets.numel(), total_bytes)}
-    if with_line_starts:
-        metrics["perplexity_without_line_starts"] = perplexity(float(scores.loss_without_skipped.compute()))
-    return metrics
+def _stored(scores: Scores, name: str) -> dict[str, np.ndarray]:
+    found = {f"{name}.mean": _array(scores.loss.compute()), f"{name}.sequences": _array(scores.sequence_loss.compute())}
+    if scores.token_loss.update_called:
+        found[f"{name}.tokens"] = _array(scores.token_loss.compute())
+    return found
 
 
-def _sequence_losses(scores: Scores) -> np.ndarray:
-    return torch.as_tensor(scores.sequence_loss.compute()).cpu().numpy()
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return torch.as_tensor(tensor).cpu().numpy()
 
 
-def _against_truth(data: LanguageDataSettings, blocks: torch.Tensor, model_perplexity: float) -> dict[str, float]:
-    """The language's own perplexity on true samples, and KL(truth || model) in nats per token, estimated without bias.
-
-    Both are of the tokens after the first, given those before; no model beats the truth but by chance of the sample.
-    """
-    true_loss = -float(HiddenMarkovLanguage(data.language).token_log_probabilities(blocks.numpy())[:, 1:].mean())
-    return {"true/perplexity": perplexity(true_loss), "true/kl": math.log(model_perplexity) - true_loss}
-
-
-def _true_measures(
-    data: LanguageDataSettings, context: BuildContext, blocks: torch.Tensor
-) -> tuple[dict[str, float], np.ndarray]:
-    language = HiddenMarkovLanguage(data.language)
-    losses = -language.log_likelihood(blocks.numpy()) / blocks.shape[1]
-    validation = read_blocks(context.parents["real"], "validation").numpy()
-    bounds = tail_bounds(np.exp(-language.log_likelihood(validation) / validation.shape[1]))
-    summary = perplexity_summary(np.exp(losses), bounds)
-    metrics = {f"true_perplexity/{name}": value for name, value in summary.items()}
-    metrics["true_nll"] = float(losses.mean())
-    metrics["rare_word_share"] = float(rare_words(language.unigram())[blocks.numpy()].mean())
-    return metrics, losses
-
-
-def rare_words(unigram: np.ndarray) -> np.ndarray:
-    """Which words [V] are the rarest that together hold at most a tenth of the true probability."""
-    rarest_first = np.argsort(unigram, kind="stable")
-    rare = np.zeros(len(unigram), dtype=bool)
-    rare[rarest_first[np.cumsum(unigram[rarest_first]) <= RARE_MASS]] = True
-    return rare
-
-
-def _publish(context: BuildContext, metrics: Mapping[str, float], sequences: Mapping[str, np.ndarray]) -> None:
-    (context.folder / METRICS_FILE).write_text(json.dumps(metrics, indent=1, sort_keys=True))
-    save_file(
-        {name: np.ascontiguousarray(values) for name, values in sequences.items()},
-        context.folder / SEQUENCES_FILE,
-    )
+def _publish(context: BuildContext, losses: Mapping[str, np.ndarray]) -> None:
+    save_file({name: np.array(values, order="C") for name, values in losses.items()}, context.folder / LOSSES_FILE)
 
 
 def block_losses(stage: StageContext, context: BuildContext, role: str, blocks: torch.Tensor) -> torch.Tensor:

@@ -9,9 +9,12 @@ from modelcollapse.config.settings import ChainSettings
 from modelcollapse.data.settings import ImageDataSettings
 from modelcollapse.families.base import ChainReport, ChainTitle, GenerationResult, source_role, stage, training_recipe
 from modelcollapse.families.vae import recipes
+from modelcollapse.families.vae.metric_inputs import metric_subjects
 from modelcollapse.families.vae.presentation import PRESENTATION
 from modelcollapse.families.vae.recipes import StageContext
 from modelcollapse.families.vae.settings import VaeSettings, neighbour_problems
+from modelcollapse.metrics.base import ChosenMetrics, Subject
+from modelcollapse.metrics.computing import compute_metrics, dear_artifacts
 from modelcollapse.regimes import Draw, Source, composition_recipe, reserve_stream
 from modelcollapse.seeding import Stream
 from modelcollapse.selections.recipes import SYNTHETIC, Candidates, declare
@@ -33,6 +36,7 @@ class VaeFamily:
         self._model: VaeSettings = settings.model
         self._data: ImageDataSettings = settings.data
         self._selection = settings.selection
+        self._metrics = settings.metrics
         self._seed, self._precision = settings.seed, settings.trainer.precision
         self._execution = execution
         self.title = self._model.name
@@ -163,10 +167,13 @@ class VaeFamily:
         self, generation: int, model: Artifact, synthetic: Artifact, reference: Artifact
     ) -> Mapping[str, Artifact]:
         """Scores on real data, and measures of samples."""
-        return {
+        artifacts = {
             "scores": self._scores(generation, model),
             "measures": self._measures(generation, synthetic, reference),
         }
+        sources = {"real": self._real, "model": model, "synthetic": synthetic, **artifacts}
+        dear = dear_artifacts(self.metrics, self.subjects(generation), sources, f"generation {generation}")
+        return {**artifacts, **dear}
 
     def _scores(self, generation: int, model: Artifact) -> Artifact:
         stream = recipes.SCORING_STREAM
@@ -180,10 +187,10 @@ class VaeFamily:
         return Artifact("scores", recipe, parents, make, f"generation {generation} · scoring")
 
     def _measures(self, generation: int, synthetic: Artifact, reference: Artifact) -> Artifact:
-        stream = Stream(self._seed, generation, "samples")
+        stream, settings = Stream(self._seed, generation, "samples"), identity_of(self._model.evaluation)
         recipe = {
             "version": recipes.VERSIONS["measures"],
-            "settings": identity_of(self._model.evaluation),
+            "settings": {name: value for name, value in settings.items() if name != "neighbours"},
             "precision": self._precision,
             "stream": stream.recipe() if self._model.synthesis == "stream" else None,
         }
@@ -200,13 +207,23 @@ class VaeFamily:
         stage_context = StageContext(self._model, self._data, self._execution)
         return stage(f"modelcollapse.families.vae.{module}", function, stage_context, **arguments)
 
+    def subjects(self, generation: int) -> Sequence[Subject]:
+        """Both real splits, samples and real images in latent and feature space, and the classifier."""
+        return metric_subjects(self._model)
+
+    @cached_property
+    def metrics(self) -> ChosenMetrics:
+        """The metrics that the settings ask for."""
+        return ChosenMetrics.of_settings(self._metrics, self.subjects(0), self.name)
+
     # ---- results ----------------------------------------------------------------------------------------------
 
     def result(self, generation: int, folders: Mapping[str, Path]) -> GenerationResult:
         """Metrics, latent means and shown samples of one generation."""
         from modelcollapse.families.vae.report import generation_result
 
-        return generation_result(generation, folders)
+        metrics = compute_metrics(self.metrics, self.subjects(generation), folders, f"generation {generation}")
+        return generation_result(generation, folders, metrics)
 
     def reclaimable(self) -> Iterable[str]:
         """Weights of the generations; synthetic sets hold what later generations need of them."""

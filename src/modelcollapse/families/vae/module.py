@@ -6,6 +6,7 @@ from typing import Any
 import torch
 import torch.nn.functional as functional
 from pytorch_lightning import LightningModule
+from torchmetrics import CatMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from modelcollapse.data.batches import in_order
@@ -31,7 +32,9 @@ class Losses(torch.nn.Module):
 
     def add(self, network: VariationalAutoencoder, images: torch.Tensor, noise: torch.Tensor) -> None:
         """Add the losses of a batch of grey images [rows, 28, 28] at latents drawn with noise [rows, latents]."""
-        reconstruction, kl = network.losses(as_intensities(images), noise)
+        self._update(*network.losses(as_intensities(images), noise))
+
+    def _update(self, reconstruction: torch.Tensor, kl: torch.Tensor) -> None:
         self.reconstruction.update(reconstruction.double())
         self.kl.update(kl.double())
 
@@ -104,22 +107,42 @@ class FittingModule(LightningModule):
         return optimizer
 
 
+class ImageLosses(Losses):
+    """Both parts of the loss of every image beside their means."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reconstruction_of_images, self.kl_of_images = (CatMetric(nan_strategy="disable") for _ in range(2))
+
+    def add(self, network: VariationalAutoencoder, images: torch.Tensor, noise: torch.Tensor) -> None:
+        """Add the losses of a batch of grey images [rows, 28, 28] at latents drawn with noise [rows, latents]."""
+        reconstruction, kl = network.losses(as_intensities(images), noise)
+        self._update(reconstruction, kl)
+        self.reconstruction_of_images.update(reconstruction.float())
+        self.kl_of_images.update(kl.float())
+
+    def of_images(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Reconstruction loss and KL of every image, float32 [images] each, on the CPU."""
+        reconstruction, kl = self.reconstruction_of_images.compute(), self.kl_of_images.compute()
+        return torch.as_tensor(reconstruction).cpu(), torch.as_tensor(kl).cpu()
+
+
 class ScoringModule(LightningModule):
-    """Mean reconstruction loss and KL of images under a VAE, for any number of dataloaders in one pass."""
+    """Reconstruction loss and KL of images under a VAE, for any number of dataloaders in one pass."""
 
     def __init__(self, network: VariationalAutoencoder, loaders: int) -> None:
         super().__init__()
         self.network = network
-        self._losses = torch.nn.ModuleList(Losses() for _ in range(loaders))
+        self._losses = torch.nn.ModuleList(ImageLosses() for _ in range(loaders))
 
     def test_step(self, batch: Sequence[torch.Tensor], batch_index: int, dataloader_idx: int = 0) -> None:
         """Add a batch of grey images [rows, 28, 28] and noise [rows, latents] to the losses of its dataloader."""
         self.losses_of(dataloader_idx).add(self.network, *batch)
 
-    def losses_of(self, loader: int) -> Losses:
+    def losses_of(self, loader: int) -> ImageLosses:
         """The running losses of one dataloader."""
         losses = self._losses[loader]
-        assert isinstance(losses, Losses)
+        assert isinstance(losses, ImageLosses)
         return losses
 
 

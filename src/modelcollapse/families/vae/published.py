@@ -5,14 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from modelcollapse.families.vae.network import (
-    save_network,
-)
+from modelcollapse.families.vae.network import save_network
 from modelcollapse.families.vae.recipes import (
+    LOSSES_FILE,
     MEASURED_FILE,
-    METRICS_FILE,
     NETWORK_FILE,
     TRAINING_FILE,
     StageContext,
@@ -40,23 +38,13 @@ def read_lines(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / TRAINING_FILE).read_text().splitlines()]
 
 
-def write_metrics(folder: Path, metrics: Mapping[str, float]) -> None:
-    """Write flat metrics."""
-    (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=1, sort_keys=True))
-
-
-def read_metrics(folder: Path) -> dict[str, float]:
-    """The metrics of a finished artifact."""
-    metrics: dict[str, float] = json.loads((folder / METRICS_FILE).read_text())
-    return metrics
-
-
-def write_measured(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Write the tensors behind the metrics: latent means, and images for the figures."""
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / MEASURED_FILE)
-
-
 def read_measured(folder: Path) -> dict[str, torch.Tensor]:
-    """The tensors behind the metrics of a finished artifact."""
+    """What was seen of samples and real images, by name; see scoring.make_measures."""
     tensors: dict[str, torch.Tensor] = load_file(folder / MEASURED_FILE)
+    return tensors
+
+
+def read_losses(folder: Path) -> dict[str, torch.Tensor]:
+    """Losses on the real splits, by name; see scoring.make_scores."""
+    tensors: dict[str, torch.Tensor] = load_file(folder / LOSSES_FILE)
     return tensors

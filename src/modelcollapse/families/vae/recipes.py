@@ -18,9 +18,9 @@ VERSIONS = {
     "data": 1,
     "fit": 2,
     "synthetic": 1,
-    "classifier": 1,
-    "scores": 2,
-    "measures": 1,
+    "classifier": 2,
+    "scores": 3,
+    "measures": 2,
 }
 """Raised by hand when a stage comes to mean something else, so that what was stored before is not used."""
 
@@ -77,5 +77,6 @@ NETWORK_FILE = "network.safetensors"
 DECODER_FILE = "decoder.safetensors"
 STREAM_FILE = "stream.json"
 TRAINING_FILE = "training.jsonl"
-METRICS_FILE = "metrics.json"
+LOSSES_FILE = "losses.safetensors"
 MEASURED_FILE = "measured.safetensors"
+CLASSIFIER_FILE = "classifier.json"

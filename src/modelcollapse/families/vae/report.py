@@ -10,7 +10,7 @@ import pandas as pd
 from modelcollapse.families.base import ChainReport, ChainTitle, GenerationResult
 from modelcollapse.families.vae import figures
 from modelcollapse.families.vae.figures import REAL
-from modelcollapse.families.vae.published import read_lines, read_measured, read_metrics
+from modelcollapse.families.vae.published import read_lines, read_measured
 from modelcollapse.figures.style import FigureText
 from modelcollapse.selections.choosing import selection_metrics
 
@@ -23,18 +23,16 @@ class ImagesResult(GenerationResult):
     """Grey images [rows, 28, 28] of ``samples``, and of ``real`` test images."""
 
 
-def generation_result(generation: int, folders: Mapping[str, Path]) -> ImagesResult:
+def generation_result(generation: int, folders: Mapping[str, Path], metrics: Mapping[str, float]) -> ImagesResult:
     """What the artifacts of one generation, folders by role, say."""
     measured = {name: tensor.numpy() for name, tensor in read_measured(folders["measures"]).items()}
-    distributions = {"synthetic/latent_means": measured["sample_latents"].ravel()}
-    images = {"samples": measured["samples"]}
+    distributions = {"synthetic/latent_means": measured["latents"].ravel()}
+    images = {"samples": measured["shown"]}
     if generation == 0:
         distributions["real/latent_means"] = measured["real_latents"].ravel()
-        images["real"] = measured["real"]
+        images["real"] = measured["real_shown"]
     return ImagesResult(
-        metrics=read_metrics(folders["scores"])
-        | read_metrics(folders["measures"])
-        | selection_metrics(folders["synthetic"]),
+        metrics={**metrics, **selection_metrics(folders["synthetic"])},
         distributions=distributions,
         epochs=read_lines(folders["scores"]),
         images=images,

@@ -1,10 +1,12 @@
 """Stages that score: a VAE on the real splits, and what it draws under the reference encoder and the classifier."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import load_model
+from safetensors.torch import load_model, save_file
 
 from modelcollapse.data.batches import EpochSampler, Share, in_order_together
 from modelcollapse.data.image_batches import LabelledDataModule, NoisyImages
@@ -12,14 +14,15 @@ from modelcollapse.data.images import LabelledImages, as_intensities, read_image
 from modelcollapse.families.base import within
 from modelcollapse.families.vae.module import ClassifierModule, ScoringModule, apply, draw
 from modelcollapse.families.vae.network import IMAGE_BYTES, Classifier, load_decoder, load_network
-from modelcollapse.families.vae.published import publish_fit, read_metrics, write_measured, write_metrics
-from modelcollapse.families.vae.recipes import DECODER_FILE, NETWORK_FILE, TRAINING_FILE, StageContext
-from modelcollapse.metrics.images import (
-    class_shares,
-    confidence,
-    entropy,
-    kernel_inception_distance,
-    precision_and_recall,
+from modelcollapse.families.vae.published import publish_fit
+from modelcollapse.families.vae.recipes import (
+    CLASSIFIER_FILE,
+    DECODER_FILE,
+    LOSSES_FILE,
+    MEASURED_FILE,
+    NETWORK_FILE,
+    TRAINING_FILE,
+    StageContext,
 )
 from modelcollapse.seeding import Stream
 from modelcollapse.store import BuildContext
@@ -32,7 +35,11 @@ REAL_SPLITS = ("validation", "test")
 
 
 def make_scores(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
-    """The evidence lower bound of the real validation and test splits, in nats per image, and its two parts."""
+    """Reconstruction loss and KL of the images of the real validation and test splits, in nats.
+
+    For each split: ``mean_reconstruction`` and ``mean_kl`` (float64, as accumulated in the pass), ``reconstruction``
+    and ``kl`` of every image, float32 [images].
+    """
     architecture, batch_size = stage.model.architecture, stage.execution.scoring_batch_size(IMAGE_BYTES)
     splits = [
         NoisyImages.draw(read_images(context.parents["real"], split), architecture.latents, within(stream, split))
@@ -43,16 +50,13 @@ def make_scores(stage: StageContext, context: BuildContext, *, stream: Stream) -
     steps = sum(map(len, loaders))
     with stage_bar(context.artifact.label, steps, stage.execution.console) as bar:
         stage.execution.trainer([BatchProgress(bar)]).test(module, loaders, verbose=False)
-    metrics: dict[str, float] = {}
+    losses: dict[str, torch.Tensor] = {}
     for index, split in enumerate(REAL_SPLITS):
-        reconstruction, kl = module.losses_of(index).means()
-        metrics |= {
-            f"{split}/elbo": -(reconstruction + kl),
-            f"{split}/reconstruction": reconstruction,
-            f"{split}/kl": kl,
-            f"{split}/images": len(splits[index].images),
-        }
-    write_metrics(context.folder, metrics)
+        found = module.losses_of(index)
+        means = (torch.tensor(mean, dtype=torch.float64) for mean in found.means())
+        names = ("mean_reconstruction", "mean_kl", "reconstruction", "kl")
+        losses |= {f"{split}.{name}": loss for name, loss in zip(names, (*means, *found.of_images()), strict=True)}
+    save_file(losses, context.folder / LOSSES_FILE)
     _keep_training_lines(context)
     context.execution.update(stage.execution.facts(batch_size=batch_size))
 
@@ -64,22 +68,27 @@ def _keep_training_lines(context: BuildContext) -> None:
 
 
 def make_measures(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
-    """How samples differ from real test images: in the reference's latents, in feature space, in their classes."""
+    """What is seen of samples and of real test images.
+
+    ``latents`` [rows, latents]: latent means under the reference's encoder; ``features`` [rows, d] and ``logits``
+    [rows, classes] of the classifier; ``shown`` [rows, 28, 28] float16, for figures. The same of real images, after
+    ``real_``.
+    ``classifier_test_accuracy``: a number.
+    """
     samples = _samples(stage, context, stream)
     real = read_images(context.parents["real"], "test")[: stage.model.evaluation.samples]
-    sample_latents, real_latents = (_latent_means(stage, context, images) for images in (samples, real))
-    metrics = {"latent_mean": float(sample_latents.mean()), "latent_spread": float(sample_latents.std())}
-    metrics["samples"] = len(samples)
-    metrics |= _feature_metrics(stage, context, real, samples)
-    metrics = {f"synthetic/{name}": value for name, value in metrics.items()}
-    metrics["real/latent_mean"] = float(real_latents.mean())
-    metrics["real/latent_spread"] = float(real_latents.std())
-    accuracy = read_metrics(context.parents["classifier"])["test/accuracy"]
-    write_metrics(context.folder, {**metrics, "classifier/test_accuracy": accuracy})
+    latents, real_latents = (_latent_means(stage, context, images) for images in (samples, real))
+    classifier = load_classifier(context.parents["classifier"])
+    (real_features, real_logits), (features, logits) = (
+        apply(classifier, as_intensities(images), stage.execution, context.artifact.label) for images in (real, samples)
+    )
     shown = stage.model.evaluation.shown
-    measured = {"sample_latents": sample_latents, "real_latents": real_latents}
-    measured |= {"samples": samples[:shown].half(), "real": real[:shown].half()}
-    write_measured(context.folder, measured)
+    measured = {
+        **{"latents": latents, "features": features, "logits": logits, "shown": samples[:shown].half()},
+        **{"real_latents": real_latents, "real_features": real_features, "real_logits": real_logits},
+        **{"real_shown": real[:shown].half(), "classifier_test_accuracy": _accuracy(context.parents["classifier"])},
+    }
+    save_file({name: tensor.contiguous() for name, tensor in measured.items()}, context.folder / MEASURED_FILE)
     context.execution.update(stage.execution.facts(batch_size=stage.execution.scoring_batch_size(IMAGE_BYTES)))
 
 
@@ -99,25 +108,6 @@ def _latent_means(stage: StageContext, context: BuildContext, images: torch.Tens
     rows = as_intensities(images[: stage.model.evaluation.latent_samples])
     means, _ = apply(reference.encoder, rows, stage.execution, context.artifact.label)
     return means
-
-
-def _feature_metrics(
-    stage: StageContext, context: BuildContext, real: torch.Tensor, samples: torch.Tensor
-) -> dict[str, float]:
-    classifier = load_classifier(context.parents["classifier"])
-    (real_features, _), (features, logits) = (
-        apply(classifier, as_intensities(images), stage.execution, context.artifact.label) for images in (real, samples)
-    )
-    manifolds = precision_and_recall(real_features, features, stage.model.evaluation.neighbours)
-    shares = class_shares(logits)
-    return {
-        "kid": kernel_inception_distance(real_features, features),
-        "precision": manifolds.precision,
-        "recall": manifolds.recall,
-        "class_entropy": entropy(shares),
-        "classifier_confidence": confidence(logits),
-        **{f"class_share/{number}": float(share) for number, share in enumerate(shares)},
-    }
 
 
 SPLITS = ("train", "validation", "test")
@@ -147,14 +137,23 @@ def make_classifier(stage: StageContext, context: BuildContext, *, stream: Strea
     publish_fit(stage, context, module.network, lines, settings.batch_size, fit.devices)
     _, logits = apply(module.network, as_intensities(splits["test"].images), stage.execution, "classifier · test")
     accuracy = float((logits.argmax(1) == splits["test"].labels).double().mean())
-    write_metrics(context.folder, {"classes": classes, "test/accuracy": accuracy})
+    (context.folder / CLASSIFIER_FILE).write_text(json.dumps({"classes": classes, "test_accuracy": accuracy}))
 
 
 def load_classifier(folder: Path) -> Classifier:
     """The classifier of a finished artifact."""
-    classifier = Classifier(int(read_metrics(folder)["classes"]))
+    classifier = Classifier(_facts(folder)["classes"])
     load_model(classifier, folder / NETWORK_FILE)
     return classifier
+
+
+def _accuracy(folder: Path) -> torch.Tensor:
+    return torch.tensor(_facts(folder)["test_accuracy"], dtype=torch.float64)
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads((folder / CLASSIFIER_FILE).read_text())
+    return facts
 
 
 def _ignore(line: Mapping[str, float]) -> None:

@@ -1,0 +1,128 @@
+"""What the artifacts of a language-model chain offer to metrics, by name."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelcollapse.data.settings import LanguageDataSettings, TextDataSettings
+from modelcollapse.metrics.base import Input, Subject
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from modelcollapse.data.language import HiddenMarkovLanguage
+    from modelcollapse.data.settings import LanguageSettings
+
+REAL_SPLITS = ("validation", "test")
+
+
+def metric_subjects(data: TextDataSettings, has_start: bool) -> list[Subject]:
+    """The subjects of a generation's metrics; ``has_start``: the weights that generation 0 starts from are scored too.
+
+    ======================  ==================================================================================
+    of a synthetic set
+    ``tokens``              its blocks, int32 [sequences, new tokens]
+    ``training_tokens``     the blocks of the real training split, int32 [blocks, length]
+    ``reference_losses``    mean loss per token of each sequence under generation 0's model, float64 [sequences]
+    ``real_reference_losses``  the same of the real validation split
+    ``reference_token_losses``  float32 [sequences, new tokens - 1]
+    ``true_losses``, ``real_true_losses``  under the true distribution, where it is known
+    ``language``            the built-in language
+    of a real split
+    ``tokens``              its blocks, int32 [blocks, length]
+    ``bytes_per_token``     UTF-8 bytes behind each token id, [vocabulary]
+    ``mean_loss``           over all predicted tokens, a float; ``mean_loss_without_line_starts``
+    ``sequence_losses``     float64 [blocks]
+    ``token_losses``        float32 [blocks, length - 1]
+    of a model
+    ``test_loss``           ``mean_loss`` of the test split; ``true_test_loss`` under the true distribution
+    ======================  ==================================================================================
+    """
+    return [
+        *_scored("scores", "", data),
+        *(_scored("zero_shot", "zero_shot/", data) if has_start else ()),
+        Subject("synthetic", "synthetic/", _synthetic_inputs(data)),
+    ]
+
+
+def _scored(role: str, prefix: str, data: TextDataSettings) -> list[Subject]:
+    of_model = {"test_loss": _loss(role, "test.mean")}
+    if isinstance(data, LanguageDataSettings):
+        of_model["true_test_loss"] = _loss(role, "true.test_mean")
+    splits = [Subject("real", f"{prefix}{split}/", _split_inputs(role, split, data)) for split in REAL_SPLITS]
+    return [*splits, Subject("model", prefix, of_model)]
+
+
+def _split_inputs(role: str, split: str, data: TextDataSettings) -> dict[str, Input]:
+    inputs = {
+        "tokens": _blocks("real", split),
+        "bytes_per_token": _blocks("real", "bytes_per_token"),
+        "mean_loss": _loss(role, f"{split}.mean"),
+        "sequence_losses": _losses(role, f"{split}.sequences"),
+        "token_losses": _losses(role, f"{split}.tokens"),
+    }
+    if not isinstance(data, LanguageDataSettings) and data.line_start_token:
+        inputs["mean_loss_without_line_starts"] = _loss(role, f"{split}.mean_without_line_starts")
+    return inputs
+
+
+def _synthetic_inputs(data: TextDataSettings) -> dict[str, Input]:
+    inputs = {
+        "tokens": _blocks("synthetic", "blocks"),
+        "training_tokens": _blocks("real", "train"),
+        "reference_losses": _losses("measures", "reference.sequences"),
+        "real_reference_losses": _losses("measures", "real_reference.sequences"),
+        "reference_token_losses": _losses("measures", "reference.tokens"),
+    }
+    if isinstance(data, LanguageDataSettings):
+        settings = data.language
+        inputs["true_losses"] = _losses("measures", "true.sequences")
+        inputs["real_true_losses"] = _losses("measures", "real_true.sequences")
+        inputs["language"] = Input(lambda folders: _language(settings), recipe=asdict(settings))
+    return inputs
+
+
+def _blocks(role: str, name: str) -> Input:
+    def load(folders: Mapping[str, Path]) -> "torch.Tensor":
+        from modelcollapse.data.blocks import read_blocks
+
+        return read_blocks(folders[role], name)
+
+    return Input(load, (role,))
+
+
+def _loss(role: str, name: str) -> Input:
+    return _read(role, lambda losses: float(losses[name]))
+
+
+def _losses(role: str, name: str) -> Input:
+    return _read(role, lambda losses: _array(losses, name))
+
+
+def _read(role: str, chosen: Callable[[Mapping[str, "np.ndarray"]], Any]) -> Input:
+    return Input(lambda folders: chosen(_stored(folders[role])), (role,))
+
+
+def _array(losses: Mapping[str, "np.ndarray"], name: str) -> "np.ndarray":
+    from modelcollapse.errors import UserError
+
+    if name not in losses:
+        raise UserError(f"{name}: losses of single tokens are not stored of a set as large as this one")
+    return losses[name]
+
+
+@lru_cache(maxsize=4)
+def _stored(folder: Path) -> "dict[str, np.ndarray]":
+    from modelcollapse.families.language_model.recipes import read_losses
+
+    return read_losses(folder)
+
+
+@cache
+def _language(settings: "LanguageSettings") -> "HiddenMarkovLanguage":
+    from modelcollapse.data.language import HiddenMarkovLanguage
+
+    return HiddenMarkovLanguage(settings)
