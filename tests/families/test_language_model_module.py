@@ -165,8 +165,8 @@ def test_perplexity_of_a_finished_chain_is_the_exponential_of_the_mean_loss_in_f
     perplexities = np.exp(sequence_losses(reference, written))
     assert line["synthetic/reference_perplexity/median"] == pytest.approx(np.median(perplexities), rel=1e-5)
     assert line["synthetic/reference_perplexity/mean"] == pytest.approx(perplexities.mean(), rel=1e-5)
-    stored = load_file(chain.store.folder(generation.artifacts["measures"]) / "sequences.safetensors")
-    assert np.exp(stored["reference_loss"]) == pytest.approx(perplexities, rel=1e-5)
+    stored = load_file(chain.store.folder(generation.artifacts["measures"]) / "losses.safetensors")
+    assert np.exp(stored["reference.sequences"]) == pytest.approx(perplexities, rel=1e-5)
 
 
 def test_the_weighted_loss_is_the_weighted_mean_over_blocks():

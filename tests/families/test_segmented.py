@@ -159,8 +159,9 @@ def _files(found):
     for generation in found.generations():
         folder = found.store.folder(generation.artifacts["segment"])
         first = json.loads((folder / "generations.json").read_text())["first"]
-        for name in ("states", "measures"):
-            for key, values in load_file(folder / f"{name}.safetensors").items():
+        for role, name in (("segment", "states"), ("segment", "diagnostics"), ("measures", "measures")):
+            file = found.store.folder(generation.artifacts[role]) / f"{name}.safetensors"
+            for key, values in load_file(file).items():
                 tensors[generation.number, name, key] = values[generation.number - first].numpy().tobytes()
     return tensors
 
@@ -171,7 +172,7 @@ def test_a_chain_that_is_stopped_and_lengthened_has_the_bits_of_one_run_at_once(
     whole = chain(*words, store=tmp_path / "whole")
     shorter = chain(*words, "generations=8")
     lengthened = chain(*words)
-    assert lengthened.computed() == ["generations 9 to 11"]
+    assert lengthened.computed() == ["generations 9 to 11", "generations 9 to 11 · measuring"]
     assert [work.generation.artifacts for work in shorter.works] == [
         w.generation.artifacts for w in lengthened.works[:9]
     ]
@@ -210,7 +211,8 @@ def test_a_chain_that_is_killed_goes_on_at_the_last_segment_with_the_same_bits(c
     assert killed.returncode == -signal.SIGKILL
     assert len(list((tmp_path / "killed" / "segment").glob("[0-9a-f]*"))) == 2
     resumed, whole = (chain(*words, store=tmp_path / name) for name in ("killed", "whole"))
-    assert resumed.computed() == ["generations 5 to 8", "generations 9 to 11"]
+    segments = ("generations 5 to 8", "generations 9 to 11")
+    assert resumed.computed() == [label for each in segments for label in (each, f"{each} · measuring")]
     assert _files(resumed) == _files(whole)
     for name in ("generations.jsonl", "histograms.jsonl", "provenance.jsonl"):
         assert resumed.bytes(name) == whole.bytes(name), name
@@ -270,7 +272,7 @@ def test_a_long_chain_is_told_in_few_lines(train):
     assert told[-1].startswith("generation 60 ")
     assert not any("from the store" in line for line in told)
     assert len(finished.lines()) == 61
-    assert "4 artifacts to compute, 0 of 4 results" in finished.out
+    assert "8 artifacts to compute, 0 of 8 results" in finished.out
 
 
 # ---- memory -------------------------------------------------------------------------------------------------------

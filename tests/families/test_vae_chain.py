@@ -110,7 +110,8 @@ def test_generation_0_is_one_model_for_all_regimes_and_ways_of_synthesis(chain, 
 def test_what_is_measured_refits_nothing(chain, store):
     chain(*TINY, store=store)
     again = chain(*TINY, "model.evaluation.latent_samples=10", store=store)
-    assert again.computed() == [f"generation {number} · measuring samples" for number in range(3)]
+    steps = ("measuring samples", "KID", "precision and recall")
+    assert again.computed() == [f"generation {number} · {step}" for number in range(3) for step in steps]
 
 
 def test_seeds_share_the_classifier_and_nothing_that_is_random(chain, store):

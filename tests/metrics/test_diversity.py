@@ -4,11 +4,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from modelcollapse.metrics import diversity as measures
+from modelcollapse.metrics.base import metrics
 
 SMALL = arrays(np.int32, st.tuples(st.integers(1, 6), st.integers(3, 9)), elements=st.integers(0, 4))
 HUGE = arrays(np.int64, st.tuples(st.integers(1, 4), st.integers(5, 8)), elements=st.integers(0, 2**31 - 1))
@@ -45,7 +47,7 @@ def test_repetition_rate_counts_earlier_occurrences_in_the_block(blocks, n):
     for block in blocks.tolist():
         grams = ngrams(block, n)
         rates.append(sum(gram in grams[:place] for place, gram in enumerate(grams)) / len(grams))
-    assert measures.repetition_rate(blocks, n) == pytest.approx(np.mean(rates), abs=1e-12)
+    assert measures.repetition_rate(blocks, n).numpy() == pytest.approx(np.array(rates), abs=1e-12)
 
 
 @given(SMALL)
@@ -73,7 +75,8 @@ def test_known_values():
     blocks = np.array([[1, 2, 1, 2, 1, 2], [3, 3, 3, 3, 3, 3]])
     assert measures.distinct_n(blocks, 1) == 3 / 12
     assert measures.distinct_n(blocks, 2) == 3 / 10
-    assert measures.repetition_rate(blocks, 3) == pytest.approx((2 / 4 + 3 / 4) / 2)
+    assert measures.repetition_rate(blocks).numpy() == pytest.approx(np.array([2 / 4, 3 / 4]))
+    assert measures.repeated_trigrams(blocks) == pytest.approx((2 / 4 + 3 / 4) / 2)
     assert measures.type_token_ratio(blocks) == pytest.approx((2 / 6 + 1 / 6) / 2)
     assert measures.vocabulary_kept(blocks, np.array([[1, 2, 7, 8]])) == 0.5
     assert measures.unigram_entropy(np.full((3, 4), 9)) == 0
@@ -101,19 +104,27 @@ def test_distinct_n_falls_with_size_and_the_ratio_per_block_does_not():
     assert small == pytest.approx(large, rel=0.01)
 
 
+def all_of(blocks):
+    """Every metric of a synthetic set that needs tokens only, by name."""
+    offered = {"tokens": blocks, "training_tokens": blocks}
+    found = [metric for metric in metrics() if metric.of == ("synthetic",) and set(metric.needs) <= set(offered)]
+    return {metric.name: metric.member.load()(**{need: offered[need] for need in metric.needs}) for metric in found}
+
+
 def test_all_measures_under_their_names():
     blocks = np.random.default_rng(0).integers(0, 50, (20, 16))
-    result = measures.diversity(blocks, blocks)
-    assert list(result) == NAMES
+    result = all_of(blocks)
+    assert set(result) == {*NAMES, "distinct_4"}
     assert result["vocabulary_kept"] == 1
     assert result["distinct_1"] == len(set(blocks.ravel())) / blocks.size
     assert all(type(value) is float for value in result.values())
+    assert all_of(torch.from_numpy(blocks).int()) == result
 
 
 def test_every_measure_of_a_full_synthetic_set_takes_about_a_second():
     blocks = np.random.default_rng(0).integers(0, 50_272, (40_000, 64))
     started = time.process_time()
-    measures.diversity(blocks, blocks)
+    all_of(blocks)
     assert time.process_time() - started < len(NAMES)
 
 
