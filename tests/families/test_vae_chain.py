@@ -323,7 +323,9 @@ def test_keys_stay_what_they_were(chain, tmp_path):
     assert found == {
         "model": "0c784f161cd4",
         "synthetic": "04afeb81d736",
-        "scores": "5e153d6766c8",
-        "measures": "3659d44bf45f",
-        "classifier": "98635e736071",
+        "scores": "431a89a70954",
+        "measures": "d3003e3931fd",
+        "synthetic_kid": "49ecd6e09f46",
+        "synthetic_precision_and_recall": "01c69650dd59",
+        "classifier": "2e518bceb43d",
     }
