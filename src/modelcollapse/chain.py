@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelcollapse.config.settings import ChainSettings
+from modelcollapse.data import data_code
 from modelcollapse.errors import UserError
 from modelcollapse.families.base import Family, GenerationResult, callbacks_recipe, spans
+from modelcollapse.families.stage import chain_code
 from modelcollapse.preflight import prepare
 from modelcollapse.regimes import REAL, Draw, Source, compose, synthetic_rows
 from modelcollapse.settings import identity_of
@@ -49,6 +51,11 @@ class Work:
 def chain_generations(settings: ChainSettings, family: Family) -> list[Generation]:
     """The declared generations 0 .. N of a chain: their artifacts follow from the settings alone."""
     return list(_declared(settings, family))
+
+
+def chain_artifacts(settings: ChainSettings, family: Family) -> list[Artifact]:
+    """The declared artifacts of all generations of a chain."""
+    return [artifact for generation in _declared(settings, family) for artifact in generation.artifacts.values()]
 
 
 def _declared(settings: ChainSettings, family: Family) -> Iterator[Generation]:
@@ -103,8 +110,15 @@ def _initial(family: Family, models: Sequence[Artifact]) -> Artifact | None:
 
 
 def chain_id(settings: ChainSettings) -> str:
-    """A stable name of the chain: the same for every run of it, wherever it is executed, and when it is lengthened."""
-    content = {**identity_of(settings), **callbacks_recipe(settings.callbacks)}
+    """A stable name of the chain: the same for every run of it, wherever it is executed, and when it is lengthened.
+
+    Edited code makes another chain, as other settings do; code that only measures does not.
+    """
+    content = {
+        **identity_of(settings),
+        **callbacks_recipe(settings.callbacks),
+        "code": [chain_code(settings.model.family), data_code(settings.data)],
+    }
     return sha256(canonical_json(content).encode()).hexdigest()[:16]
 
 

@@ -5,14 +5,17 @@ real data of every generation. So an empty file, a reserve that is too small or 
 chain in its first seconds, not after days.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 
+from modelcollapse.code_digests.house import as_locked, edited_code
 from modelcollapse.config.settings import ChainSettings
+from modelcollapse.errors import UserError, spoken
 from modelcollapse.families.base import Family
 from modelcollapse.regimes.availability import rows_that_cannot_be_had
 from modelcollapse.settings import SettingsError
 from modelcollapse.store import Artifact, Store
+from modelcollapse.store.artifacts import with_ancestors
 from modelcollapse.training.settings import TrainerSettings
 
 
@@ -41,6 +44,44 @@ def prepare(settings: ChainSettings, family: Family, store: Store, goals: Iterab
     for artifact in taken_in:
         store.obtain(artifact)
     return taken_in
+
+
+REDONE_SECONDS = 600.0
+"""Finished work of so long is not done again because of an edit, unless somebody says so."""
+
+
+def refuse_to_redo(
+    settings: ChainSettings,
+    store: Store,
+    declared: Iterable[Artifact],
+    as_declared_before: Callable[[], Iterable[Artifact]],
+) -> None:
+    """Stop before much finished work is done again only because code was edited.
+
+    Args:
+        settings: of the chain; ``store.redo`` lets it be done again.
+        store: where finished work is.
+        declared: the artifacts of the chain as the code is now.
+        as_declared_before: declares them anew; called where code is not the locked one, and it then seems to be.
+
+    Raises:
+        UserError: more than ten minutes of work that the store holds would be done again; the message names the code,
+            the cost and what to do.
+    """
+    present = with_ancestors(declared)
+    edited = edited_code()
+    if settings.store.redo or not edited:
+        return
+    with as_locked():
+        before = with_ancestors(as_declared_before())
+    seconds = sum(store.manifest(artifact).seconds for artifact in before - present if store.has(artifact))
+    if seconds <= REDONE_SECONDS:
+        return
+    raise UserError(
+        f"the code of {', '.join(edited)} is not the one that was locked: {spoken(seconds)} of finished work in"
+        f" {store.root} would be done again beside it. store.redo=true does that; where the edit changes no number, lock"
+        f" it: python -m modelcollapse.commands.code_lock --equal {edited[0]}"
+    )
 
 
 def device_problems(trainer: TrainerSettings) -> list[str]:

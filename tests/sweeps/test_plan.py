@@ -5,10 +5,10 @@ import io
 import pytest
 from rich.console import Console
 
+from modelcollapse.errors import spoken
 from modelcollapse.sweeps import planning
 from modelcollapse.sweeps.planning import FITS, plans_of, print_plan_tree
 from modelcollapse.sweeps.points import read_grid
-from modelcollapse.sweeps.watching import spoken
 
 CHEAP = ("experiment=paper_gaussian", "tracking=none", "data.rows=20", "model.replicates=4", "model.segment_length=2")
 

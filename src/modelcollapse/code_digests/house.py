@@ -32,6 +32,7 @@ from modelcollapse.code_digests.syntax import canonical_code
 PACKAGE = "modelcollapse"
 FOLDER = Path(__file__).parents[1]
 LOCK_NAME = "code.lock.json"
+SOURCES_FILE = "sources.json"
 SNAPSHOT_VARIABLE = "MODELCOLLAPSE_SOURCES"
 """Environment variable that names the file of a snapshot: that of the process which started this one."""
 
@@ -102,11 +103,15 @@ def code_identity(name: str, version: int, code: Sequence[Code], without: Sequen
         without: functions of this package, ``module:function``, that it never runs though it imports their module.
     """
     lock = _lock_of(code)
+    locked = lock.entries.get(name)
+    if locked is None or locked.version != version:
+        return lock.identity(name, version, code_digest(tuple(code), tuple(without)))
     if _AS_LOCKED.get():
-        locked = lock.entries.get(name)
-        if locked is not None and locked.version == version:
-            return {"version": version, "digest": locked.digests[0]}
-    return lock.identity(name, version, code_digest(tuple(code), tuple(without)))
+        return {"version": version, "digest": locked.digests[0]}
+    digest = code_digest(tuple(code), tuple(without))
+    if digest not in locked.digests:
+        _EDITED.add(name)
+    return lock.identity(name, version, digest)
 
 
 @cache
@@ -166,6 +171,14 @@ def _imports(text: str, module: str) -> set[str]:
 
 # ---- the lock ----------------------------------------------------------------------------------------------------
 
+_EDITED: set[str] = set()
+
+
+def edited_code() -> list[str]:
+    """The locked stages and members that were asked for here, and whose code is no longer the locked one."""
+    return sorted(_EDITED)
+
+
 _AS_LOCKED: ContextVar[bool] = ContextVar("as_locked", default=False)
 
 
@@ -211,6 +224,14 @@ def snapshot() -> SourceSnapshot:
     if given and Path(given).is_file():
         return SourceSnapshot.from_json(Path(given).read_text(encoding="utf-8"))
     return SourceSnapshot.take(PACKAGE, FOLDER)
+
+
+def hand_on_sources(folder: Path) -> None:
+    """Write the snapshot into a run's or sweep's folder, for the processes that this one starts."""
+    if SNAPSHOT_VARIABLE not in os.environ:
+        place = folder / SOURCES_FILE
+        place.write_text(snapshot().to_json(), encoding="utf-8")
+        os.environ[SNAPSHOT_VARIABLE] = str(place.resolve())
 
 
 def verify_sources() -> None:

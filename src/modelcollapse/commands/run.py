@@ -138,18 +138,28 @@ def _print_plan(settings: ChainSettings) -> None:
 
 def _run_chain(settings: ChainSettings, folder: Path, values: dict[str, Any]) -> None:
     _before_imports()
-    from modelcollapse.chain import chain_id, run_chain
+    from modelcollapse.chain import chain_artifacts, chain_id, run_chain
+    from modelcollapse.code_digests.house import hand_on_sources, snapshot
     from modelcollapse.commands.chain_report import write_report
     from modelcollapse.commands.console import ChainReporter, print_messages
+    from modelcollapse.preflight import refuse_to_redo
     from modelcollapse.record import ChainIdentity, Record
     from modelcollapse.record.views import views
     from modelcollapse.training.trainer import prepare_process
 
+    # Of the files as they are before anything of weight is imported.
+    snapshot()
     prepare_process(settings.trainer)
     print_messages()
     reporter = ChainReporter(settings, folder)
     listeners: list[Callable[..., None]] = []
     family, store = _family_and_store(settings, lambda generation, line: [tell(generation, line) for tell in listeners])
+    refuse_to_redo(
+        settings,
+        store,
+        chain_artifacts(settings, family),
+        lambda: chain_artifacts(settings, _family_and_store(settings, lambda generation, line: None)[0]),
+    )
     reporter.start(family, store)
     identity = ChainIdentity(
         id=chain_id(settings),
@@ -161,6 +171,7 @@ def _run_chain(settings: ChainSettings, folder: Path, values: dict[str, Any]) ->
         tags=settings.tracking.tags,
     )
     with Record(folder, identity, values, views(settings.tracking, settings.logger)) as record:
+        hand_on_sources(folder)
         listeners.append(record.epoch)
         works = []
         for work in run_chain(settings, family, store, record):

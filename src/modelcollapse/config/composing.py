@@ -77,6 +77,7 @@ def counted(problems: Sequence[str], place: str = "the configuration") -> str:
 @contextmanager
 def known_errors() -> Iterator[None]:
     """Turn errors that a user can mend into one message."""
+    from modelcollapse.code_digests.snapshot import SourceChanged
     from modelcollapse.regimes import DrawError
     from modelcollapse.store import Damaged
 
@@ -84,7 +85,7 @@ def known_errors() -> Iterator[None]:
         yield
     except SettingsError as error:
         raise UserError(counted(error.problems)) from error
-    except (DrawError, Damaged) as error:
+    except (DrawError, Damaged, SourceChanged) as error:
         raise UserError(str(error)) from error
     except Exception as error:
         if message := shortage(error):

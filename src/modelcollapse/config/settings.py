@@ -38,6 +38,8 @@ class StoreSettings:
     """Weights of every generation, or of generation 0 and the last only."""
     on_damage: Literal["recompute", "stop"]
     """What happens when a finished artifact turns out damaged."""
+    redo: bool = False
+    """Whether more than ten minutes of finished work are done again beside it because code was edited."""
 
 
 @dataclass(frozen=True)

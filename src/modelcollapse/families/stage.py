@@ -31,6 +31,8 @@ class Stage:
     """What else decides its numbers, such as the estimator that it is given."""
     without: tuple[str, ...] = ()
     """Functions that it never runs though it imports their module: ``module:Class.method``."""
+    work: Work = "measurement"
+    """What it is: taking something in, fitting, writing, measuring."""
 
     @property
     def lock_name(self) -> str:
@@ -51,9 +53,9 @@ class Stage:
         return partial(_run, self.function, stage_context, arguments)
 
 
-def stage(name: str, version: int, **more: Any) -> Callable[[Callable[..., None]], Stage]:
+def stage(name: str, version: int, work: Work = "measurement") -> Callable[[Callable[..., None]], Stage]:
     """Decorator that makes a function a :class:`Stage`."""
-    return lambda function: Stage(name, version, function, **more)
+    return lambda function: Stage(name, version, function, work=work)
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,11 @@ class Declare:
         parents: Mapping[str, Artifact],
         label: str,
         expected_bytes: int | None = None,
-        *,
-        work: Work = "measurement",
         **arguments: Any,
     ) -> Artifact:
         """An artifact made by a stage, its recipe completed by what the stage's code is."""
         make = stage.build(self.context, **arguments)
-        return Artifact(kind, {**stage.recipe(), **recipe}, parents, make, label, expected_bytes, work)
+        return Artifact(kind, {**stage.recipe(), **recipe}, parents, make, label, expected_bytes, stage.work)
 
 
 def _run(function: Callable[..., None], stage_context: Any, arguments: dict[str, Any], context: BuildContext) -> None:
@@ -98,6 +98,12 @@ def stages_of(family: str) -> Sequence[Stage]:
     module, _, name = place.partition(":")
     found: Sequence[Stage] = getattr(import_module(module), name)
     return found
+
+
+def chain_code(family: str) -> dict[str, Any]:
+    """What a chain's id holds of the code that makes the chain: that of the stages that do more than measure."""
+    stages = {stage.name: stage.recipe() for stage in stages_of(family) if stage.work != "measurement"}
+    return stages or {family: registry("families")[family].identity()}
 
 
 def declared_stages() -> list[Stage]:

@@ -17,6 +17,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from modelcollapse.code_digests.house import SNAPSHOT_VARIABLE, SOURCES_FILE
 from modelcollapse.config.composing import HYDRA_VERSION_BASE, LAUNCHERS_ADVICE, configuration_folder
 from modelcollapse.errors import UserError
 from modelcollapse.record.sweep_folder import ChainProcess, SweepFolder, now
@@ -46,7 +47,7 @@ def run_planned(sweep: SweepFolder, number: int, permit: str) -> int:
     with sweep.output(number).open("wb") as output, gpus as environment:
         child = subprocess.Popen(
             _command(sweep, number),
-            env={**os.environ, **environment},
+            env={**os.environ, SNAPSHOT_VARIABLE: str(sweep.path / SOURCES_FILE), **environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

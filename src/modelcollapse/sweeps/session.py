@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from modelcollapse.chain import chain_id
+from modelcollapse.code_digests.house import hand_on_sources
 from modelcollapse.commands.console import print_messages, shown_path
 from modelcollapse.errors import interruptible
 from modelcollapse.record.sweep_folder import PlannedChain, SweepFolder
@@ -32,6 +33,7 @@ def run_grid(words: Sequence[str]) -> int:
     folder = SweepFolder(Path(grid.sweep_folder).absolute())
     chains = [planned(point, threads_of(jobs)) for point in grid.points]
     permit = folder.begin(shlex.join(["python", *sys.argv]), chains)
+    hand_on_sources(folder.path)
     try:
         _run(grid, folder, chains, jobs, permit)
     finally:

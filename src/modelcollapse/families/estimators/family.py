@@ -168,9 +168,7 @@ class EstimatorFamily(ABC):
         needed = {*sources.values(), *((initial,) if initial else ())}
         parents = {f"generations_{self._spans[one.key].first}_to_{self._spans[one.key].last}": one for one in needed}
         fit = self._stages.fit
-        artifact = self._declare(
-            MODEL, fit, recipe, parents, str(span), work="fit", span=span, compositions=dict(compositions)
-        )
+        artifact = self._declare(MODEL, fit, recipe, parents, str(span), span=span, compositions=dict(compositions))
         self._spans[artifact.key] = span
         return artifact
 

@@ -83,10 +83,10 @@ def estimator_stages(
     """
     if not isinstance(estimator, str):
         return EstimatorStages(
-            Stage(f"{family}.fit", fit_version, fit, (estimator,)),
+            Stage(f"{family}.fit", fit_version, fit, (estimator,), work="fit"),
             Stage(f"{family}.measure", measure_version, measure, (estimator,)),
         )
     return EstimatorStages(
-        Stage(f"{family}.fit", fit_version, fit, (estimator,), (f"{estimator}.measure",)),
+        Stage(f"{family}.fit", fit_version, fit, (estimator,), (f"{estimator}.measure",), "fit"),
         Stage(f"{family}.measure", measure_version, measure, (estimator,), (f"{estimator}.fit",)),
     )

@@ -66,12 +66,12 @@ class LanguageModelFamily:
     @cached_property
     def _tokenizer(self) -> Artifact:
         recipe = recipes.tokenizer_recipe(self._model, self._data)
-        return self._declare("tokenizer", stages.tokenizer, recipe, {}, "tokenizer", work="input")
+        return self._declare("tokenizer", stages.tokenizer, recipe, {}, "tokenizer")
 
     @cached_property
     def _real(self) -> Artifact:
         recipe, parents = recipes.real_data_recipe(self._data), {"tokenizer": self._tokenizer}
-        return self._declare("data", stages.real_data, recipe, parents, "real data", work="input")
+        return self._declare("data", stages.real_data, recipe, parents, "real data")
 
     def inputs(self) -> Mapping[str, Artifact]:
         """Tokenizer, real data and published weights, if there are any."""
@@ -98,14 +98,14 @@ class LanguageModelFamily:
         recipe = {"stream": stream.recipe(), "share": share, "generation": generation}
         label, parents = f"generation {generation} · fresh real data", {"real": self._real}
         arguments = {"generation": generation, "share": share, "stream": stream}
-        return self._declare("data", stages.fresh_data, recipe, parents, label, work="input", **arguments)
+        return self._declare("data", stages.fresh_data, recipe, parents, label, **arguments)
 
     @cached_property
     def _start(self) -> Artifact | None:
         if self._model.pretrained:
             source = recipes.weights_source(self._model.pretrained, self._model.revision)
             parents = {"tokenizer": self._tokenizer}
-            return self._declare("pretrained", stages.pretrained, source, parents, "pretrained weights", work="input")
+            return self._declare("pretrained", stages.pretrained, source, parents, "pretrained weights")
         return self._base() if self._model.base else None
 
     def pretrained(self) -> Artifact | None:
@@ -117,12 +117,12 @@ class LanguageModelFamily:
         assert base is not None
         blocks_recipe = recipes.base_data_recipe(base, data.block_length, data.line_start_token)
         tokenizer = {"tokenizer": self._tokenizer}
-        blocks = self._declare("data", stages.base_data, blocks_recipe, tokenizer, "base · text", work="input")
+        blocks = self._declare("data", stages.base_data, blocks_recipe, tokenizer, "base · text")
         stream = Stream(BASE_SEED, 0, "base")
         recipe = self._fit_recipe(training_recipe(base.training, 0), stream, initial=None)
         recipe["parts_per_epoch"] = base.parts_per_epoch
         parents, size = {**tokenizer, "data": blocks}, self._model_bytes
-        return self._declare("base", stages.base, recipe, parents, "base · fit", size, work="fit", stream=stream)
+        return self._declare("base", stages.base, recipe, parents, "base · fit", size, stream=stream)
 
     def _fit_recipe(self, training: dict[str, Any], stream: Stream, initial: Artifact | None) -> dict[str, Any]:
         return {
@@ -152,7 +152,7 @@ class LanguageModelFamily:
         parents |= {"initial": initial} if initial else {}
         label, size = f"generation {generation} · fit", self._model_bytes
         arguments = {"generation": generation, "draws": tuple(draws), "stream": stream, "callbacks": self._callbacks}
-        return self._declare("model", stages.fit, recipe, parents, label, size, work="fit", **arguments)
+        return self._declare("model", stages.fit, recipe, parents, label, size, **arguments)
 
     def synthesise(self, generation: int, model: Artifact, prompts: Artifact | None, rows: float) -> Artifact:
         """What the model writes after each prompt block."""
@@ -167,7 +167,7 @@ class LanguageModelFamily:
         parents = {"model": model, "prompts": prompts, "real": self._real}
         label, size = f"generation {generation} · writing", self._synthetic_bytes(rows)
         arguments = {"rows": rows, "stream": stream}
-        return self._declare("synthetic", stages.generate, recipe, parents, label, size, work="synthesis", **arguments)
+        return self._declare("synthetic", stages.generate, recipe, parents, label, size, **arguments)
 
     def select(
         self, generation: int, written: Artifact, model: Artifact, reference: Artifact, rows: float

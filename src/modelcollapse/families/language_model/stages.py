@@ -10,7 +10,7 @@ from modelcollapse.seeding import Stream
 from modelcollapse.store import BuildContext
 
 
-@stage("language_model.tokenizer", version=1)
+@stage("language_model.tokenizer", version=1, work="input")
 def tokenizer(stage: StageContext, context: BuildContext) -> None:
     """The vocabulary of the data, of the base's text, or of the pretrained weights."""
     from modelcollapse.families.language_model.inputs import make_tokenizer
@@ -18,7 +18,7 @@ def tokenizer(stage: StageContext, context: BuildContext) -> None:
     make_tokenizer(stage, context)
 
 
-@stage("language_model.real_data", version=1)
+@stage("language_model.real_data", version=1, work="input")
 def real_data(stage: StageContext, context: BuildContext) -> None:
     """Token blocks of the real splits and of the reserve."""
     from modelcollapse.families.language_model.inputs import make_real_data
@@ -26,7 +26,7 @@ def real_data(stage: StageContext, context: BuildContext) -> None:
     make_real_data(stage, context)
 
 
-@stage("language_model.fresh_data", version=1)
+@stage("language_model.fresh_data", version=1, work="input")
 def fresh_data(stage: StageContext, context: BuildContext, *, generation: int, share: float, stream: Stream) -> None:
     """Real blocks that no generation before was trained on."""
     from modelcollapse.families.language_model.inputs import make_fresh_data
@@ -34,7 +34,7 @@ def fresh_data(stage: StageContext, context: BuildContext, *, generation: int, s
     make_fresh_data(stage, context, generation=generation, share=share, stream=stream)
 
 
-@stage("language_model.base_data", version=1)
+@stage("language_model.base_data", version=1, work="input")
 def base_data(stage: StageContext, context: BuildContext) -> None:
     """Token blocks of the text that the base is pretrained on."""
     from modelcollapse.families.language_model.inputs import make_base_data
@@ -42,7 +42,7 @@ def base_data(stage: StageContext, context: BuildContext) -> None:
     make_base_data(stage, context)
 
 
-@stage("language_model.pretrained", version=1)
+@stage("language_model.pretrained", version=1, work="input")
 def pretrained(stage: StageContext, context: BuildContext) -> None:
     """Published weights, taken into the store."""
     from modelcollapse.families.language_model.fitting import make_pretrained
@@ -50,7 +50,7 @@ def pretrained(stage: StageContext, context: BuildContext) -> None:
     make_pretrained(stage, context)
 
 
-@stage("language_model.base", version=2)
+@stage("language_model.base", version=2, work="fit")
 def base(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
     """The base, pretrained."""
     from modelcollapse.families.language_model.fitting import make_base
@@ -58,7 +58,7 @@ def base(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
     make_base(stage, context, stream=stream)
 
 
-@stage("language_model.fit", version=2)
+@stage("language_model.fit", version=2, work="fit")
 def fit(
     stage: StageContext,
     context: BuildContext,
@@ -74,7 +74,7 @@ def fit(
     make_generation(stage, context, generation=generation, draws=draws, stream=stream, callbacks=callbacks)
 
 
-@stage("language_model.generate", version=1)
+@stage("language_model.generate", version=1, work="synthesis")
 def generate(stage: StageContext, context: BuildContext, *, rows: float, stream: Stream) -> None:
     """What a model writes after every prompt block."""
     from modelcollapse.families.language_model.generating import make_synthetic_set
@@ -106,7 +106,7 @@ def measure(stage: StageContext, context: BuildContext) -> None:
     make_measures(stage, context)
 
 
-@stage("language_model.score_candidates", version=1)
+@stage("language_model.score_candidates", version=1, work="synthesis")
 def score_candidates(stage: StageContext, context: BuildContext, *, scorer: Choice, stream: Stream) -> None:
     """A number for every candidate of a selection."""
     from modelcollapse.families.language_model.selecting import make_candidate_scores
@@ -114,7 +114,7 @@ def score_candidates(stage: StageContext, context: BuildContext, *, scorer: Choi
     make_candidate_scores(stage, context, scorer=scorer, stream=stream)
 
 
-@stage("language_model.select", version=1)
+@stage("language_model.select", version=1, work="synthesis")
 def select(stage: StageContext, context: BuildContext, *, rule: Choice, rows: float, stream: Stream) -> None:
     """The candidates that a rule keeps."""
     from modelcollapse.families.language_model.selecting import make_selected

@@ -58,7 +58,7 @@ class VaeFamily:
     @cached_property
     def _real(self) -> Artifact:
         recipe = recipes.real_data_recipe(self._data)
-        return self._declare("data", stages.real_data, recipe, {}, "real data", work="input")
+        return self._declare("data", stages.real_data, recipe, {}, "real data")
 
     def inputs(self) -> Mapping[str, Artifact]:
         """The real data."""
@@ -88,7 +88,6 @@ class VaeFamily:
             recipe,
             parents,
             label,
-            work="input",
             generation=generation,
             share=share,
             stream=stream,
@@ -121,7 +120,7 @@ class VaeFamily:
         parents |= {"initial": initial} if initial else {}
         label, size = f"generation {generation} · fit", 4 * recipes.parameter_count(self._model.architecture)
         arguments = {"generation": generation, "draws": tuple(draws), "stream": stream, "callbacks": self._callbacks}
-        return self._declare("model", stages.fit, recipe, parents, label, size, work="fit", **arguments)
+        return self._declare("model", stages.fit, recipe, parents, label, size, **arguments)
 
     def synthesise(self, generation: int, model: Artifact, prompts: Artifact | None, rows: float) -> Artifact:
         """The images that the model draws from N(0, I), or the decoder that they are streamed from."""
@@ -136,7 +135,7 @@ class VaeFamily:
         parents, size = {"model": model, "real": self._real}, self._synthetic_bytes(rows)
         label = f"generation {generation} · drawing" if stored else f"generation {generation} · decoder"
         arguments = {"rows": rows, "stream": stream}
-        return self._declare("synthetic", stages.generate, recipe, parents, label, size, work="synthesis", **arguments)
+        return self._declare("synthetic", stages.generate, recipe, parents, label, size, **arguments)
 
     def select(
         self, generation: int, written: Artifact, model: Artifact, reference: Artifact, rows: float
@@ -176,7 +175,7 @@ class VaeFamily:
             "stream": stream.recipe(),
         }
         parents, label = {"real": self._real}, "classifier · fit"
-        return self._declare("classifier", stages.classifier, recipe, parents, label, work="fit", stream=stream)
+        return self._declare("classifier", stages.classifier, recipe, parents, label, stream=stream)
 
     def measurements(
         self, generation: int, model: Artifact, synthetic: Artifact, reference: Artifact

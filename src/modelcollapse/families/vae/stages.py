@@ -10,7 +10,7 @@ from modelcollapse.seeding import Stream
 from modelcollapse.store import BuildContext
 
 
-@stage("vae.real_data", version=1)
+@stage("vae.real_data", version=1, work="input")
 def real_data(stage: StageContext, context: BuildContext) -> None:
     """Labelled images of the real splits and of the reserve."""
     from modelcollapse.families.vae.inputs import make_real_data
@@ -18,7 +18,7 @@ def real_data(stage: StageContext, context: BuildContext) -> None:
     make_real_data(stage, context)
 
 
-@stage("vae.fresh_data", version=1)
+@stage("vae.fresh_data", version=1, work="input")
 def fresh_data(stage: StageContext, context: BuildContext, *, generation: int, share: float, stream: Stream) -> None:
     """Real images that no generation before was trained on."""
     from modelcollapse.families.vae.inputs import make_fresh_data
@@ -26,7 +26,7 @@ def fresh_data(stage: StageContext, context: BuildContext, *, generation: int, s
     make_fresh_data(stage, context, generation=generation, share=share, stream=stream)
 
 
-@stage("vae.fit", version=2)
+@stage("vae.fit", version=2, work="fit")
 def fit(
     stage: StageContext,
     context: BuildContext,
@@ -42,7 +42,7 @@ def fit(
     make_generation(stage, context, generation=generation, draws=draws, stream=stream, callbacks=callbacks)
 
 
-@stage("vae.generate", version=1)
+@stage("vae.generate", version=1, work="synthesis")
 def generate(stage: StageContext, context: BuildContext, *, rows: float, stream: Stream) -> None:
     """The images that a model draws, or the decoder that they are streamed from."""
     from modelcollapse.families.vae.generating import make_synthetic_set
@@ -50,7 +50,7 @@ def generate(stage: StageContext, context: BuildContext, *, rows: float, stream:
     make_synthetic_set(stage, context, rows=rows, stream=stream)
 
 
-@stage("vae.classifier", version=2)
+@stage("vae.classifier", version=2, work="fit")
 def classifier(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
     """The classifier in whose features and classes samples are measured, trained once on the real data."""
     from modelcollapse.families.vae.scoring import make_classifier
@@ -74,7 +74,7 @@ def measure(stage: StageContext, context: BuildContext, *, stream: Stream) -> No
     make_measures(stage, context, stream=stream)
 
 
-@stage("vae.score_candidates", version=1)
+@stage("vae.score_candidates", version=1, work="synthesis")
 def score_candidates(stage: StageContext, context: BuildContext, *, scorer: Choice, stream: Stream) -> None:
     """A number for every candidate of a selection."""
     from modelcollapse.families.vae.selecting import make_candidate_scores
@@ -82,7 +82,7 @@ def score_candidates(stage: StageContext, context: BuildContext, *, scorer: Choi
     make_candidate_scores(stage, context, scorer=scorer, stream=stream)
 
 
-@stage("vae.select", version=1)
+@stage("vae.select", version=1, work="synthesis")
 def select(stage: StageContext, context: BuildContext, *, rule: Choice, rows: float, stream: Stream) -> None:
     """The candidates that a rule keeps."""
     from modelcollapse.families.vae.selecting import make_selected
