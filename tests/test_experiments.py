@@ -2,6 +2,7 @@
 
 import pytest
 
+from code_digests.traced_stages import TracedStages
 from modelcollapse.commands.run import configuration_folder
 
 EXPERIMENTS = sorted(path.stem for path in (configuration_folder() / "experiment").glob("*.yaml"))
@@ -67,7 +68,9 @@ def test_every_file_of_an_experiment_is_shipped_for_one_of_its_regimes():
 
 
 @pytest.mark.parametrize(("experiment", "own"), SHIPPED, ids=lambda one: one if isinstance(one, str) else " ".join(one))
-def test_the_experiment_runs_at_a_reduced_size(train, pretrained, texts, wikitext, experiment, own):
+def test_the_experiment_runs_at_a_reduced_size(train, pretrained, texts, wikitext, experiment, own, monkeypatch):
+    """And no stage runs code that its digest does not cover, or that is not listed as deciding no number."""
+    traced = TracedStages(monkeypatch)
     places = {"pretrained": pretrained, "texts": texts, "wikitext": wikitext}
     words = [word.format(**places) for word in REDUCED[experiment]]
     finished = train(
@@ -77,6 +80,8 @@ def test_the_experiment_runs_at_a_reduced_size(train, pretrained, texts, wikitex
     lines = finished.lines()
     assert [line["generation"] for line in lines] == list(range(len(lines)))
     assert len(lines) >= (1 if experiment == "paper_gaussian_one_shot" else 3)
+    assert traced.calls
+    assert traced.undeclared() == []
 
 
 def test_the_papers_regimes_share_generation_0(chain, pretrained, wikitext):

@@ -79,8 +79,8 @@ def refuse_to_redo(
         return
     raise UserError(
         f"the code of {', '.join(edited)} is not the one that was locked: {spoken(seconds)} of finished work in"
-        f" {store.root} would be done again beside it. store.redo=true does that; where the edit changes no number, lock"
-        f" it: python -m modelcollapse.commands.code_lock --equal {edited[0]}"
+        f" {store.root} would be done again beside it. store.redo=true does that; where the edit changes no number,"
+        f" lock it: python -m modelcollapse.commands.code_lock --equal {edited[0]}"
     )
 
 
