@@ -32,12 +32,12 @@ class TracedStages:
             threading.settrace(None)
             sys.settrace(before)
 
-    def undeclared(self):
-        """Functions that a stage ran, and that neither its digest nor that of a member covers; not the neutral ones."""
+    def undeclared(self, family):
+        """Functions that a stage of a family ran, and that neither its digest nor that of a member covers; not the neutral ones."""
         members = members_modules()
         return sorted(
             f"{declared.name} runs {module}:{code.co_qualname}"
-            for declared in stages.declared_stages()
+            for declared in stages.stages_of(family)
             for module, code in modules_of(self.calls.get(declared.function, ()))
             if module not in {*house.closure_of(declared.code), *members} and not house.neutral().has_module(module)
         )
