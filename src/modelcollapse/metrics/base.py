@@ -136,11 +136,14 @@ def metric_member(
         **more: ``cost``, ``what``, ``unit``, ``caveat``, ``is_default`` and ``records`` of :class:`Metric`.
 
     Raises:
-        RegistrationError: ``of`` names something else, or the inputs of a function that is imported later are not said.
+        RegistrationError: ``of`` names something else, the inputs of a function that is imported later are not said, or
+            a metric of replicates is dear.
     """
     subjects = (of,) if isinstance(of, str) else tuple(of)
     if unknown := sorted(set(subjects) - SUBJECTS.keys()):
         raise RegistrationError(f"metric {name!r} is of {unknown}; it must be of {', '.join(SUBJECTS)}")
+    if "replicates" in subjects and more.get("cost") == "dear":
+        raise RegistrationError(f"metric {name!r} is of replicates: what is dear of these, an estimator measures")
     if needs is None:
         if isinstance(implementation, str):
             raise RegistrationError(f"metric {name!r} does not say what it needs")
