@@ -224,9 +224,13 @@ class ChosenMetrics:
         }
 
     def identity(self, subjects: Sequence[Subject]) -> dict[str, Any]:
-        """Metric -> version and the roles of the artifacts that it is computed of, for the run folder."""
+        """Metric -> version, digest, origin, and roles of the artifacts that it is computed of: for the run folder."""
         return {
-            metric.name: {**metric.member.identity(), "artifacts": sorted(_roles(metric, subjects))}
+            metric.name: {
+                **metric.member.identity(),
+                "origin": metric.member.origin,
+                "artifacts": sorted(_roles(metric, subjects)),
+            }
             for metric in self.metrics
         }
 
