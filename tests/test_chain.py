@@ -486,3 +486,20 @@ def test_what_callbacks_log_is_in_the_record_of_every_run_of_a_chain(train, tiny
     assert first.bytes("training.jsonl") == again.bytes("training.jsonl")
     assert all(line["lr-AdamW"] == line["learning_rate"] for line in first.lines("training.jsonl"))
     assert first.bytes("training.csv") == again.bytes("training.csv")
+
+
+def test_a_chain_learns_by_the_chosen_loss_optimizer_and_schedule(chain, tiny):
+    words = (*tiny, "generations=0")
+    usual = chain(*words)
+    chosen = ("loss={name:truncated_cross_entropy,gamma:0.3}", "optimizer={name:sgd,momentum:0.9}", "schedule=linear")
+    other = chain(*words, *(f"model.training.{setting}" for setting in chosen))
+    assert "generation 0 · fit" in other.computed()
+    assert "real data" not in other.computed()
+    recipe = other.generations()[0].artifacts["model"].recipe["training"]
+    assert {name: (recipe[name]["name"], dict(recipe[name]["settings"])) for name in ("loss", "optimizer")} == {
+        "loss": ("truncated_cross_entropy", {"gamma": 0.3}),
+        "optimizer": ("sgd", {"momentum": 0.9}),
+    }
+    usual_recipe = usual.generations()[0].artifacts["model"].recipe["training"]
+    assert not {"loss", "optimizer"} & set(usual_recipe), "as introduced they are in no recipe"
+    assert other.lines("training.jsonl")[-1]["train/loss"] != usual.lines("training.jsonl")[-1]["train/loss"]

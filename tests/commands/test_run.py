@@ -29,6 +29,10 @@ MISTAKES = {
         ("model.training.epocs=3",),
         ["model.training.epocs: no such setting", "did you mean epochs?", "learning_rate"],
     ),
+    "a setting of a member that is chosen by name": (
+        ("model.training.loss.gamma=0.5",),
+        ["model.training.loss is a single value", "'model.training.loss={name: ..., gamma: ...}'"],
+    ),
     "a misspelt setting at the top": (("sead=3",), ["sead: no such setting", "did you mean seed?", "generations"]),
     "a misspelt group": (
         ("regim=replace",),

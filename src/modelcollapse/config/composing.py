@@ -115,7 +115,13 @@ def explained(error: HydraException) -> str:
 def _unknown_setting(cause: OmegaConfBaseException) -> str:
     setting = str(cause.full_key or cause.key)
     group = [str(name) for name in cast(DictConfig, cause.parent_node)]
-    known = group if "." in setting else [*_groups(), *_top_level_settings()]
+    parent, _, name = setting.rpartition(".")
+    if parent and not group:
+        return (
+            f"{setting}: {parent} is a single value and has no settings; those of a member that it names are given"
+            f" beside the name: '{parent}={{name: ..., {name}: ...}}'"
+        )
+    known = group if parent else [*_groups(), *_top_level_settings()]
     return f"{setting}: no such setting{nearest(str(cause.key), known)}; there are: {', '.join(sorted({*known}))}"
 
 

@@ -136,11 +136,14 @@ def metric_member(
         **more: ``cost``, ``what``, ``unit``, ``caveat``, ``is_default`` and ``records`` of :class:`Metric`.
 
     Raises:
-        RegistrationError: ``of`` names something else, or the inputs of a function that is imported later are not said.
+        RegistrationError: ``of`` names something else, the inputs of a function that is imported later are not said, or
+            a metric of replicates is dear.
     """
     subjects = (of,) if isinstance(of, str) else tuple(of)
     if unknown := sorted(set(subjects) - SUBJECTS.keys()):
         raise RegistrationError(f"metric {name!r} is of {unknown}; it must be of {', '.join(SUBJECTS)}")
+    if "replicates" in subjects and more.get("cost") == "dear":
+        raise RegistrationError(f"metric {name!r} is of replicates: what is dear of these, an estimator measures")
     if needs is None:
         if isinstance(implementation, str):
             raise RegistrationError(f"metric {name!r} does not say what it needs")
@@ -221,9 +224,13 @@ class ChosenMetrics:
         }
 
     def identity(self, subjects: Sequence[Subject]) -> dict[str, Any]:
-        """Metric -> version and the roles of the artifacts that it is computed of, for the run folder."""
+        """Metric -> version, digest, origin, and roles of the artifacts that it is computed of: for the run folder."""
         return {
-            metric.name: {**metric.member.identity(), "artifacts": sorted(_roles(metric, subjects))}
+            metric.name: {
+                **metric.member.identity(),
+                "origin": metric.member.origin,
+                "artifacts": sorted(_roles(metric, subjects)),
+            }
             for metric in self.metrics
         }
 

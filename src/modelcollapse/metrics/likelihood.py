@@ -59,15 +59,15 @@ def true_nll(true_losses: Losses) -> float:
     return float(true_losses.mean())
 
 
-def true(test_loss: float, true_test_loss: float) -> dict[str, float]:
-    """``perplexity`` of the true distribution on the real test split, and ``kl``, the model's KL divergence from it.
+def against_truth(test_loss: float, true_test_loss: float) -> dict[str, float]:
+    """``true/perplexity`` of the true distribution on the real test split, ``true/kl``: the model's divergence from it.
 
     The divergence per predicted token is log perplexity of the model - log perplexity of the truth, an unbiased
     estimate: no model beats the truth but by chance of the sample.
     """
     # Through the perplexity, as the record has it.
     loss = math.log(distribution.perplexity(test_loss))
-    return {"perplexity": distribution.perplexity(true_test_loss), "kl": loss - true_test_loss}
+    return {"true/perplexity": distribution.perplexity(true_test_loss), "true/kl": loss - true_test_loss}
 
 
 class Language(Protocol):

@@ -6,7 +6,10 @@ from modelcollapse.metrics.base import metric_member
 from modelcollapse.registry import Member
 
 _LIKELIHOOD, _DIVERSITY, _IMAGES = (f"modelcollapse.metrics.{name}" for name in ("likelihood", "diversity", "images"))
-_SUMMARY = "perplexities of single sequences: mean, median, percentiles, and shares beyond those of real text"
+_SUMMARY = (
+    "of the perplexities of single sequences: `mean`, `median`, `p01`, `p05`, `p95`, `p99`, their number `n`, and the"
+    " shares `above_real_p99`, `below_real_p01` beyond the 99th and below the 1st percentile of real validation text"
+)
 _BY_SIZE = "Falls with the size of the set: compare equal sizes only"
 
 
@@ -35,7 +38,7 @@ LANGUAGE_MODELS = (
         f"{_LIKELIHOOD}:perplexity_without_line_starts",
         ("mean_loss_without_line_starts",),
         "perplexity without line starts",
-        "the same without targets that are the start-of-line token, where `data.line_start_token` is true",
+        "as `perplexity`, without targets that are the start-of-line token, where `data.line_start_token` is true",
         caveat="Synthetic blocks never hold that token, so descendants unlearn it: part of the loss in `perplexity` is"
         " this artefact",
     ),
@@ -59,32 +62,33 @@ LANGUAGE_MODELS = (
         is_default=False,
     ),
     metric_member(
-        "true",
-        f"{_LIKELIHOOD}:true",
+        "against_truth",
+        f"{_LIKELIHOOD}:against_truth",
         of="model",
         needs=("test_loss", "true_test_loss"),
         label="against the truth",
-        what="built-in language: `perplexity` of the true distribution on the predicted tokens of the test split, the"
-        " lowest there is but for chance, and `kl`, an unbiased estimate of KL(truth \\|\\| model) of a predicted token"
-        " given those before it, in nats",
-        caveat="The error of `kl` is that of the test sample",
+        what="built-in language: `true/perplexity` of the true distribution on the predicted tokens of the test split,"
+        " the lowest there is but for chance, and `true/kl`, an unbiased estimate of KL(truth \\|\\| model) of a"
+        " predicted token given those before it, in nats",
+        caveat="The error of `true/kl` is that of the test sample",
         is_default=True,
+        records=("true/perplexity", "true/kl"),
     ),
     _synthetic(
         "reference_perplexity",
         f"{_LIKELIHOOD}:reference_perplexity",
         ("reference_losses", "real_reference_losses"),
         "reference perplexity",
-        f"{_SUMMARY} under the reference; each sequence by itself, without its prompt",
-        caveat="The mean is governed by the upper tail. Shares beyond the 1st and 99th percentile are 0.01 each for"
-        " real text, up to the error of the percentiles",
+        f"{_SUMMARY}, under the reference; each sequence by itself, without its prompt",
+        caveat="The mean is governed by the upper tail. Both shares are 0.01 for real text, up to the percentiles'"
+        " error",
     ),
     _synthetic(
         "true_perplexity",
         f"{_LIKELIHOOD}:true_perplexity",
         ("true_losses", "real_true_losses"),
         "true perplexity",
-        f"{_SUMMARY} under the true distribution of the built-in language, all L tokens predicted",
+        f"{_SUMMARY}, under the true distribution of the built-in language, all L tokens predicted",
     ),
     _synthetic(
         "true_nll",
@@ -168,10 +172,17 @@ AUTOENCODERS = (
         f"{_IMAGES}:reconstruction",
         ("mean_reconstruction_loss",),
         "reconstruction loss",
-        "its first part, a loss",
+        "the reconstruction loss, the first part of `elbo`",
         unit="nats / image",
     ),
-    _real("kl", f"{_IMAGES}:kl", ("mean_kl",), "KL divergence", "its second part", unit="nats / image"),
+    _real(
+        "kl",
+        f"{_IMAGES}:kl",
+        ("mean_kl",),
+        "KL divergence",
+        "the KL divergence from the prior, the second part of `elbo`",
+        unit="nats / image",
+    ),
     _real("images", f"{_IMAGES}:images", ("reconstruction_losses",), "images", "how many images", unit="images"),
     *(
         metric_member(
@@ -185,7 +196,11 @@ AUTOENCODERS = (
         )
         for name, label, what in (
             ("latent_mean", "latent mean", "mean of the latent means of samples under generation 0's encoder"),
-            ("latent_spread", "latent spread", "standard deviation of these latent means"),
+            (
+                "latent_spread",
+                "latent spread",
+                "standard deviation of the latent means of samples under generation 0's encoder",
+            ),
         )
     ),
     _synthetic("samples", f"{_IMAGES}:samples", ("features",), "samples", "how many samples", unit="images"),
@@ -222,7 +237,7 @@ AUTOENCODERS = (
         f"{_IMAGES}:class_entropy",
         ("logits",),
         "class entropy",
-        "entropy of these shares; ln(classes) where all are equally frequent",
+        "entropy of the classes that the classifier sees; ln(classes) where all are equally frequent",
         unit="nats",
     ),
     _synthetic(

@@ -22,6 +22,11 @@ class DiscreteEstimator:
         true = torch.from_numpy(data.probabilities)
         self._true = {"probabilities": true.expand(model.replicates, -1)}
 
+    @property
+    def true(self) -> State:
+        """``probabilities`` [K] of the true distribution."""
+        return {name: values[0] for name, values in self._true.items()}
+
     def real(self, rows: int, stream: Stream) -> torch.Tensor:
         """Samples of the true distribution, [R, rows, 1]."""
         return self.draw(self._true, rows, stream)

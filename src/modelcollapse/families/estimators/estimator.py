@@ -37,6 +37,11 @@ class Estimator(Protocol):
     whole batch, so a set can be drawn again from its state instead of being stored.
     """
 
+    @property
+    def true(self) -> State:
+        """Parameters of the true distribution, by name, without replicates: what metrics may compare with."""
+        ...
+
     def real(self, rows: int, stream: Stream) -> torch.Tensor:
         """Samples of the true distribution, [R, rows, d]."""
         ...

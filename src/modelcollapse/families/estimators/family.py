@@ -228,12 +228,28 @@ class EstimatorFamily(ABC):
         if self._start is None:
             # Generations are read in order.
             self._start = fitted.state(0)
-        more = replicate_metrics(self.metrics, _subject(fitted, self._start), f"generations from {fitted.first} on")
+        subject = self._subject(fitted, self._start)
+        more = replicate_metrics(self.metrics, subject, f"generations {fitted.first} to {fitted.last}")
         return SegmentFiles.of(fitted, {**measures, **more})
 
     def subjects(self, generation: int) -> Sequence[Subject]:
-        """The fitted parameters of all replicates; see :func:`_subject`."""
-        return [_subject(None, None)]
+        """The fitted parameters of all replicates; they are given when a segment is read."""
+        return [self._subject(None, None)]
+
+    def _subject(self, fitted: SegmentStates | None, start: State | None) -> Subject:
+        """What metrics ``of="replicates"`` may need.
+
+        ``states``: name -> tensor [T, R, ...] of the parameters of T generations and R replicates; ``first``: name ->
+        tensor [R, ...] of generation 0's; ``true``: name -> tensor [...] of the true distribution's; ``generations``:
+        the T numbers.
+        """
+        offered = {
+            "states": fitted and fitted.states,
+            "first": start,
+            "generations": fitted and fitted.generations,
+        }
+        given = {name: Input(partial(_given, value), (MODEL,)) for name, value in offered.items()}
+        return Subject("replicates", "", {**given, "true": Input(lambda folders: self.make_estimator().true)})
 
     @cached_property
     def metrics(self) -> ChosenMetrics:
@@ -256,16 +272,6 @@ class EstimatorFamily(ABC):
         """What the family's figures say of the chain."""
         sample = f"{self.model.replicates:,} replicates of {self.data.rows:,} real rows"
         return FigureText(model=title.model, regime=title.regime, seeds=title.seeds, n=sample)
-
-
-def _subject(fitted: SegmentStates | None, start: State | None) -> Subject:
-    """What metrics ``of="replicates"`` may need.
-
-    ``states``: name -> tensor [T, R, ...] of the parameters of T generations and R replicates; ``first``: name ->
-    tensor [R, ...] of generation 0's; ``generations``: the T numbers.
-    """
-    offered = {"states": fitted and fitted.states, "first": start, "generations": fitted and fitted.generations}
-    return Subject("replicates", "", {name: Input(partial(_given, value), (MODEL,)) for name, value in offered.items()})
 
 
 def _given(value: Any, folders: Mapping[str, Path]) -> Any:

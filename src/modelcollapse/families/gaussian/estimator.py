@@ -32,6 +32,11 @@ class GaussianEstimator:
             "factor": factor.expand(model.replicates, -1, -1),
         }
 
+    @property
+    def true(self) -> State:
+        """``mean`` [d] and ``factor`` [d, d] of the true Gaussian."""
+        return {name: values[0] for name, values in self._true.items()}
+
     # ---- samples ----------------------------------------------------------------------------------------------
 
     def real(self, rows: int, stream: Stream) -> torch.Tensor:

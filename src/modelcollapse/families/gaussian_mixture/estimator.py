@@ -51,6 +51,11 @@ class GaussianMixtureEstimator:
         self._true_mean, self._true_factor = mean, np.linalg.cholesky(covariance)
         self._radii = {name: _radius(level, len(mean)) for name, level in TAIL_LEVELS.items()}
 
+    @property
+    def true(self) -> State:
+        """``mean`` [d] and ``factor`` [d, d] of the true Gaussian."""
+        return {"mean": torch.from_numpy(self._true_mean), "factor": torch.from_numpy(self._true_factor)}
+
     def real(self, rows: int, stream: Stream) -> torch.Tensor:
         """Samples of the true distribution, [R, rows, d]."""
         if self._source is not None:

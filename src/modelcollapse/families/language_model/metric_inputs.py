@@ -26,7 +26,7 @@ def metric_subjects(data: LanguageModelData, has_start: bool) -> list[Subject]:
     of a synthetic set
     ``tokens``              its blocks, int32 [sequences, new tokens]
     ``training_tokens``     the blocks of the real training split, int32 [blocks, length]
-    ``reference_losses``    mean loss per token of each sequence under generation 0's model, float64 [sequences]
+    ``reference_losses``    mean loss per token of each sequence under generation 0's model, [sequences]
     ``real_reference_losses``  the same of the real validation split
     ``reference_token_losses``  float32 [sequences, new tokens - 1]
     ``true_losses``, ``real_true_losses``  under the true distribution, where it is known
@@ -35,7 +35,7 @@ def metric_subjects(data: LanguageModelData, has_start: bool) -> list[Subject]:
     ``tokens``              its blocks, int32 [blocks, length]
     ``bytes_per_token``     UTF-8 bytes behind each token id, [vocabulary]
     ``mean_loss``           over all predicted tokens, a float; ``mean_loss_without_line_starts``
-    ``sequence_losses``     float64 [blocks]
+    ``sequence_losses``     mean loss per token of each block, [blocks]
     ``token_losses``        float32 [blocks, length - 1]
     of a model
     ``test_loss``           ``mean_loss`` of the test split; ``true_test_loss`` under the true distribution

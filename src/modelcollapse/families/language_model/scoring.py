@@ -77,10 +77,9 @@ TOKEN_LOSSES_AT_MOST = 2**20
 def make_scores(stage: StageContext, context: BuildContext) -> None:
     """Losses on the real validation and test splits, and of the test split under the truth where it is known.
 
-    For each split: ``mean`` over all predicted tokens (float64, as accumulated in the pass),
-    ``mean_without_line_starts`` where lines have a start token, ``sequences`` [blocks] float64, and ``tokens`` [blocks,
-    length - 1] float32 unless they are more than TOKEN_LOSSES_AT_MOST. ``true.test_mean``: the mean over the same
-    tokens of the test split.
+    For each split: ``mean`` over all predicted tokens, as accumulated in the pass, ``mean_without_line_starts`` where
+    lines have a start token, ``sequences`` [blocks], and ``tokens`` [blocks, length - 1] unless they are more than
+    TOKEN_LOSSES_AT_MOST. ``true.test_mean``: the mean over the same tokens of the test split.
     """
     sets = {split: read_blocks(context.parents["real"], split) for split in REAL_SPLITS}
     line_start = _line_start(stage, context.parents["model"])

@@ -36,8 +36,8 @@ REAL_SPLITS = ("validation", "test")
 def make_scores(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
     """Reconstruction loss and KL of the images of the real validation and test splits, in nats.
 
-    For each split: ``mean_reconstruction`` and ``mean_kl`` (float64, as accumulated in the pass), ``reconstruction``
-    and ``kl`` of every image, float32 [images].
+    For each split: ``mean_reconstruction`` and ``mean_kl`` as accumulated in the pass, ``reconstruction`` and
+    ``kl`` of every image, [images].
     """
     architecture, batch_size = stage.model.architecture, stage.execution.scoring_batch_size(IMAGE_BYTES)
     splits = [
