@@ -33,7 +33,7 @@ class TracedStages:
             sys.settrace(before)
 
     def undeclared(self, family):
-        """Functions that a stage of a family ran, and that neither its digest nor that of a member covers; not the neutral ones."""
+        """What a stage of a family ran that neither its digest nor a member's covers, and that is not neutral."""
         members = members_modules()
         return sorted(
             f"{declared.name} runs {module}:{code.co_qualname}"

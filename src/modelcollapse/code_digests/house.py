@@ -57,6 +57,7 @@ NEUTRAL = Neutral.parse(
         f"{PACKAGE}.store.*": "files: what was written is what is read, or an error",
         f"{PACKAGE}.sweeps.*": "runs chains, which compute",
         f"{PACKAGE}.training.progress": "progress bars",
+        f"{PACKAGE}.training.processes": "threads, memory and messages: execution, which the manifest holds",
     }
 )
 """The code of the package that decides no number, each with the reason."""
@@ -116,40 +117,44 @@ def code_identity(name: str, version: int, code: Sequence[Code], without: Sequen
 
 @cache
 def code_digest(code: tuple[Code, ...], without: tuple[str, ...] = ()) -> str:
-    """SHA-256 of what a stage or member is implemented in and all that this imports or refers to.
+    """SHA-256 of what a stage or member is implemented in and all that this imports or refers to, once a process.
 
     Raises SourceChanged where a file is no longer what it was when this run began.
     """
-    modules = [part.partition(":")[0] for part in code if isinstance(part, str)]
-    functions = [part for part in code if not isinstance(part, str) and _is_own(part)]
-    texts = [_text(function) for function in functions]
-    for function, text in zip(functions, texts, strict=True):
-        modules += sorted(_imports(text, function.__module__))
-    digests = [canonical_code(text) for text in texts]
-    digests += [
-        object_digest(part, neutral=neutral()) for part in code if not isinstance(part, str) and not _is_own(part)
-    ]
-    if modules:
+    verify_files(snapshot(), closure_of(code), module_files(PACKAGE, FOLDER))
+    return digest_of_files(code, without)
+
+
+def digest_of_files(code: Sequence[Code], without: Sequence[str] = ()) -> str:
+    """The digest of some code as the files have it at this moment."""
+    digests = [canonical_code(_text(part)) for part in code if _is_own_function(part)]
+    digests += [object_digest(part, neutral=neutral()) for part in code if _is_foreign(part)]
+    if entries := _entries(code):
         left_out = replace(neutral(), functions={**neutral().functions, **dict.fromkeys(without, "never run")})
-        kept = [name for name in modules if not left_out.has_module(name)]
-        closure = module_closure(kept, PACKAGE, FOLDER, left_out)
-        verify_files(snapshot(), closure, module_files(PACKAGE, FOLDER))
-        digests.append(modules_digest(kept, PACKAGE, FOLDER, left_out))
+        digests.append(modules_digest(entries, PACKAGE, FOLDER, left_out))
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 def closure_of(code: Sequence[Code]) -> tuple[str, ...]:
     """The modules of this package that the digest of some code covers."""
+    return module_closure(_entries(code), PACKAGE, FOLDER, neutral())
+
+
+def _entries(code: Sequence[Code]) -> list[str]:
+    """The modules of this package that some code is in, or that a function imports where it runs."""
     modules = [part.partition(":")[0] for part in code if isinstance(part, str)]
     for part in code:
-        if not isinstance(part, str) and _is_own(part):
-            modules += sorted(_imports(_text(part), part.__module__))
-    kept = [name for name in modules if not neutral().has_module(name)]
-    return module_closure(kept, PACKAGE, FOLDER, neutral())
+        if _is_own_function(part):
+            modules += sorted(_imports(_text(part), str(part.__module__)))
+    return [name for name in modules if not neutral().has_module(name)]
 
 
-def _is_own(part: Any) -> bool:
-    return str(part.__module__).partition(".")[0] == PACKAGE
+def _is_own_function(part: Code) -> bool:
+    return not isinstance(part, str) and str(part.__module__).partition(".")[0] == PACKAGE
+
+
+def _is_foreign(part: Code) -> bool:
+    return not isinstance(part, str) and not _is_own_function(part)
 
 
 def _text(function: Any) -> str:
@@ -195,8 +200,8 @@ def as_locked() -> Iterator[None]:
 def _lock_of(code: Sequence[Code]) -> Lock:
     """The lock of the package that the code belongs to; an empty one where it has none."""
     for part in code:
-        if not isinstance(part, str) and not _is_own(part):
-            return _read_lock(_package_folder(str(part.__module__).partition(".")[0]))
+        if _is_foreign(part):
+            return _read_lock(_package_folder(str(getattr(part, "__module__", "")).partition(".")[0]))
     return _read_lock(FOLDER)
 
 

@@ -8,7 +8,7 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 
-from modelcollapse.code_digests.house import FOLDER, LOCK_NAME, code_digest
+from modelcollapse.code_digests.house import FOLDER, LOCK_NAME, Code, code_digest
 from modelcollapse.code_digests.lock import Lock, LockError
 from modelcollapse.families.stage import declared_stages
 from modelcollapse.registry import KINDS, registry
@@ -39,14 +39,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def current_code() -> Mapping[str, tuple[int, str]]:
-    """Name -> version and digest of every stage and member of this package."""
-    found = {stage.lock_name: (stage.version, code_digest(stage.code, stage.without)) for stage in declared_stages()}
+Implemented = tuple[int, tuple[Code, ...], tuple[str, ...]]
+"""A version, what it is implemented in, and functions of that which are never run."""
+
+
+def locked_code() -> dict[str, Implemented]:
+    """Name -> what is locked of every stage and member of this package."""
+    found: dict[str, Implemented] = {
+        stage.lock_name: (stage.version, stage.code, stage.without) for stage in declared_stages()
+    }
     for kind in (kind for kind in KINDS if kind not in WITHOUT_NUMBERS):
         for member in registry(kind).members():
             if member.is_built_in and member.implementation is not None:
-                found[f"{kind}/{member.name}"] = (member.version, code_digest((member.implementation,)))
+                found[f"{kind}/{member.name}"] = (member.version, (member.implementation,), ())
     return found
+
+
+def current_code() -> Mapping[str, tuple[int, str]]:
+    """Name -> version and digest of every stage and member of this package."""
+    return {name: (version, code_digest(code, without)) for name, (version, code, without) in locked_code().items()}
 
 
 if __name__ == "__main__":

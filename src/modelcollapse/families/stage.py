@@ -12,6 +12,8 @@ from modelcollapse.registry import registry
 from modelcollapse.store import Artifact, BuildContext
 from modelcollapse.store.artifacts import Work
 
+EXECUTION = "modelcollapse.training.trainer"
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -41,8 +43,8 @@ class Stage:
 
     @property
     def code(self) -> tuple[Code, ...]:
-        """All that decides its numbers."""
-        return (self.function, *self.more_code)
+        """All that decides its numbers; every stage is given an Execution, which makes its trainers."""
+        return (self.function, *self.more_code, EXECUTION)
 
     def recipe(self) -> dict[str, Any]:
         """What it adds to a recipe: its name, its version and a digest of its code."""
