@@ -1,0 +1,47 @@
+"""The keys of every shipped experiment's first generations: ``python tests/golden_keys.py`` writes them anew."""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+
+from modelcollapse.chain import chain_generations, chain_id
+from modelcollapse.config.composing import HYDRA_VERSION_BASE, configuration_folder, settings_of
+from modelcollapse.families import family_for
+from modelcollapse.training.trainer import Execution
+
+FILE = Path(__file__).with_suffix(".json")
+EXPERIMENTS = sorted(path.stem for path in (configuration_folder() / "experiment").glob("*.yaml"))
+BASE_TEXT = "One paragraph a line.\nAnother one.\n"
+
+
+def keys(folder):
+    """Experiment -> chain id, and the keys of generations 0 and 1 by role."""
+    text = Path(folder) / "base.txt"
+    text.write_bytes(BASE_TEXT.encode())
+    own = {"small_opt": (f"model.base.text={text}",)}
+    return {name: experiment_keys(f"experiment={name}", *own.get(name, ())) for name in EXPERIMENTS}
+
+
+def experiment_keys(*overrides):
+    with initialize_config_dir(str(configuration_folder()), version_base=HYDRA_VERSION_BASE):
+        settings, _ = settings_of(compose("train", overrides=[*overrides, "generations=1", "trainer.accelerator=cpu"]))
+    family = family_for(settings, Execution(settings.trainer, None, lambda generation, line: None))
+    found = {
+        f"{generation.number} {role}": artifact.key
+        for generation in chain_generations(settings, family)
+        for role, artifact in generation.artifacts.items()
+    }
+    # The path of the base's text stands in the id, its content in the keys.
+    return found if "small_opt" in overrides[0] else {"chain": chain_id(settings), **found}
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        FILE.write_text(json.dumps(keys(folder), indent=1, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
