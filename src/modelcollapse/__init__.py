@@ -29,24 +29,9 @@ if TYPE_CHECKING:
     from modelcollapse.regimes import Draw
     from modelcollapse.settings import SettingsError
 
+_REGISTERING = ("callback", "dataset", "decoder", "family", "logger", "loss", "metric", "optimizer", "regime", "rule")
 _PLACES = {
-    **dict.fromkeys(
-        (
-            "callback",
-            "dataset",
-            "decoder",
-            "family",
-            "logger",
-            "loss",
-            "metric",
-            "optimizer",
-            "regime",
-            "rule",
-            "schedule",
-            "scorer",
-        ),
-        "api",
-    ),
+    **dict.fromkeys((*_REGISTERING, "schedule", "scorer"), "api"),
     "main": "commands.run",
     "results": "record.reading",
     "Draw": "regimes",

@@ -20,19 +20,30 @@ import typing
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
+from modelcollapse.metrics.base import metric
 from modelcollapse.registry import Member, RegistrationError, origin_of, register
 from modelcollapse.settings import EXECUTION
+
+__all__ = [
+    "callback",
+    "dataset",
+    "decoder",
+    "family",
+    "logger",
+    "loss",
+    "metric",
+    "optimizer",
+    "regime",
+    "rule",
+    "schedule",
+    "scorer",
+]
 
 T = TypeVar("T")
 Decorator = Callable[[T], T]
 
 MUTABLE_KINDS = ("callbacks", "loggers")
 """Kinds whose objects keep what they see in attributes of their own; those of other kinds are frozen."""
-
-
-def metric(name: str, *, label: str = "", version: int = 1, **options: Any) -> Decorator[Any]:
-    """Register a metric: a function of what it is ``of`` that gives a number, or several by name."""
-    return _registering("metrics", name, label, version, options)
 
 
 def scorer(name: str, *, label: str = "", version: int = 1, **options: Any) -> Decorator[Any]:

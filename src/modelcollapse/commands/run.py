@@ -46,8 +46,9 @@ def train() -> None:
     """Run one chain, or with ``--multirun`` several."""
     with _speaking():
         sys.argv = _multirun_last(use_config_dirs(sys.argv))
+        folder = prepared_configuration()
         try:
-            _through_hydra("train")
+            _through_hydra("train", folder)
         except UserError:
             # Told where it happened.
             sys.exit(USER_ERROR)
@@ -60,7 +61,7 @@ def sweep() -> None:
         words = [word for word in arguments if word not in (*MULTIRUN, SWEEP)]
         if {*INFORMATION} & {*words}:
             sys.argv = [sys.argv[0], *words]
-            _through_hydra("sweep")
+            _through_hydra("sweep", prepared_configuration())
         elif flags := [word for word in words if word.startswith("-")]:
             raise UserError(
                 f"{' '.join(flags)}: sweep.py takes SETTING=VALUE, GROUP=OPTION, --config-dir DIR, and for information"
@@ -107,8 +108,7 @@ def _multirun_last(words: list[str]) -> list[str]:
     return [word for word in words if word not in MULTIRUN] + flags[:1]
 
 
-def _through_hydra(configuration: str) -> None:
-    folder = prepared_configuration()
+def _through_hydra(configuration: str, folder: str) -> None:
     hydra.main(version_base=HYDRA_VERSION_BASE, config_path=folder, config_name=configuration)(_job)()
 
 

@@ -111,9 +111,10 @@ def read_chain_settings(values: Mapping[str, Any]) -> ChainSettings:
 
 
 def used_members(settings: ChainSettings) -> list[Member]:
-    """The registered members that a chain uses: family, kind of data, decoding, and all that its settings choose."""
+    """The registered members that a chain uses by name: family, kind of data, decoding, metrics that were added, ..."""
     groups = {kind: getattr(getattr(settings, group), word) for group, (kind, word) in MEMBER_GROUPS.items()}
-    chosen = dict.fromkeys([*groups.items(), *((choice.kind, choice.name) for choice in _choices(settings))])
+    added = (("metrics", name) for name in settings.metrics.add)
+    chosen = dict.fromkeys([*groups.items(), *added, *((choice.kind, choice.name) for choice in _choices(settings))])
     return [registry(kind)[name] for kind, name in chosen]
 
 
