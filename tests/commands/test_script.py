@@ -62,7 +62,8 @@ def test_a_script_runs_a_chain_with_what_it_registered(script, tmp_path):
     table = modelcollapse.results(tmp_path / "run")
     assert table["largest_share/mean"].notna().all()
     again = script(*SMALL, "hydra.run.dir=again")
-    assert "nothing computed now" in again
+    assert "nothing to compute" in again
+    assert "'metrics.add=[largest_share]' seed=1" in again
 
 
 def test_the_processes_of_a_sweep_import_the_script(script, tmp_path):

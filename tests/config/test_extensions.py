@@ -116,9 +116,9 @@ def test_a_folder_of_ones_own_options_works_for_a_grid_and_its_chains(mine, monk
     from modelcollapse.sweeps.points import read_grid
 
     monkeypatch.chdir(mine.parent)
-    words = use_config_dirs(["--config-dir", "mine", *GAUSSIAN, "model.synthesis=samples", "regime=half,replace", "seed=0"])
+    words = use_config_dirs(["--config-dir", "mine", *GAUSSIAN, "model.synthesis=samples", "regime=half,replace"])
     try:
-        grid = read_grid(words)
+        grid = read_grid([*words, "seed=0"])
         assert [point.settings.regime.name for point in grid.points] == ["half", "replace"]
         assert config_dir_arguments() == [f"--config-dir={mine}"]
     finally:
