@@ -75,7 +75,7 @@ def test_the_version_is_that_of_the_metadata_and_of_the_citation(repository):
 
 
 def test_results_stays_a_function_whatever_is_imported(tmp_path):
-    from modelcollapse.record.reading import CHAIN_COLUMNS
+    from modelcollapse.record.run_tables import CHAIN_COLUMNS
 
     identity = ChainIdentity("id", "experiment", "family", "model", "replace", 3)
     with Record(tmp_path / "run", identity, {}) as record:

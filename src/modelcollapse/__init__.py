@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         scorer,
     )
     from modelcollapse.commands.run import main
-    from modelcollapse.record.reading import results
+    from modelcollapse.record.run_tables import results
     from modelcollapse.regimes import Draw
     from modelcollapse.settings import SettingsError
 
@@ -33,7 +33,7 @@ _REGISTERING = ("callback", "dataset", "decoder", "family", "logger", "loss", "m
 _PLACES = {
     **dict.fromkeys((*_REGISTERING, "schedule", "scorer"), "api"),
     "main": "commands.run",
-    "results": "record.reading",
+    "results": "record.run_tables",
     "Draw": "regimes",
     "SettingsError": "settings",
 }

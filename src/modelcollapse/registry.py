@@ -134,7 +134,8 @@ class Registry:
         there = self._members.get(member.name)
         if there is not None and not _same(there, member):
             raise RegistrationError(
-                f"two {KINDS[self.kind]}s are named {member.name!r}: of {there.origin} and of {member.origin}"
+                f"{KINDS[self.kind]} {member.name!r}: two that differ have this name, one of {there.origin} and one of"
+                f" {member.origin}"
             )
         self._members[member.name] = member
 
@@ -373,14 +374,15 @@ class registering_for:  # noqa: N801 - reads as a function, as context managers 
 
 
 def origin_of(implementation: Callable[..., Any]) -> str:
-    """Where something that registers itself belongs: the package being loaded, else the file that it stands in."""
+    """Where something that registers itself belongs: the package being loaded, else the file that it stands in.
+
+    What is defined in a notebook stands in no file, and belongs to its ``__main__``.
+    """
     if _ORIGIN:
         return _ORIGIN[-1]
     code = getattr(implementation, "__code__", None)
-    if code is not None:
-        return str(Path(code.co_filename).resolve())
-    file = getattr(sys.modules.get(implementation.__module__), "__file__", None)
-    return str(Path(file).resolve()) if file else str(implementation.__module__)
+    file = code.co_filename if code else getattr(sys.modules.get(implementation.__module__), "__file__", None)
+    return str(Path(file).resolve()) if file and Path(file).is_file() else str(implementation.__module__)
 
 
 def _imported(place: str) -> Any:
