@@ -21,7 +21,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from modelcollapse.chain import run_chain
-from modelcollapse.commands.run import configuration_folder
+from modelcollapse.config.extensions import configuration_folder
 from modelcollapse.config.settings import ChainSettings, read_chain_settings
 from modelcollapse.families import family_for
 from modelcollapse.record import ChainIdentity, Record

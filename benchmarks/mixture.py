@@ -34,7 +34,7 @@ from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
 from modelcollapse.chain import run_chain
-from modelcollapse.commands.run import configuration_folder
+from modelcollapse.config.extensions import configuration_folder
 from modelcollapse.config.settings import ChainSettings, read_chain_settings
 from modelcollapse.families.gaussian_mixture.estimator import GaussianMixtureEstimator
 from modelcollapse.families.gaussian_mixture.family import GaussianMixtureFamily

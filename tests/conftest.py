@@ -10,6 +10,7 @@ import hypothesis
 import pytest
 
 from modelcollapse.commands import run
+from modelcollapse.config.extensions import prepared_configuration
 from modelcollapse.config.settings import read_chain_settings
 from modelcollapse.record import read_lines
 
@@ -114,7 +115,7 @@ def composed(*words):
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    with initialize_config_dir(str(run.configuration_folder()), version_base="1.3"):
+    with initialize_config_dir(prepared_configuration(), version_base="1.3"):
         return OmegaConf.to_container(compose("train", overrides=list(words)), resolve=True)
 
 

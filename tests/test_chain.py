@@ -10,11 +10,11 @@ import yaml
 
 from conftest import DETERMINISTIC
 from modelcollapse.chain import chain_id
-from modelcollapse.commands.run import configuration_folder
+from modelcollapse.config.extensions import configuration_folder
 from modelcollapse.data.blocks import block_count, read_blocks
 from modelcollapse.families.language_model.fitting import composed_blocks
 from modelcollapse.families.language_model.generating import prompt_blocks
-from modelcollapse.record.results import results
+from modelcollapse.record.run_tables import results
 from modelcollapse.regimes import compose, golden_ratio_weight
 from modelcollapse.settings import SettingsError
 from modelcollapse.store import BuildContext, Store

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from code_digests.traced_stages import TracedStages
-from modelcollapse.commands.run import configuration_folder
+from modelcollapse.config.extensions import configuration_folder
 
 EXPERIMENTS = sorted(path.stem for path in (configuration_folder() / "experiment").glob("*.yaml"))
 OWN_OF_REGIMES = sorted(path.stem for path in (configuration_folder() / "experiment" / "with").glob("*.yaml"))

@@ -75,12 +75,12 @@ def test_the_version_is_that_of_the_metadata_and_of_the_citation(repository):
 
 
 def test_results_stays_a_function_whatever_is_imported(tmp_path):
-    from modelcollapse.record.results import CHAIN_COLUMNS
+    from modelcollapse.record.run_tables import CHAIN_COLUMNS
 
     identity = ChainIdentity("id", "experiment", "family", "model", "replace", 3)
     with Record(tmp_path / "run", identity, {}) as record:
         record.generation(0, {"test/perplexity": 2.0})
-    table = modelcollapse.record.results(tmp_path)
+    table = modelcollapse.results(tmp_path)
     assert [table.loc[0, column] for column in CHAIN_COLUMNS] == ["experiment", "family", "model", "replace", 3]
     assert table.loc[0, "test/perplexity"] == 2.0
 

@@ -1,19 +1,70 @@
 """The laboratory for model collapse.
 
-``modelcollapse.record.results(PATH)`` reads every run at or below a folder into one table.
+``results(PATH)`` reads every run at or below a folder into one table. ``main()`` is train.py and sweep.py for a script
+that registers something of its own with the decorators, see :mod:`modelcollapse.api`.
+
+Importing this module imports nothing heavy: what it names is imported when it is asked for.
 """
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-# Imported here and not on demand: importing the module later would put it in the function's place.
-from modelcollapse.record.results import results
+if TYPE_CHECKING:
+    from modelcollapse.api import (
+        callback,
+        dataset,
+        decoder,
+        family,
+        logger,
+        loss,
+        metric,
+        optimizer,
+        regime,
+        rule,
+        schedule,
+        scorer,
+    )
+    from modelcollapse.commands.run import main
+    from modelcollapse.record.run_tables import results
+    from modelcollapse.regimes import Draw
+    from modelcollapse.settings import SettingsError
 
-__all__ = ["__version__", "results"]
+_REGISTERING = ("callback", "dataset", "decoder", "family", "logger", "loss", "metric", "optimizer", "regime", "rule")
+_PLACES = {
+    **dict.fromkeys((*_REGISTERING, "schedule", "scorer"), "api"),
+    "main": "commands.run",
+    "results": "record.run_tables",
+    "Draw": "regimes",
+    "SettingsError": "settings",
+}
+"""Public name -> module. No submodule may have such a name: importing it would put it in the name's place."""
+
+__all__ = [
+    "Draw",
+    "SettingsError",
+    "__version__",
+    "callback",
+    "dataset",
+    "decoder",
+    "family",
+    "logger",
+    "loss",
+    "main",
+    "metric",
+    "optimizer",
+    "regime",
+    "results",
+    "rule",
+    "schedule",
+    "scorer",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name != "__version__":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib.metadata import version
+    if name == "__version__":
+        from importlib.metadata import version
 
-    return version("modelcollapse")
+        return version("modelcollapse")
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)

@@ -14,10 +14,12 @@ What is installed or started is trusted; what a configuration says is data, and 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from functools import cache, partial
+from functools import partial
 from importlib import import_module, metadata
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -27,6 +29,12 @@ from modelcollapse.errors import UserError
 from modelcollapse.settings import UNKNOWN, identity_of, nearest, read_what_can_be
 
 PACKAGE = "modelcollapse"
+CONF = "conf"
+"""Name of the entry points that name folders of configuration files, see modelcollapse.config.extensions."""
+SCRIPT_VARIABLE = "MODELCOLLAPSE_SCRIPT"
+"""Environment variable that names the script whose registrations hold, for the processes that it starts."""
+SCRIPT_MODULE = "modelcollapse_script"
+"""Name that the script's module has in these processes."""
 REGISTRATION = "registration"
 """Name of the modules of this package that hold its own members."""
 
@@ -99,6 +107,10 @@ class Member:
         """What recipes hold of its code: its version and a digest of what it is implemented in."""
         return code_identity(f"{self.kind}/{self.name}", self.version, (self.implementation,))
 
+    def described(self) -> dict[str, Any]:
+        """What a record says of it."""
+        return {"kind": self.kind, "name": self.name, "version": self.version, "origin": self.origin}
+
     def load(self) -> Any:
         """The implementation; imports it where it is named by its place."""
         if not isinstance(self.implementation, str):
@@ -122,7 +134,8 @@ class Registry:
         there = self._members.get(member.name)
         if there is not None and not _same(there, member):
             raise RegistrationError(
-                f"two {KINDS[self.kind]}s are named {member.name!r}: of {there.origin} and of {member.origin}"
+                f"{KINDS[self.kind]} {member.name!r}: two that differ have this name, one of {there.origin} and one of"
+                f" {member.origin}"
             )
         self._members[member.name] = member
 
@@ -271,14 +284,37 @@ def extensions() -> list[Member]:
     return [member for kind in KINDS for member in registry(kind).members() if not member.is_built_in]
 
 
-@cache
+_DISCOVERED: list[bool] = []
+
+
 def _discover() -> None:
-    """Register the members of this package and of installed ones, once in a process."""
+    """Register the members of this package, of installed ones and of the script that was started, once in a process."""
+    if _DISCOVERED:
+        return
+    # Noted beforehand: what is imported here may ask for members itself.
+    _DISCOVERED.append(True)
     for module in _registration_modules():
         register(*import_module(module).MEMBERS)
     for kind in KINDS:
         for entry_point in metadata.entry_points(group=f"{PACKAGE}.{kind}"):
             _load_extension(kind, entry_point)
+    _import_script()
+
+
+def _import_script() -> None:
+    """Import the script that the work was started by, in a process that it started; the script itself is running."""
+    script = os.environ.get(SCRIPT_VARIABLE)
+    running = getattr(sys.modules.get("__main__"), "__file__", None)
+    if not script or (running and os.path.realpath(running) == os.path.realpath(script)):
+        return
+    spec = spec_from_file_location(SCRIPT_MODULE, script)
+    if spec is None or spec.loader is None or not Path(script).is_file():
+        raise UserError(f"{SCRIPT_VARIABLE}: there is no script {script}")
+    module = module_from_spec(spec)
+    sys.modules[SCRIPT_MODULE] = module
+    # As for a script that is started: modules beside it can be imported.
+    sys.path.insert(0, str(Path(script).parent))
+    spec.loader.exec_module(module)
 
 
 def _registration_modules() -> list[str]:
@@ -292,8 +328,7 @@ def _registration_modules() -> list[str]:
 
 
 def _load_extension(kind: str, entry_point: metadata.EntryPoint) -> None:
-    distribution = entry_point.dist
-    origin = f"{distribution.name} {distribution.version}" if distribution else entry_point.value
+    origin = distribution_of(entry_point)
     try:
         with registering_for(origin):
             loaded = entry_point.load()
@@ -301,7 +336,18 @@ def _load_extension(kind: str, entry_point: metadata.EntryPoint) -> None:
             register(*_members_of(given, origin))
     except Exception as error:
         # Whatever a foreign package raises while it is imported, runs that do not ask for it go on.
-        _BROKEN.append(BrokenExtension(kind, entry_point.name, origin, f"{type(error).__name__}: {error}"))
+        broken(kind, entry_point, f"{type(error).__name__}: {error}")
+
+
+def distribution_of(entry_point: metadata.EntryPoint) -> str:
+    """Name and version of the distribution that an entry point belongs to."""
+    distribution = entry_point.dist
+    return f"{distribution.name} {distribution.version}" if distribution else entry_point.value
+
+
+def broken(kind: str, entry_point: metadata.EntryPoint, error: str) -> None:
+    """Note an extension that could not be loaded."""
+    _BROKEN.append(BrokenExtension(kind, entry_point.name, distribution_of(entry_point), error))
 
 
 def _members_of(given: Any, origin: str) -> Iterable[Member]:
@@ -328,14 +374,15 @@ class registering_for:  # noqa: N801 - reads as a function, as context managers 
 
 
 def origin_of(implementation: Callable[..., Any]) -> str:
-    """Where something that registers itself belongs: the package being loaded, else the file that it stands in."""
+    """Where something that registers itself belongs: the package being loaded, else the file that it stands in.
+
+    What is defined in a notebook stands in no file, and belongs to its ``__main__``.
+    """
     if _ORIGIN:
         return _ORIGIN[-1]
     code = getattr(implementation, "__code__", None)
-    if code is not None:
-        return str(code.co_filename)
-    module = import_module(implementation.__module__)
-    return str(getattr(module, "__file__", None) or implementation.__module__)
+    file = code.co_filename if code else getattr(sys.modules.get(implementation.__module__), "__file__", None)
+    return str(Path(file).resolve()) if file and Path(file).is_file() else str(implementation.__module__)
 
 
 def _imported(place: str) -> Any:

@@ -6,7 +6,7 @@ import typing
 
 import pytest
 
-from modelcollapse.commands.run import configuration_folder
+from modelcollapse.config.extensions import configuration_folder
 from modelcollapse.config.settings import MEMBER_GROUPS, ChainSettings, read_chain_settings
 from modelcollapse.families.language_model import settings
 from modelcollapse.registry import registry

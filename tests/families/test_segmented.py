@@ -12,7 +12,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from modelcollapse.commands.run import configuration_folder
+from modelcollapse.config.extensions import configuration_folder
 from modelcollapse.config.settings import read_chain_settings
 from modelcollapse.families.estimators.estimator import Fitted
 from modelcollapse.families.estimators.settings import bytes_per_replicate

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from modelcollapse.commands.run import configuration_folder
+from modelcollapse.config.extensions import configuration_folder
 from modelcollapse.config.settings import read_chain_settings
 from modelcollapse.data.images import as_grey, image_count, read_images
 from modelcollapse.families.vae.fitting import composed_images

@@ -602,3 +602,23 @@ def test_no_such_source(wrong):
 def test_importing_is_light():
     program = "import sys, modelcollapse.regimes; assert not {'numpy', 'torch', 'omegaconf'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@given(regimes, generations, sizes_of_real_data, st.data())
+def test_weights_of_a_selection_multiply_within_a_draw_and_leave_its_share(settings, generation, n, data):
+    draws, sizes = compose(settings, generation, seed=0), Sizes(settings, n)
+    plain = resolve(draws, sizes, n)
+    chosen = data.draw(st.sampled_from(plain)).source
+    weights = np.random.default_rng(n).uniform(0.1, 3, sizes[chosen])
+    weighed = resolve(draws, sizes, n, {REAL: None, chosen: weights})
+    assert [(part.source, part.indices.tolist()) for part in weighed] == [
+        (part.source, part.indices.tolist()) for part in plain
+    ]
+    total = sum(part.weights.sum() for part in weighed)
+    assert total == pytest.approx(sum(part.weights.sum() for part in plain))
+    for before, after in zip(plain, weighed, strict=True):
+        if before.source == chosen:
+            ratio = after.weights / weights[after.indices]
+            assert ratio == pytest.approx(ratio[0])
+        elif not any({chosen, before.source} <= {*draw.sources} for draw in draws):
+            assert (after.weights == before.weights).all()

@@ -11,7 +11,7 @@ from hypothesis import given
 from modelcollapse.errors import UserError
 from modelcollapse.registry import Choice, Member, register, registry
 from modelcollapse.seeding import Stream
-from modelcollapse.selections.choosing import choose, read_kept, score, selection_metrics, write_scores
+from modelcollapse.selections.choosing import choose, place_weights, read_kept, score, selection_metrics, write_scores
 from modelcollapse.selections.rules import Random, Top
 
 STREAM = Stream(0, 3, "selection.rule")
@@ -93,6 +93,7 @@ def test_what_was_kept_is_published_with_its_scores(context):
 
 def test_a_set_that_was_not_selected_has_no_such_metrics(tmp_path, context):
     assert selection_metrics(tmp_path) == {}
+    assert place_weights(tmp_path) is None
     at_work = context()
     choose(at_work, Choice("rules", "random"), 8, 2, STREAM)
     assert selection_metrics(at_work.folder) == {"selection/kept_share": 0.25}
@@ -151,5 +152,6 @@ def test_a_rule_may_keep_a_row_twice_and_weigh(context, chosen):
     at_work = context()
     choose(at_work, rule, 4, 3, STREAM)
     assert read_kept(at_work.folder).rows.tolist() == [2, 2, 0]
-    assert read_kept(at_work.folder).weights.tolist() == [1.0, 1.0, 3.0]
+    assert read_kept(at_work.folder).weights.tolist() == pytest.approx([0.6, 0.6, 1.8])
+    assert place_weights(at_work.folder).tolist() == pytest.approx([0.6, 0.6, 1.8])
     assert selection_metrics(at_work.folder)["selection/kept_share"] == 0.5

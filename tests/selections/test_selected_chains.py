@@ -11,6 +11,8 @@ from conftest import TINY
 from modelcollapse.config.settings import read_chain_settings
 from modelcollapse.data.blocks import read_blocks
 from modelcollapse.data.images import read_images
+from modelcollapse.families.language_model.fitting import composed_blocks
+from modelcollapse.regimes import compose
 from modelcollapse.registry import Member, register, registry
 from modelcollapse.selections.choosing import SCORES_FILE, read_kept
 from modelcollapse.settings import SettingsError
@@ -177,6 +179,29 @@ def lowest():
     del registry("scorers")._members["lowest"]
 
 
+@pytest.fixture
+def weighing():
+    """Register a rule that keeps the last rows and weighs the first of them twice."""
+
+    def last(candidates, wanted):
+        return torch.arange(candidates - wanted, candidates), torch.tensor([2.0] + [1.0] * (wanted - 1))
+
+    register(Member("rules", "weighing", last, options={"needs": ()}, origin="test"))
+    yield
+    del registry("rules")._members["weighing"]
+
+
+@pytest.mark.parametrize("regime", ["replace", "accumulate"])
+def test_what_a_rule_weighs_counts_so_much_in_the_training_set(chain, weighing, regime):
+    run = chain(*SAMPLED, f"regime={regime}", "selection=random", "selection.rule.name=weighing")
+    sources = run.generations()[1].artifacts["model"].parents
+    folders = {role: run.store.folder(parent) for role, parent in sources.items()}
+    blocks, weights = composed_blocks(compose(run.settings.regime, 1, 0), folders, N)
+    expected = [1.0] * (len(blocks) - N) + [2 * N / (N + 1)] + [N / (N + 1)] * (N - 1)
+    assert weights.tolist() == pytest.approx(expected)
+    assert (blocks[-N:] == read_blocks(folder(run, 0, "candidates"), "blocks")[-N:]).all()
+
+
 LOWEST = ("selection=top", "selection.scorer.name=lowest", "+selection.scorer.power=2.0")
 
 
@@ -186,7 +211,8 @@ def test_a_scorer_from_outside_chooses_what_is_trained_on(chain, lowest):
     kept = read_blocks(folder(run, 1, "synthetic"), "blocks").double().mean(1)
     assert kept.max() <= candidates.sort().values[N]
     recipe = run.generations()[1].artifacts["candidate_scores"].recipe
-    assert recipe["scorer"] == {"name": "lowest", "version": 1, "settings": {"power": 2.0}}
+    assert recipe["scorer"].items() >= {"name": "lowest", "version": 1, "settings": {"power": 2.0}}.items()
+    assert recipe["scorer"]["digest"]
 
 
 def test_what_a_scorer_needs_and_there_is_not_is_refused(compose_values, lowest):

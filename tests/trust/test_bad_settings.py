@@ -72,7 +72,7 @@ def leaves(cls, path=""):
         hint, _ = inner(hints[field.name])
         if dataclasses.is_dataclass(hint):
             yield from leaves(hint, name)
-        elif hints[field.name] is not typing.Any:
+        elif hints[field.name] is not typing.Any and name != "regime":
             yield name, hints[field.name]
 
 

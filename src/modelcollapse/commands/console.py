@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from modelcollapse.chain import Work, chain_generations, goals
@@ -108,7 +109,7 @@ class ChainReporter:
         computed = sum(len(work.computed) for work in works)
         if not computed:
             self._console.print(f"nothing was computed: every artifact was in the store {store.root}")
-        self._console.print(f"next    {self._next_command()}", soft_wrap=True)
+        self._console.print(f"next    {escape(self._next_command())}", soft_wrap=True)
 
     def _table(self, works: Sequence[Work]) -> Table:
         assert self._family is not None

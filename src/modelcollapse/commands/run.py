@@ -6,27 +6,29 @@ Nothing heavy is imported before the settings have been read: ``--help``, ``--cf
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from modelcollapse.config.composing import (
     HYDRA_VERSION_BASE,
-    configuration_folder,
     explained,
     known_errors,
     settings_of,
 )
 from modelcollapse.config.credentials import without_secrets
-from modelcollapse.config.settings import ChainSettings
+from modelcollapse.config.extensions import prepared_configuration, use_config_dirs
+from modelcollapse.config.settings import ChainSettings, used_members
 from modelcollapse.errors import Interrupted, UserError, interruptible
+from modelcollapse.registry import SCRIPT_VARIABLE
 
 if TYPE_CHECKING:
     from modelcollapse.families.base import Family
@@ -34,16 +36,19 @@ if TYPE_CHECKING:
 
 USER_ERROR = 2
 MULTIRUN = ("--multirun", "-m")
+SWEEP = "--sweep"
+"""Flag of a script that makes it sweep.py, for a grid that its experiment brings."""
 INFORMATION = ("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc")
 """Hydra's flags that run nothing."""
 
 
 def train() -> None:
     """Run one chain, or with ``--multirun`` several."""
-    sys.argv = _multirun_last(sys.argv)
     with _speaking():
+        sys.argv = _multirun_last(use_config_dirs(sys.argv))
+        folder = prepared_configuration()
         try:
-            _through_hydra("train")
+            _through_hydra("train", folder)
         except UserError:
             # Told where it happened.
             sys.exit(USER_ERROR)
@@ -51,13 +56,16 @@ def train() -> None:
 
 def sweep() -> None:
     """Run a grid of chains and report on it, or with ``report=PATH`` report on grids that were run."""
-    words = [word for word in sys.argv[1:] if word not in MULTIRUN]
     with _speaking():
+        arguments = use_config_dirs(sys.argv[1:])
+        words = [word for word in arguments if word not in (*MULTIRUN, SWEEP)]
         if {*INFORMATION} & {*words}:
-            _through_hydra("sweep")
+            sys.argv = [sys.argv[0], *words]
+            _through_hydra("sweep", prepared_configuration())
         elif flags := [word for word in words if word.startswith("-")]:
             raise UserError(
-                f"{' '.join(flags)}: sweep.py takes SETTING=VALUE, GROUP=OPTION, and for information --help"
+                f"{' '.join(flags)}: sweep.py takes SETTING=VALUE, GROUP=OPTION, --config-dir DIR, and for information"
+                " --help"
             )
         elif any(word.startswith("report=") for word in words):
             from modelcollapse.sweeps.reporting import report_on
@@ -69,14 +77,38 @@ def sweep() -> None:
             sys.exit(run_grid(words))
 
 
+def main() -> None:
+    """Run the chain, or the grid, that the command line describes, with all that the script has registered.
+
+    To be called by a script: it is train.py, and with ``--sweep`` or a setting of several values sweep.py. The
+    processes that it starts import the same script, under another name than ``__main__``, before they compose anything.
+    """
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    if script is not None:
+        os.environ[SCRIPT_VARIABLE] = str(Path(script).resolve())
+    (sweep if _is_grid(sys.argv[1:]) else train)()
+
+
+def _is_grid(arguments: Sequence[str]) -> bool:
+    """Whether the arguments name several chains, and not for Hydra's own multirun."""
+    if SWEEP in arguments:
+        return True
+    words = [word for word in arguments if not word.startswith("-")]
+    if {*MULTIRUN} & {*arguments}:
+        return False
+    with suppress(HydraException):
+        return any(override.is_sweep_override() for override in OverridesParser.create().parse_overrides(words))
+    # Wrong words are for the command itself to explain.
+    return False
+
+
 def _multirun_last(words: list[str]) -> list[str]:
     """The command line with the multirun flag at its end: Hydra takes no words on both sides of a flag."""
     flags = [word for word in words if word in MULTIRUN]
     return [word for word in words if word not in MULTIRUN] + flags[:1]
 
 
-def _through_hydra(configuration: str) -> None:
-    folder = str(configuration_folder())
+def _through_hydra(configuration: str, folder: str) -> None:
     hydra.main(version_base=HYDRA_VERSION_BASE, config_path=folder, config_name=configuration)(_job)()
 
 
@@ -169,6 +201,7 @@ def _run_chain(settings: ChainSettings, folder: Path, values: dict[str, Any]) ->
         regime=settings.regime.name,
         seed=settings.seed,
         tags=settings.tracking.tags,
+        extensions=tuple(member.described() for member in used_members(settings) if not member.is_built_in),
     )
     with Record(folder, identity, values, views(settings.tracking, settings.logger)) as record:
         hand_on_sources(folder)

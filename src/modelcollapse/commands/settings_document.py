@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from modelcollapse.commands.run import configuration_folder
+from modelcollapse.config.extensions import configuration_folder
 from modelcollapse.config.settings import MEMBER_GROUPS, ChainSettings
 from modelcollapse.regimes import RegimeSettings
 from modelcollapse.registry import registry

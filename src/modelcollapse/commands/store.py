@@ -67,7 +67,7 @@ def _default_store() -> str:
     """The setting ``paths.store`` as it is when nothing is typed."""
     from omegaconf import OmegaConf
 
-    from modelcollapse.config.composing import configuration_folder
+    from modelcollapse.config.extensions import configuration_folder
 
     return str(OmegaConf.load(configuration_folder() / "paths" / "default.yaml").store)
 

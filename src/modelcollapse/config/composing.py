@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
-from pathlib import Path
 from typing import Any, cast
 
 from hydra.errors import HydraException
@@ -16,21 +15,16 @@ from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseExce
 
 from modelcollapse.config import guard
 from modelcollapse.config.credentials import secret_problems
+from modelcollapse.config.extensions import groups, options_of
 from modelcollapse.config.settings import ChainSettings, read_chain_settings
 from modelcollapse.errors import UserError, shortage
+from modelcollapse.registry import broken_extensions
 from modelcollapse.settings import MISSING, SettingsError, Unresolved, nearest
 
 guard.install()
 
 HYDRA_VERSION_BASE = "1.3"
 LAUNCHERS_ADVICE = "launchers other than basic are installed by: pip install 'modelcollapse[launchers]'"
-
-
-def configuration_folder() -> Path:
-    """The folder ``conf``: inside the installed package, or at the top of a checkout."""
-    package = Path(__file__).parents[1]
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parents[1] / "conf"
 
 
 def settings_of(config: DictConfig) -> tuple[ChainSettings, dict[str, Any]]:
@@ -103,7 +97,7 @@ def explained(error: HydraException) -> str:
         return _unknown_setting(cause)
     unknown_group = re.search(r"Could not override '([^']+)'.*No match in the defaults list", text, re.DOTALL)
     if unknown_group:
-        known = sorted({*_groups(), *_top_level_settings()})
+        known = sorted({*groups(), *_top_level_settings()})
         word = unknown_group.group(1)
         return f"{word}: no such setting{nearest(word, known)}; there are: {', '.join(known)}"
     unknown_option = re.search(r"Could not find '([^']+)/([^/']+)'", text)
@@ -121,7 +115,7 @@ def _unknown_setting(cause: OmegaConfBaseException) -> str:
             f"{setting}: {parent} is a single value and has no settings; those of a member that it names are given"
             f" beside the name: '{parent}={{name: ..., {name}: ...}}'"
         )
-    known = group if parent else [*_groups(), *_top_level_settings()]
+    known = group if parent else [*groups(), *_top_level_settings()]
     return f"{setting}: no such setting{nearest(str(cause.key), known)}; there are: {', '.join(sorted({*known}))}"
 
 
@@ -129,12 +123,9 @@ def _unknown_option(group: str, word: str) -> str:
     if group == "hydra/launcher":
         known = ["basic", "joblib", "submitit_local", "submitit_slurm"]
         return f"{group}={word}: there is no such launcher{nearest(word, known)}; {LAUNCHERS_ADVICE}"
-    known = sorted(path.stem for path in (configuration_folder() / group).glob("*.yaml"))
-    return f"{group}={word}: there is no such {group}{nearest(word, known)}; there are: {', '.join(known)}"
-
-
-def _groups() -> list[str]:
-    return [path.name for path in configuration_folder().iterdir() if path.is_dir() and path.name != "hydra"]
+    known = options_of(group)
+    lacking = "".join(f"; {one.describe()}" for one in broken_extensions())
+    return f"{group}={word}: there is no such {group}{nearest(word, known)}; there are: {', '.join(known)}{lacking}"
 
 
 def _top_level_settings() -> list[str]:

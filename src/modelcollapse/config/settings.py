@@ -1,7 +1,7 @@
 """Settings of a whole chain, read from the composed configuration and checked across groups."""
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -11,7 +11,7 @@ from modelcollapse.record.wandb_view import TrackingSettings
 from modelcollapse.regimes import DrawError
 from modelcollapse.regimes.availability import row_problems
 from modelcollapse.regimes.rules import RegimeReader, composition_problems
-from modelcollapse.registry import Registered, registry
+from modelcollapse.registry import Choice, Member, Registered, registry
 from modelcollapse.selections.settings import NO_SELECTION, SelectionSettings
 from modelcollapse.settings import (
     EXECUTION,
@@ -108,6 +108,23 @@ def read_chain_settings(values: Mapping[str, Any]) -> ChainSettings:
     if problems:
         raise SettingsError(problems)
     return settings
+
+
+def used_members(settings: ChainSettings) -> list[Member]:
+    """The registered members that a chain uses by name: family, kind of data, decoding, metrics that were added, ..."""
+    groups = {kind: getattr(getattr(settings, group), word) for group, (kind, word) in MEMBER_GROUPS.items()}
+    added = (("metrics", name) for name in settings.metrics.add)
+    chosen = dict.fromkeys([*groups.items(), *added, *((choice.kind, choice.name) for choice in _choices(settings))])
+    return [registry(kind)[name] for kind, name in chosen]
+
+
+def _choices(settings: Any) -> Iterator[Choice]:
+    if isinstance(settings, Choice):
+        yield settings
+    if is_dataclass(settings):
+        yield from (choice for field in fields(settings) for choice in _choices(getattr(settings, field.name)))
+    elif isinstance(settings, (list, tuple)):
+        yield from (choice for each in settings for choice in _choices(each))
 
 
 def _chosen(values: Mapping[str, Any], group: str, problems: list[str]) -> Any:

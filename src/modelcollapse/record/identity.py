@@ -48,6 +48,8 @@ class ChainIdentity:
     """The seed of the chain."""
     tags: tuple[str, ...] = ()
     """Words of the user's own to find the chain by."""
+    extensions: tuple[Mapping[str, Any], ...] = ()
+    """What the chain uses that does not belong to the package: kind, name, version, origin of each."""
 
 
 def identity_text(identity: ChainIdentity, status: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from modelcollapse.regimes.composition import Draw, Source, canonical
@@ -27,6 +28,16 @@ class Rows(NamedTuple):
     """Row numbers in that source, ascending, each once."""
     weight: float
     """Weight of each of these rows; over all rows of a training set the weights have mean 1."""
+    factors: NDArray[np.float64] | None = None
+    """What ``weight`` is multiplied by for each row, mean 1 over the rows of a draw; None where all weigh the same."""
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """Weight of each row."""
+        import numpy as np
+
+        alike = np.full(len(self.indices), self.weight)
+        return alike if self.factors is None else alike * self.factors
 
 
 def count_rows(draws: Iterable[Draw], sizes: Mapping[Source, int], n: int) -> list[int]:
@@ -59,10 +70,17 @@ def _check_count(draw: Draw, count: int, held: int) -> None:
         raise DrawError(f"[{where}] holds {held} rows where just {count} are asked for, and no stream says which")
 
 
-def resolve(draws: Iterable[Draw], sizes: Mapping[Source, int], n: int) -> list[Rows]:
+def resolve(
+    draws: Iterable[Draw],
+    sizes: Mapping[Source, int],
+    n: int,
+    place_weights: Mapping[Source, NDArray[np.float64] | None] = MappingProxyType({}),
+) -> list[Rows]:
     """The rows of a whole training set, with the weight of each row; weights have mean 1 over all rows.
 
-    `sizes` are the rows that each source holds, n those of H. Sources that no row fell on are left out. Every
+    `sizes` are the rows that each source holds, n those of H. `place_weights` are what the rows of a source weigh
+    beside each other, where a selection weighed them: they multiply the weights of a draw's rows, which are scaled so
+    that the rows together weigh what they would without. Sources that no row fell on are left out. Every
     choice of a draw's rows is equally likely, and a smaller draw from the same stream is part of a larger
     one, so regimes that differ in a share only are compared on nested draws. Raises `DrawError` (see
     `count_rows`) before anything is drawn.
@@ -70,11 +88,25 @@ def resolve(draws: Iterable[Draw], sizes: Mapping[Source, int], n: int) -> list[
     draws = canonical(draws)
     counts = count_rows(draws, sizes, n)
     total = sum(counts)
-    return [
-        Rows(source, indices, 1.0 if draw.weight is None else draw.weight * total / count)
-        for draw, count in zip(draws, counts, strict=True)
-        for source, indices in _drawn(draw, sizes, count)
-    ]
+    found = []
+    for draw, count in zip(draws, counts, strict=True):
+        weight = 1.0 if draw.weight is None else draw.weight * total / count
+        rows = [Rows(source, indices, weight) for source, indices in _drawn(draw, sizes, count)]
+        found += _weighed(rows, place_weights)
+    return found
+
+
+def _weighed(rows: list[Rows], place_weights: Mapping[Source, NDArray[np.float64] | None]) -> list[Rows]:
+    """The rows of one draw with their factors, if a source of theirs has weights."""
+    import numpy as np
+
+    weights = [place_weights.get(part.source) for part in rows]
+    if all(each is None for each in weights):
+        return rows
+    pairs = list(zip(rows, weights, strict=True))
+    factors = [np.ones(len(part.indices)) if each is None else each[part.indices] for part, each in pairs]
+    mean = np.concatenate(factors).mean()
+    return [part._replace(factors=each / mean) for part, each in zip(rows, factors, strict=True)]
 
 
 def _drawn(draw: Draw, sizes: Mapping[Source, int], count: int) -> list[tuple[Source, NDArray[np.int64]]]:

@@ -14,7 +14,7 @@ import numpy as np
 from modelcollapse.config.credentials import SECRET_NAME, without_secrets
 from modelcollapse.errors import UserError
 from modelcollapse.record import GENERATION_KEYS, GENERATIONS_FILE, IDENTITY_FILE, number, read_lines
-from modelcollapse.record.results import run_folders
+from modelcollapse.record.run_tables import run_folders
 
 CONFIG_FILE = "config.yaml"
 NO_SETTING_OF_A_CHAIN = (

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -26,7 +27,7 @@ class Kept(NamedTuple):
     rows: torch.Tensor
     """Numbers of candidates [places] int64; one may stand in several places."""
     weights: torch.Tensor
-    """[places] float64; all 1 where the rule weighs nothing."""
+    """[places] float64 with mean 1; all 1 where the rule weighs nothing."""
 
 
 def score(scorer: Choice, candidates: torch.Tensor, available: Mapping[str, Callable[[], Any]]) -> torch.Tensor:
@@ -84,7 +85,7 @@ def _checked(rule: Choice, returned: Any, candidates: int, wanted: int) -> Kept:
         raise UserError(f"{name} returned candidates that there are not; they count from 0 to {candidates - 1}")
     if weights.shape != rows.shape or not bool((weights.isfinite() & (weights > 0)).all()):
         raise UserError(f"{name} must return a weight above 0 for each row that it keeps")
-    return Kept(rows.long(), weights)
+    return Kept(rows.long(), weights / weights.mean())
 
 
 def summary(kept: Kept, candidates: int, scores: torch.Tensor | None) -> dict[str, float]:
@@ -104,6 +105,14 @@ def summary(kept: Kept, candidates: int, scores: torch.Tensor | None) -> dict[st
 def read_kept(folder: Path) -> Kept:
     """The places of a finished selected set."""
     return Kept(**load_file(folder / KEPT_FILE))
+
+
+def place_weights(synthetic: Path) -> np.ndarray | None:
+    """What the places of a synthetic set weigh [places], mean 1; None where it was not selected, or not weighed."""
+    if not (synthetic / KEPT_FILE).is_file():
+        return None
+    weights = read_kept(synthetic).weights
+    return None if bool((weights == 1).all()) else weights.numpy()
 
 
 def selection_metrics(synthetic: Path) -> dict[str, float]:

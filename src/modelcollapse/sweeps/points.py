@@ -13,7 +13,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from modelcollapse.config.composing import HYDRA_VERSION_BASE, configuration_folder, explained, settings_of
+from modelcollapse.config.composing import HYDRA_VERSION_BASE, explained, settings_of
+from modelcollapse.config.extensions import prepared_configuration
 from modelcollapse.config.settings import ChainSettings
 from modelcollapse.errors import UserError
 from modelcollapse.settings import SettingsError
@@ -55,7 +56,7 @@ def read_grid(words: Sequence[str]) -> Grid:
 
     Raises UserError with all problems of all points, HydraException where the words common to all are wrong.
     """
-    with initialize_config_dir(str(configuration_folder()), version_base=HYDRA_VERSION_BASE):
+    with initialize_config_dir(prepared_configuration(), version_base=HYDRA_VERSION_BASE):
         typed = _parsed(words)
         base = _base(typed)
         parameters = base.hydra.sweeper.get("params") or {}

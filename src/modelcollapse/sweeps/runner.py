@@ -18,9 +18,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from modelcollapse.code_digests.house import SNAPSHOT_VARIABLE, SOURCES_FILE
-from modelcollapse.config.composing import HYDRA_VERSION_BASE, LAUNCHERS_ADVICE, configuration_folder
+from modelcollapse.config.composing import HYDRA_VERSION_BASE, LAUNCHERS_ADVICE
+from modelcollapse.config.extensions import prepared_configuration
 from modelcollapse.errors import UserError
 from modelcollapse.record.sweep_folder import ChainProcess, SweepFolder, now
+from modelcollapse.registry import SCRIPT_VARIABLE
 from modelcollapse.sweeps.points import Grid
 from modelcollapse.sweeps.resources import gpus_of_its_own, jobs_at_once, usable_cores
 
@@ -138,13 +140,15 @@ def threads_of(jobs: int) -> int | None:
 
 def launch(grid: Grid, folder: Path, jobs: int, permit: str) -> None:
     """Run all points of the grid through Hydra's launcher; the jobs write what becomes of them into ``folder``."""
-    place = (f"hydra.sweep.dir={quoted(folder)}", f"+hydra.job.env_set.{PERMIT_VARIABLE}={permit}")
+    place = [f"hydra.sweep.dir={quoted(folder)}", f"+hydra.job.env_set.{PERMIT_VARIABLE}={permit}"]
+    if script := os.environ.get(SCRIPT_VARIABLE):
+        place.append(f"+hydra.job.env_set.{SCRIPT_VARIABLE}={quoted(Path(script))}")
     words = [*grid.words, *grid.hydra_words, "hydra.sweeper.params=null", *place]
     if _launcher(grid).startswith(JOBLIB):
         words.append(f"{JOBS_SETTING}={jobs}")
     typed, sys.argv = sys.argv, [sys.argv[0], *words, "--multirun"]
     try:
-        conf = str(configuration_folder())
+        conf = prepared_configuration()
         hydra.main(version_base=HYDRA_VERSION_BASE, config_path=conf, config_name="sweep")(run_chain)()
     finally:
         sys.argv = typed

@@ -10,8 +10,10 @@ from pathlib import Path
 from modelcollapse.chain import chain_id
 from modelcollapse.code_digests.house import hand_on_sources
 from modelcollapse.commands.console import print_messages, shown_path
+from modelcollapse.config.extensions import config_dir_arguments
 from modelcollapse.errors import interruptible
 from modelcollapse.record.sweep_folder import PlannedChain, SweepFolder
+from modelcollapse.registry import SCRIPT_VARIABLE
 from modelcollapse.sweeps.points import Grid, Point, read_grid
 from modelcollapse.sweeps.reporting import report_sweeps, show_report
 from modelcollapse.sweeps.runner import check_launcher, jobs_of, launch, threads_of
@@ -55,7 +57,7 @@ def planned(point: Point, threads: int | None) -> PlannedChain:
     own = () if threads is None or point.settings.trainer.threads is not None else (f"trainer.threads={threads}",)
     return PlannedChain(
         number=point.number,
-        words=(*point.words, *own),
+        words=(*config_dir_arguments(), *point.words, *own),
         varied=point.varied,
         id=chain_id(point.settings),
         generations=point.settings.generations,
@@ -119,6 +121,9 @@ def _failures(folder: SweepFolder, failed: Sequence[PlannedChain]) -> Iterator[s
 
 def command_alone(chain: PlannedChain) -> str:
     """The command that runs one chain of a sweep alone."""
-    typed = Path(sys.argv[0])
-    program = ["python", str(typed.with_name("train.py"))] if typed.suffix == ".py" else ["modelcollapse-train"]
+    typed, script = Path(sys.argv[0]), os.environ.get(SCRIPT_VARIABLE)
+    if script:
+        program = ["python", script]
+    else:
+        program = ["python", str(typed.with_name("train.py"))] if typed.suffix == ".py" else ["modelcollapse-train"]
     return shlex.join([*program, *chain.words])

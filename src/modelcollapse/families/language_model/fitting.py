@@ -20,6 +20,7 @@ from modelcollapse.families.language_model.settings import ArchitectureSettings,
 from modelcollapse.regimes import Draw, Source, resolve
 from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
+from modelcollapse.selections.choosing import place_weights
 from modelcollapse.store import BuildContext
 from modelcollapse.training.fit import Fit, fit_resumably
 from modelcollapse.training.trainer import Execution
@@ -91,9 +92,11 @@ def _generation_task(folders: Folders, draws: Sequence[Draw], epoch_size: Litera
 def composed_blocks(draws: Sequence[Draw], folders: Folders, real_rows: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The training set of a composition: blocks [rows, length] and weights [rows] with mean 1."""
     sets = {source: _source_blocks(source, folders) for draw in draws for source in draw.sources}
-    parts = resolve(draws, {source: len(blocks) for source, blocks in sets.items()}, real_rows)
+    weighed = {source: place_weights(folders[source.role]) for source in sets}
+    sizes = {source: len(blocks) for source, blocks in sets.items()}
+    parts = resolve(draws, sizes, real_rows, weighed)
     blocks = torch.cat([sets[part.source][torch.from_numpy(part.indices)] for part in parts])
-    weights = torch.cat([torch.full((len(part.indices),), part.weight) for part in parts])
+    weights = torch.cat([torch.from_numpy(part.weights).float() for part in parts])
     return blocks, weights
 
 

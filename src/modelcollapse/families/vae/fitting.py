@@ -25,6 +25,7 @@ from modelcollapse.families.vae.settings import VaeArchitectureSettings, VaeSett
 from modelcollapse.regimes import Draw, Rows, Source, resolve
 from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
+from modelcollapse.selections.choosing import place_weights
 from modelcollapse.store import BuildContext
 from modelcollapse.training.fit import Fit, fit_resumably
 from modelcollapse.training.trainer import Execution
@@ -94,7 +95,8 @@ def _initial_network(
 def composed_images(draws: Sequence[Draw], folders: Mapping[str, Path], real_rows: int) -> TrainingImages:
     """The training set of a composition: the images that are stored, and weights for those and the streamed ones."""
     sizes = {source: _rows_of_source(source, folders) for draw in draws for source in draw.sources}
-    parts = resolve(draws, sizes, real_rows)
+    weighed = {source: place_weights(_folder(source, folders)) for source in sizes}
+    parts = resolve(draws, sizes, real_rows, weighed)
     held = [part for part in parts if not _is_streamed(part.source, folders)]
     streamed = [part for part in parts if _is_streamed(part.source, folders)]
     images = [_source_images(part.source, folders)[torch.from_numpy(part.indices)] for part in held]
@@ -103,7 +105,7 @@ def composed_images(draws: Sequence[Draw], folders: Mapping[str, Path], real_row
 
 
 def _weights(part: Rows) -> torch.Tensor:
-    return torch.full((len(part.indices),), part.weight)
+    return torch.from_numpy(part.weights).float()
 
 
 def streamed_decoder(

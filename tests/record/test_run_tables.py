@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from modelcollapse.record import ChainIdentity, Record
-from modelcollapse.record.results import results
+from modelcollapse.record.run_tables import results
 
 HEAD = ["run", "experiment", "family", "model", "regime", "seed", "generation"]
 

@@ -1,0 +1,167 @@
+"""What a script, a notebook or a package registers with; ``import modelcollapse as mc`` brings all of it.
+
+Each decorator adds a member to the registry of its kind and gives back what it decorates:
+
+    @mc.regime("every_kth", version=1)
+    class EveryKth:
+        k: int = 2
+
+        def compose(self, generation: int) -> list[mc.Draw]:
+            return [mc.Draw.real()] if generation % self.k == 0 else [mc.Draw.latest()]
+
+The annotated fields of a class are its settings: they are read and checked like all others, and given to it when it is
+made. ``version`` is raised by hand when the member comes to mean other numbers; ``label`` is what it is called in
+figures and tables. What else a kind asks to be said is given by name, such as ``needs=("reference_losses",)``.
+"""
+
+import dataclasses
+import inspect
+import typing
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+from modelcollapse.metrics.base import metric
+from modelcollapse.registry import Member, RegistrationError, origin_of, register
+from modelcollapse.settings import EXECUTION
+
+__all__ = [
+    "callback",
+    "dataset",
+    "decoder",
+    "family",
+    "logger",
+    "loss",
+    "metric",
+    "optimizer",
+    "regime",
+    "rule",
+    "schedule",
+    "scorer",
+]
+
+T = TypeVar("T")
+Decorator = Callable[[T], T]
+
+MUTABLE_KINDS = ("callbacks", "loggers")
+"""Kinds whose objects keep what they see in attributes of their own; those of other kinds are frozen."""
+
+
+def scorer(name: str, *, label: str = "", version: int = 1, **options: Any) -> Decorator[Any]:
+    """Register a scorer of a selection: called with candidates [rows, ...], it gives one number a row."""
+    return _registering("scorers", name, label, version, options)
+
+
+def rule(name: str, *, label: str = "", version: int = 1, **options: Any) -> Decorator[Any]:
+    """Register a rule of a selection: it chooses among the candidates by their scores."""
+    return _registering("rules", name, label, version, options)
+
+
+def regime(name: str, *, label: str = "", version: int = 1, **options: Any) -> Decorator[Any]:
+    """Register a regime by rule: a class with ``compose(generation)``; see modelcollapse.regimes.rules."""
+    return _registering("regimes", name, label, version, options)
+
+
+def loss(name: str, *, label: str = "", version: int = 1, **options: Any) -> Decorator[Any]:
+    """Register a loss of language models: a function of a chunk's logits and targets that gives a loss a token."""
+    return _registering("losses", name, label, version, options)
+
+
+def optimizer(name: str, *, label: str = "", version: int = 1, **options: Any) -> Decorator[Any]:
+    """Register an optimizer: a function of parameters and training settings that gives a torch optimizer."""
+    return _registering("optimizers", name, label, version, options)
+
+
+def schedule(name: str, *, label: str = "", version: int = 1, **options: Any) -> Decorator[Any]:
+    """Register a schedule of the learning rate."""
+    return _registering("schedules", name, label, version, options)
+
+
+def callback(name: str, *, label: str = "", version: int = 1, **options: Any) -> Decorator[Any]:
+    """Register a Lightning callback; ``changes_results=True`` says that it can change what is learnt."""
+    return _registering("callbacks", name, label, version, options)
+
+
+def logger(name: str, *, label: str = "", version: int = 1, **options: Any) -> Decorator[Any]:
+    """Register a Lightning logger."""
+    return _registering("loggers", name, label, version, options)
+
+
+def dataset(
+    name: str, form: str, settings: type, *, label: str = "", version: int = 1, **options: Any
+) -> Decorator[Any]:
+    """Register a kind of real data, which ``data.kind`` names: a class of the form, see modelcollapse.data.
+
+    ``settings`` is its settings class; ``kind`` and ``name`` are added where it lacks them.
+    """
+    named = _with_names(settings, kind=name, label=label or name)
+    return _registering("data", name, label, version, {"form": form, **options}, named)
+
+
+def decoder(name: str, settings: type, *, label: str = "", version: int = 1, **options: Any) -> Decorator[Any]:
+    """Register a decoding, which ``decoding.kind`` names: a function of network, settings and stream.
+
+    It gives an Engine (modelcollapse.decoding.engine). ``settings`` is derived from DecodingSettings.
+    """
+    return _registering("decodings", name, label, version, options, _with_names(settings, kind=name, label=""))
+
+
+def family(name: str, settings: type, *, label: str = "", version: int = 1, **options: Any) -> Decorator[Any]:
+    """Register a model family, which ``model.family`` names: a class as modelcollapse.families.base has it.
+
+    ``settings`` is the class of ``model``; ``family`` and ``name`` are added where it lacks them. ``options`` are those
+    of FamilyOptions: the forms of data that it fits, how it is shown.
+    """
+    from modelcollapse.families.options import family as family_member
+
+    named = _with_names(settings, family=name, label=label or name)
+
+    def registered(implementation: Any) -> Any:
+        member = family_member(name, implementation, named, version=version, label=label, **options)
+        register(dataclasses.replace(member, origin=origin_of(implementation)))
+        return implementation
+
+    return registered
+
+
+def _registering(
+    kind: str, name: str, label: str, version: int, options: dict[str, Any], settings: type | None = None
+) -> Decorator[Any]:
+    def registered(implementation: Any) -> Any:
+        own = settings if settings is not None else _settings_of(kind, implementation)
+        origin = origin_of(implementation)
+        register(Member(kind, name, implementation, version, own, label, options, origin))
+        return implementation
+
+    return registered
+
+
+def _settings_of(kind: str, implementation: Any) -> type | None:
+    """The settings class of what is decorated: a class with annotated fields is made a dataclass of them."""
+    if not isinstance(implementation, type) or not inspect.get_annotations(implementation):
+        return None
+    if kind in MUTABLE_KINDS:
+        made: Any = dataclasses.dataclass(implementation, eq=False)
+        hints = typing.get_type_hints(made, include_extras=True)
+        own: list[Any] = [
+            (field.name, hints[field.name], dataclasses.field(default=field.default))
+            if field.default_factory is dataclasses.MISSING
+            else (field.name, hints[field.name], dataclasses.field(default_factory=field.default_factory))
+            for field in dataclasses.fields(made)
+        ]
+        return dataclasses.make_dataclass(f"{made.__name__}Settings", own, frozen=True)
+    if not dataclasses.is_dataclass(implementation):
+        dataclasses.dataclass(frozen=True)(implementation)
+    return implementation
+
+
+def _with_names(settings: type, *, label: str, **word: str) -> type:
+    """The settings class with the field that names the member, and a ``name`` for people where there is a label."""
+    if not dataclasses.is_dataclass(settings):
+        raise RegistrationError(f"settings={settings!r} must be a dataclass, with a field for each setting")
+    there = {field.name for field in dataclasses.fields(settings)}
+    added: list[Any] = [(key, str, dataclasses.field(default=value)) for key, value in word.items()]
+    added += [("name", Annotated[str, EXECUTION], dataclasses.field(default=label))] if label else []
+    added = [each for each in added if each[0] not in there]
+    if not added:
+        return settings
+    return dataclasses.make_dataclass(settings.__name__, added, bases=(settings,), frozen=True, kw_only=True)
