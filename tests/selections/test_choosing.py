@@ -11,7 +11,8 @@ from hypothesis import given
 from modelcollapse.errors import UserError
 from modelcollapse.registry import Choice, Member, register, registry
 from modelcollapse.seeding import Stream
-from modelcollapse.selections.choosing import choose, place_weights, read_kept, score, selection_metrics, write_scores
+from modelcollapse.selections.choosing import choose, score, selection_metrics, write_scores
+from modelcollapse.selections.kept import place_weights, read_kept
 from modelcollapse.selections.rules import Random, Top
 
 STREAM = Stream(0, 3, "selection.rule")

@@ -14,7 +14,8 @@ from modelcollapse.data.images import read_images
 from modelcollapse.families.language_model.fitting import composed_blocks
 from modelcollapse.regimes import compose
 from modelcollapse.registry import Member, register, registry
-from modelcollapse.selections.choosing import SCORES_FILE, read_kept
+from modelcollapse.selections.choosing import SCORES_FILE
+from modelcollapse.selections.kept import read_kept
 from modelcollapse.settings import SettingsError
 from modelcollapse.store import Store
 

@@ -3,31 +3,21 @@
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
 from modelcollapse.errors import UserError
 from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
+from modelcollapse.selections.kept import KEPT_FILE, Kept
 from modelcollapse.selections.recipes import CANDIDATE_SCORES
 from modelcollapse.selections.settings import SCORES, STREAM, needs_of, needs_of_rule
 from modelcollapse.store import BuildContext
 
 SCORES_FILE = "scores.safetensors"
-KEPT_FILE = "kept.safetensors"
 SUMMARY_FILE = "selection.json"
-
-
-class Kept(NamedTuple):
-    """The places of a selected set: which candidate stands there, and what it weighs."""
-
-    rows: torch.Tensor
-    """Numbers of candidates [places] int64; one may stand in several places."""
-    weights: torch.Tensor
-    """[places] float64 with mean 1; all 1 where the rule weighs nothing."""
 
 
 def score(scorer: Choice, candidates: torch.Tensor, available: Mapping[str, Callable[[], Any]]) -> torch.Tensor:
@@ -100,19 +90,6 @@ def summary(kept: Kept, candidates: int, scores: torch.Tensor | None) -> dict[st
         "mean_score_kept": float(of_kept.mean()),
         "mean_score_candidates": float(scores.mean()),
     }
-
-
-def read_kept(folder: Path) -> Kept:
-    """The places of a finished selected set."""
-    return Kept(**load_file(folder / KEPT_FILE))
-
-
-def place_weights(synthetic: Path) -> np.ndarray | None:
-    """What the places of a synthetic set weigh [places], mean 1; None where it was not selected, or not weighed."""
-    if not (synthetic / KEPT_FILE).is_file():
-        return None
-    weights = read_kept(synthetic).weights
-    return None if bool((weights == 1).all()) else weights.numpy()
 
 
 def selection_metrics(synthetic: Path) -> dict[str, float]:

@@ -20,7 +20,7 @@ from modelcollapse.families.language_model.settings import ArchitectureSettings,
 from modelcollapse.regimes import Draw, Source, resolve
 from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
-from modelcollapse.selections.choosing import place_weights
+from modelcollapse.selections.kept import place_weights
 from modelcollapse.store import BuildContext
 from modelcollapse.training.fit import Fit, fit_resumably
 from modelcollapse.training.trainer import Execution

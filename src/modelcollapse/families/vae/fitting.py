@@ -25,7 +25,7 @@ from modelcollapse.families.vae.settings import VaeArchitectureSettings, VaeSett
 from modelcollapse.regimes import Draw, Rows, Source, resolve
 from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
-from modelcollapse.selections.choosing import place_weights
+from modelcollapse.selections.kept import place_weights
 from modelcollapse.store import BuildContext
 from modelcollapse.training.fit import Fit, fit_resumably
 from modelcollapse.training.trainer import Execution
