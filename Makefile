@@ -25,6 +25,7 @@ lint: .venv/installed-for-tests
 	@.venv/bin/python -m ruff check --quiet .
 	@.venv/bin/python -m ruff format --quiet --check .
 	@.venv/bin/python -m mypy --no-error-summary
+	@.venv/bin/lint-imports --no-cache > .venv/imports.log || { cat .venv/imports.log; exit 1; }
 
 # torch comes first, and the tools that build packages: nothing after them chooses another build, or fetches tools anew.
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt

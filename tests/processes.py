@@ -14,7 +14,7 @@ IMPORTED_ONCE = [
     "pytorch_lightning",
     "transformers.models.opt.modeling_opt",
     "modelcollapse.commands.run",
-    "modelcollapse.commands.console",
+    "modelcollapse.console",
     "modelcollapse.record",
     "modelcollapse.families.language_model.inputs",
     "modelcollapse.families.language_model.fitting",

@@ -14,7 +14,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelcollapse.config.credentials import without_secrets
+from modelcollapse.credentials import without_secrets
 from modelcollapse.record import ChainIdentity, Record, histogram, number, read_lines
 
 IDENTITY = ChainIdentity("chain-7f3a", "paper_opt", "language", "opt-125m", "replace", 3, ("mine",))

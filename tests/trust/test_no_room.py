@@ -184,7 +184,7 @@ LIMITED = """
 import resource, sys
 from modelcollapse.commands.run import train
 import torch, pytorch_lightning, modelcollapse.families.gaussian.estimator, modelcollapse.families.gaussian.figures
-import modelcollapse.commands.console, modelcollapse.record
+import modelcollapse.console, modelcollapse.record
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 300 * 2**20,) * 2)
 sys.argv = ["train.py", *sys.argv[1:]]

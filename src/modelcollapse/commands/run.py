@@ -18,15 +18,10 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from modelcollapse.config.composing import (
-    HYDRA_VERSION_BASE,
-    explained,
-    known_errors,
-    settings_of,
-)
-from modelcollapse.config.credentials import without_secrets
+from modelcollapse.config.composing import HYDRA_VERSION_BASE, explained, known_errors, settings_of
 from modelcollapse.config.extensions import prepared_configuration, use_config_dirs
 from modelcollapse.config.settings import ChainSettings, used_members
+from modelcollapse.credentials import without_secrets
 from modelcollapse.errors import Interrupted, UserError, interruptible
 from modelcollapse.registry import SCRIPT_VARIABLE
 
@@ -162,7 +157,7 @@ def _chain(config: DictConfig) -> None:
 
 
 def _print_plan(settings: ChainSettings) -> None:
-    from modelcollapse.commands.console import print_plan
+    from modelcollapse.console import print_plan
 
     family, store = _family_and_store(settings, lambda generation, line: None)
     print_plan(settings, family, store)
@@ -173,7 +168,7 @@ def _run_chain(settings: ChainSettings, folder: Path, values: dict[str, Any]) ->
     from modelcollapse.chain import chain_artifacts, chain_id, run_chain
     from modelcollapse.code_digests.house import hand_on_sources, snapshot
     from modelcollapse.commands.chain_report import write_report
-    from modelcollapse.commands.console import ChainReporter, print_messages
+    from modelcollapse.console import ChainReporter, print_messages
     from modelcollapse.preflight import refuse_to_redo
     from modelcollapse.record import ChainIdentity, Record
     from modelcollapse.record.views import views
@@ -224,7 +219,7 @@ def _before_imports() -> None:
 
 
 def _family_and_store(settings: ChainSettings, on_epoch: Any) -> "tuple[Family, Any]":
-    from modelcollapse.commands.console import announce, console
+    from modelcollapse.console import announce, console
     from modelcollapse.families import family_for
     from modelcollapse.store import Store
     from modelcollapse.training.trainer import Execution

@@ -14,9 +14,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
 from modelcollapse.config import guard
-from modelcollapse.config.credentials import secret_problems
 from modelcollapse.config.extensions import groups, options_of
 from modelcollapse.config.settings import ChainSettings, read_chain_settings
+from modelcollapse.credentials import secret_problems
 from modelcollapse.errors import UserError, shortage
 from modelcollapse.registry import broken_extensions
 from modelcollapse.settings import MISSING, SettingsError, Unresolved, nearest

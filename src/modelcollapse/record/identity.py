@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from modelcollapse.config.credentials import without_secrets
+from modelcollapse.credentials import without_secrets
 from modelcollapse.record.lines import Histogram
 
 Status = Literal["finished", "interrupted", "failed"]

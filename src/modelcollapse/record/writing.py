@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, SupportsFloat
 
-from modelcollapse.config.credentials import without_secrets
+from modelcollapse.credentials import without_secrets
 from modelcollapse.record.identity import IDENTITY_FILE, ChainIdentity, Status, View, identity_text
 from modelcollapse.record.lines import Lines, histogram
 from modelcollapse.record.views import SafeView
@@ -33,7 +33,7 @@ class Record:
         folder: The run folder; made if missing. Lines of an earlier run in it are dropped.
         identity: Which chain this is.
         config: The composed configuration, of plain types. Values of environment variables that hold
-            secrets are replaced by the variable's name, see :mod:`modelcollapse.config.credentials`.
+            secrets are replaced by the variable's name, see :mod:`modelcollapse.credentials`.
         views: Who is shown the run; one that fails is warned of once and shown no more.
     """
 

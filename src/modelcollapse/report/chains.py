@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from modelcollapse.config.credentials import SECRET_NAME, without_secrets
+from modelcollapse.credentials import SECRET_NAME, without_secrets
 from modelcollapse.errors import UserError
 from modelcollapse.record import GENERATION_KEYS, GENERATIONS_FILE, IDENTITY_FILE, number, read_lines
 from modelcollapse.record.run_tables import run_folders

@@ -9,8 +9,8 @@ from pathlib import Path
 from rich.tree import Tree
 
 from modelcollapse.chain import Generation, chain_generations, goals
-from modelcollapse.commands.console import ancestors_in_order, console, megabytes
 from modelcollapse.config.composing import known_errors
+from modelcollapse.console import ancestors_in_order, console, megabytes
 from modelcollapse.errors import spoken
 from modelcollapse.store import Artifact, Store
 from modelcollapse.sweeps.estimates import Estimates, Expected

@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelcollapse.commands.console import shown_path
+from modelcollapse.console import shown_path
 from modelcollapse.errors import UserError
 from modelcollapse.figures.thinning import shown_generations
 from modelcollapse.record.wandb_view import (

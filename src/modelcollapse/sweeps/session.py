@@ -9,8 +9,8 @@ from pathlib import Path
 
 from modelcollapse.chain import chain_id
 from modelcollapse.code_digests.house import hand_on_sources
-from modelcollapse.commands.console import print_messages, shown_path
 from modelcollapse.config.extensions import config_dir_arguments
+from modelcollapse.console import print_messages, shown_path
 from modelcollapse.errors import interruptible
 from modelcollapse.record.sweep_folder import PlannedChain, SweepFolder
 from modelcollapse.registry import SCRIPT_VARIABLE

@@ -6,10 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from modelcollapse.data.settings import CategoricalSamplesSettings
-from modelcollapse.families.estimators.theory import Columns, Plan
-from modelcollapse.families.gaussian.theory import Floats
-
-# ---- discrete distributions ---------------------------------------------------------------------------------------
+from modelcollapse.families.estimators.theory import Columns, Floats, Plan
 
 
 def heterozygosity(probabilities: ArrayLike, sizes: ArrayLike) -> Floats:

@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from modelcollapse.regimes import Regime, Source, compose, count_rows, rows_of, synthetic_rows
+
+Floats = NDArray[np.float64]
 
 Columns = Mapping[str, np.ndarray]
 """Measure -> expected value for every generation, [N + 1]."""

@@ -21,16 +21,7 @@ from modelcollapse.families.estimators.estimator import (
     StatisticsEstimator,
 )
 from modelcollapse.families.estimators.stages import StageContext
-from modelcollapse.regimes import (
-    REAL,
-    Draw,
-    Regime,
-    Source,
-    count_rows,
-    fresh_rows,
-    rows_of,
-    synthetic_rows,
-)
+from modelcollapse.regimes import REAL, Draw, Regime, Source, count_rows, fresh_rows, rows_of, synthetic_rows
 from modelcollapse.seeding import Stream
 from modelcollapse.store import BuildContext
 from modelcollapse.training.progress import BatchProgress, stage_bar

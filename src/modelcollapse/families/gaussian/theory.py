@@ -14,13 +14,12 @@ from math import exp, lgamma, sqrt
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from modelcollapse.data.settings import GaussianSamplesSettings
-from modelcollapse.families.estimators.theory import Columns, Plan
+from modelcollapse.families.estimators.theory import Columns, Floats, Plan
 from modelcollapse.families.gaussian.settings import GaussianSettings
 
-Floats = NDArray[np.float64]
 EstimatorName = Literal["biased", "unbiased"]
 
 ACCUMULATION_LIMIT = float(np.pi**2 / 6)

@@ -8,9 +8,7 @@ import pandas as pd
 from modelcollapse.families.base import ChainReport, ChainTitle
 from modelcollapse.families.estimators.estimator import State
 from modelcollapse.families.estimators.family import ChainData, EstimatorFamily
-from modelcollapse.families.gaussian_mixture.distances import (
-    sample,
-)
+from modelcollapse.families.gaussian_mixture.distances import sample
 from modelcollapse.families.gaussian_mixture.estimator import GaussianMixtureEstimator, mixtures_of
 from modelcollapse.families.gaussian_mixture.presentation import GAUSSIAN_MIXTURE
 from modelcollapse.families.gaussian_mixture.stages import STAGES
