@@ -36,7 +36,7 @@ from pytorch_lightning import Callback
 from transformers import OPTConfig, OPTForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
 from modelcollapse.data.batches import EpochSampler
-from modelcollapse.data.blocks import BlocksDataModule
+from modelcollapse.data.block_batches import BlocksDataModule
 from modelcollapse.families.language_model.module import FittingModule
 from modelcollapse.families.language_model.settings import TrainingSettings
 from modelcollapse.seeding import Stream

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelcollapse.data.batches import EpochSampler, in_order, in_order_together
-from modelcollapse.data.blocks import BlocksDataModule, block_count, into_blocks, read_blocks, tokenise, write_blocks
+from modelcollapse.data.block_batches import BlocksDataModule
+from modelcollapse.data.blocks import block_count, into_blocks, read_blocks, tokenise, write_blocks
 from modelcollapse.data.tokenizers import train_byte_pairs
 from modelcollapse.seeding import Stream
 

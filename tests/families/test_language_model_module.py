@@ -10,7 +10,7 @@ from pytorch_lightning import Callback
 from transformers import OPTConfig, OPTForCausalLM
 
 from modelcollapse.data.batches import EpochSampler, in_order
-from modelcollapse.data.blocks import BlocksDataModule
+from modelcollapse.data.block_batches import BlocksDataModule
 from modelcollapse.families.language_model import stages
 from modelcollapse.families.language_model.module import (
     FittingModule,

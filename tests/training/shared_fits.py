@@ -8,7 +8,7 @@ import torch
 from transformers import OPTConfig, OPTForCausalLM
 
 from modelcollapse.data.batches import EVERYTHING, EpochSampler
-from modelcollapse.data.blocks import BlocksDataModule
+from modelcollapse.data.block_batches import BlocksDataModule
 from modelcollapse.families.language_model.module import FittingModule
 from modelcollapse.families.language_model.settings import TrainingSettings
 from modelcollapse.registry import Choice

@@ -9,7 +9,7 @@ import torch
 from shared_fits import network, training
 
 from modelcollapse.data.batches import EpochSampler
-from modelcollapse.data.blocks import BlocksDataModule
+from modelcollapse.data.block_batches import BlocksDataModule
 from modelcollapse.errors import FitFailed
 from modelcollapse.families.language_model.module import FittingModule
 from modelcollapse.seeding import Stream

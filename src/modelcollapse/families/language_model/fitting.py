@@ -11,7 +11,8 @@ import torch
 from transformers import PreTrainedModel
 
 from modelcollapse.data.batches import EpochSampler, Share
-from modelcollapse.data.blocks import BlocksDataModule, block_count, read_blocks
+from modelcollapse.data.block_batches import BlocksDataModule
+from modelcollapse.data.blocks import block_count, read_blocks
 from modelcollapse.data.tokenizers import load_tokenizer
 from modelcollapse.families.language_model.module import FittingModule
 from modelcollapse.families.language_model.network import load_network, new_network, save_network, scoring_bytes
