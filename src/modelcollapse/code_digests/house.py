@@ -67,6 +67,7 @@ NEUTRAL_NAMES = {
     "presentation": _PEOPLE,
     "figures": _PEOPLE,
     "report": _PEOPLE,
+    "memory": "what is planned of a machine's memory",
     "theory": "drawn beside what is measured",
     "recipes": "names artifacts; what it writes into a recipe is there to be seen",
     "stages": "each stage is digested by what it imports",

@@ -18,7 +18,6 @@ from modelcollapse.families.language_model.recipes import TRAINING_FILE
 from modelcollapse.store import Damaged, Manifest, Store
 from modelcollapse.store.files import delete_abandoned, make_folder, sha256_of_file, sync_below, temporary_beside
 
-KINDS_WITH_WEIGHTS = ("model", "base", "pretrained")
 NETWORK_CONFIG = "config.json"
 USER_ERROR = 2
 
@@ -126,11 +125,10 @@ def _find(store: Store, key: str) -> tuple[Path, Manifest]:
         source, manifest = store.find(key)
     except LookupError as error:
         raise UserError(_removed(store, key) or str(error)) from error
-    if manifest.kind not in KINDS_WITH_WEIGHTS or NETWORK_CONFIG not in manifest.files:
-        kinds = ", ".join(KINDS_WITH_WEIGHTS)
+    if NETWORK_CONFIG not in manifest.files:
         raise UserError(
-            f"{manifest.kind} {manifest.key} ({manifest.label}) holds no weights of a language model; artifacts of"
-            f" these kinds do: {kinds}. A run's provenance.jsonl lists its artifacts"
+            f"{manifest.kind} {manifest.key} ({manifest.label}) holds no weights of a language model. A run's"
+            " provenance.jsonl lists its artifacts; those of the roles model, base and pretrained hold some"
         )
     return source, manifest
 

@@ -48,6 +48,8 @@ class FamilyOptions:
     """Whether several devices can share a fit: it then has gradients to be averaged."""
     stages: str = ""
     """``"module:name"`` of its stages, of which a chain's id and the lock know; that module imports nothing heavy."""
+    memory: str = ""
+    """``"module:function"`` of the bytes that a chain is expected to take, from its settings; imports nothing heavy."""
     presentation: str = ""
     """``"module:name"`` of its Presentation; empty shows its metrics by their names."""
 

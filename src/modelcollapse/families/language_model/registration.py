@@ -25,6 +25,7 @@ MEMBERS = (
         selection_checks=SELECTION_CHECKS,
         shares_fits=True,
         stages="modelcollapse.families.language_model.stages:STAGES",
+        memory="modelcollapse.families.language_model.memory:expected_memory",
         presentation="modelcollapse.families.language_model.presentation:PRESENTATION",
     ),
     Member("losses", "cross_entropy", f"{_LOSSES}:CrossEntropy", label="cross-entropy"),
