@@ -145,10 +145,12 @@ def _class_within(hint: Any) -> Any:
     return None
 
 
-def field_meanings(cls: type) -> dict[str, str]:
+def field_meanings(cls: Any) -> dict[str, str]:
     """The docstring under each field of a dataclass, as one line; a field without one is absent."""
     classes = [base for base in reversed(cls.__mro__) if dataclasses.is_dataclass(base)]
-    return {name: meaning for base in classes for name, meaning in _own_meanings(base)}
+    meanings = {name: meaning for base in classes for name, meaning in _own_meanings(base)}
+    settings = {field.name for field in dataclasses.fields(cls)}
+    return {name: meaning for name, meaning in meanings.items() if name in settings}
 
 
 def _own_meanings(cls: type) -> Iterator[tuple[str, str]]:
