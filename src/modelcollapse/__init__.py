@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         scorer,
     )
     from modelcollapse.commands.run import main
+    from modelcollapse.metrics.diversity import repetition_rate
     from modelcollapse.record.run_tables import results
     from modelcollapse.regimes import Draw
     from modelcollapse.settings import SettingsError
@@ -33,6 +34,7 @@ _REGISTERING = ("callback", "dataset", "decoder", "family", "logger", "loss", "m
 _PLACES = {
     **dict.fromkeys((*_REGISTERING, "schedule", "scorer"), "api"),
     "main": "commands.run",
+    "repetition_rate": "metrics.diversity",
     "results": "record.run_tables",
     "Draw": "regimes",
     "SettingsError": "settings",
@@ -53,6 +55,7 @@ __all__ = [
     "metric",
     "optimizer",
     "regime",
+    "repetition_rate",
     "results",
     "rule",
     "schedule",
