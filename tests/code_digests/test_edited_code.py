@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from code_digests.edited_modules import TABLE, made_anew
+from code_digests.fresh_runs import FreshRuns
 from code_digests.lock_state import problems
 from conftest import ROOT
 from modelcollapse.code_digests import house, modules
@@ -55,8 +56,8 @@ def test_an_edit_of_a_module_changes_what_the_table_says(tmp_path, monkeypatch):
 class Copy:
     """A copy of the project that is edited and run."""
 
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, runs):
+        self.folder, self.runs = folder, runs
         for part in ("src", "conf", "train.py"):
             copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
             copy(ROOT / part, folder / part)
@@ -72,10 +73,10 @@ class Copy:
     def run(self, *words):
         """Run a chain; the labels of what it made, in order."""
         before = self.made()
-        command = [sys.executable, "train.py", *words, "tracking=none", "trainer.threads=1", "trainer.accelerator=cpu"]
-        environment = {**os.environ, "PYTHONPATH": str(self.folder / "src"), "MODELCOLLAPSE_STORE": "store"}
-        finished = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
-        assert finished.returncode == 0, finished.stdout + finished.stderr
+        status, said = self.runs.run(
+            self.folder, [*words, "tracking=none", "trainer.threads=1", "trainer.accelerator=cpu"]
+        )
+        assert status == 0, said
         after = self.made()
         assert before.items() <= after.items()
         return sorted(after[key] for key in after.keys() - before.keys())
@@ -89,9 +90,16 @@ class Copy:
         return found
 
 
+@pytest.fixture(scope="module")
+def runs():
+    server = FreshRuns()
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def copy(tmp_path):
-    return Copy(tmp_path)
+def copy(tmp_path, runs):
+    return Copy(tmp_path, runs)
 
 
 FITS = ["generation 0", "generation 0 · measuring", "generations 1 to 3", "generations 1 to 3 · measuring"]
