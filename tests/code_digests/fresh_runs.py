@@ -1,4 +1,4 @@
-"""Runs of a copy of the project, each in a process forked from one that has imported the libraries, but no module of it.
+"""Runs of a copy of the project, each forked from a process that has imported the libraries, but no module of it.
 
 As a script it is that server: a request a line on standard input, the exit status of the run as its answer.
 """

@@ -153,7 +153,7 @@ def field_meanings(cls: Any) -> dict[str, str]:
     return {name: meaning for name, meaning in meanings.items() if name in settings}
 
 
-def _own_meanings(cls: type) -> Iterator[tuple[str, str]]:
+def _own_meanings(cls: Any) -> Iterator[tuple[str, str]]:
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
     assert isinstance(tree, ast.ClassDef)
     for field, text in pairwise(tree.body):
