@@ -147,7 +147,7 @@ def _class_within(hint: Any) -> Any:
 
 def field_meanings(cls: Any) -> dict[str, str]:
     """The docstring under each field of a dataclass, as one line; a field without one is absent."""
-    classes = [base for base in reversed(cls.__mro__) if dataclasses.is_dataclass(base)]
+    classes: list[Any] = [base for base in reversed(cls.__mro__) if dataclasses.is_dataclass(base)]
     meanings = {name: meaning for base in classes for name, meaning in _own_meanings(base)}
     settings = {field.name for field in dataclasses.fields(cls)}
     return {name: meaning for name, meaning in meanings.items() if name in settings}
