@@ -108,8 +108,8 @@ class Member:
         return code_identity(f"{self.kind}/{self.name}", self.version, (self.implementation,))
 
     def described(self) -> dict[str, Any]:
-        """What a record says of it."""
-        return {"kind": self.kind, "name": self.name, "version": self.version, "origin": self.origin}
+        """What a record says of it: name, origin, version, and a digest of its code."""
+        return {"kind": self.kind, "name": self.name, "origin": self.origin, **self.identity()}
 
     def load(self) -> Any:
         """The implementation; imports it where it is named by its place."""

@@ -59,6 +59,7 @@ def test_a_script_runs_a_chain_with_what_it_registered(script, tmp_path):
         ("regimes", "every_kth"),
     ]
     assert {each["origin"] for each in identity["extensions"]} == {str(tmp_path / "own.py")}
+    assert all(each["version"] == 1 and len(each["digest"]) == 64 for each in identity["extensions"])
     table = modelcollapse.results(tmp_path / "run")
     assert table["largest_share/mean"].notna().all()
     again = script(*SMALL, "hydra.run.dir=again")

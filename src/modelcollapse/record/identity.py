@@ -49,7 +49,7 @@ class ChainIdentity:
     tags: tuple[str, ...] = ()
     """Words of the user's own to find the chain by."""
     extensions: tuple[Mapping[str, Any], ...] = ()
-    """What the chain uses that does not belong to the package: kind, name, version, origin of each."""
+    """What the chain uses that does not belong to the package: kind, name, origin, version and digest of each."""
 
 
 def identity_text(identity: ChainIdentity, status: str) -> str:
