@@ -39,7 +39,7 @@ from modelcollapse.config.settings import ChainSettings, read_chain_settings
 from modelcollapse.families.gaussian_mixture.estimator import GaussianMixtureEstimator
 from modelcollapse.families.gaussian_mixture.family import GaussianMixtureFamily
 from modelcollapse.record import ChainIdentity, Record
-from modelcollapse.record.wandb_view import views
+from modelcollapse.record.views import views
 from modelcollapse.seeding import Stream
 from modelcollapse.store import Store
 from modelcollapse.training.trainer import Execution, prepare_process
@@ -207,7 +207,7 @@ def whole_run(settings: ChainSettings, block: int, folder: Path, seconds: Second
     family = TimedFamily(settings, seconds)
     identity = ChainIdentity("benchmark", "benchmark", family.name, family.title, "replace", 0)
     config = {"generations": settings.generations}
-    with TimedRecord(folder / "run", identity, config, views(settings.tracking)) as record:
+    with TimedRecord(folder / "run", identity, config, views(settings.tracking, ())) as record:
         record.seconds = seconds
         works = run_chain(settings, family, Store(folder / "store"), record)
         next(works)
