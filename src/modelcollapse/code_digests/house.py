@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,7 @@ def neutral() -> Neutral:
 _CONTRACT = ("base", "options", "stage")
 
 Code = str | Callable[..., Any] | type
-"""``"module:name"`` or ``"module"`` of this package, or an object that was registered from outside."""
+"""``"module:name"`` or ``"module"`` of this package, or what was registered from outside: an object, or its place."""
 
 
 def code_identity(name: str, version: int, code: Sequence[Code], without: Sequence[str] = ()) -> dict[str, int | str]:
@@ -104,16 +105,26 @@ def code_identity(name: str, version: int, code: Sequence[Code], without: Sequen
         code: what it is implemented in.
         without: functions of this package, ``module:function``, that it never runs though it imports their module.
     """
+    code = tuple(map(_foreign_object, code))
     lock = _lock_of(code)
     locked = lock.entries.get(name)
     if locked is None or locked.version != version:
-        return lock.identity(name, version, code_digest(tuple(code), tuple(without)))
+        return lock.identity(name, version, code_digest(code, tuple(without)))
     if _AS_LOCKED.get():
         return {"version": version, "digest": locked.digests[0]}
-    digest = code_digest(tuple(code), tuple(without))
+    digest = code_digest(code, tuple(without))
     if digest not in locked.digests:
         _EDITED.add(name)
     return lock.identity(name, version, digest)
+
+
+def _foreign_object(part: Code) -> Code:
+    """The object from outside that a place names, which is imported: objects are digested, not modules."""
+    if not isinstance(part, str) or part.partition(".")[0] == PACKAGE:
+        return part
+    module, _, name = part.partition(":")
+    found: Code = getattr(import_module(module), name)
+    return found
 
 
 @cache
