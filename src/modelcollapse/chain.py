@@ -190,7 +190,7 @@ def _make_missing(store: Store, goal: Artifact) -> list[Artifact]:
     missing = store.missing([goal])
     for artifact in missing:
         store.obtain(artifact)
-    return [artifact for artifact in missing if store.has_made(artifact)]
+    return [artifact for artifact in missing if store.has_built(artifact)]
 
 
 def _record(

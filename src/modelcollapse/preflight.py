@@ -12,7 +12,7 @@ from modelcollapse.code_digests.house import as_locked, edited_code
 from modelcollapse.config.settings import ChainSettings
 from modelcollapse.errors import UserError, spoken
 from modelcollapse.families.base import Family
-from modelcollapse.regimes.availability import rows_that_cannot_be_had
+from modelcollapse.regimes.availability import unavailable_rows
 from modelcollapse.settings import SettingsError
 from modelcollapse.store import Artifact, Store
 from modelcollapse.store.artifacts import with_ancestors
@@ -37,7 +37,7 @@ def prepare(settings: ChainSettings, family: Family, store: Store, goals: Iterab
         raise SettingsError(problems)
     folders = {role: store.obtain(artifact) for role, artifact in inputs.items()}
     problems = list(family.input_problems(folders))
-    problems += rows_that_cannot_be_had(settings.regime, settings.generations, *family.rows(folders["real"]))
+    problems += unavailable_rows(settings.regime, settings.generations, *family.rows(folders["real"]))
     if problems:
         raise SettingsError(problems)
     taken_in = [artifact for artifact in missing if artifact.work == "input"]

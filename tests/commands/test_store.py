@@ -19,14 +19,14 @@ from modelcollapse.store.collecting import tree
 processes = multiprocessing.get_context("forkserver")
 
 
-def make(context):
+def build(context):
     (context.folder / "weights").write_text(context.artifact.recipe["name"] * 100)
     (context.folder / "settings.json").write_text("{}")
 
 
-def artifact(name, *parents, make=make, kind="model"):
+def artifact(name, *parents, build=build, kind="model"):
     roles = {f"parent {number}": parent for number, parent in enumerate(parents)}
-    return Artifact(kind, {"name": name}, roles, make, f"fit of {name}")
+    return Artifact(kind, {"name": name}, roles, build, f"fit of {name}")
 
 
 def run_folder(folder, chain="abc", keys=()):
@@ -267,16 +267,16 @@ def test_notes_that_killed_processes_left_half_written_go(store, said, tmp_path)
     assert store.has(artifact("a"))
 
 
-def make_until_told(context):
+def build_until_told(context):
     base = Path(context.artifact.recipe["name"])
     (base / "making").touch()
     while not (base / "go").exists():
         time.sleep(0.01)
-    make(context)
+    build(context)
 
 
 def obtain_until_told(root, base):
-    Store(root).obtain(Artifact("model", {"name": str(base)}, {"parent": artifact("a")}, make_until_told, "slow"))
+    Store(root).obtain(Artifact("model", {"name": str(base)}, {"parent": artifact("a")}, build_until_told, "slow"))
 
 
 def wait_for(path):

@@ -21,13 +21,13 @@ def flip(path):
 
 
 def forge(path, **changes):
-    """Alter a manifest and seal it again, as no accident would."""
+    """Alter a manifest and renew its checksum, as no accident would."""
     fields = json.loads(path.read_text()) | changes
-    del fields["seal"]
-    sealing = subprocess.run(
+    del fields["checksum"]
+    checksum = subprocess.run(
         ["sha256sum"], input=canonical_json(fields).encode(), capture_output=True, check=True, text=False
     )
-    path.write_text(json.dumps({**fields, "seal": sealing.stdout.decode().split()[0]}))
+    path.write_text(json.dumps({**fields, "checksum": checksum.stdout.decode().split()[0]}))
 
 
 damages = {
@@ -52,7 +52,7 @@ damages = {
     "manifest a list": ("manifest.json", lambda folder, other: (folder / "manifest.json").write_text("[]")),
     "manifest infinite": (
         "manifest.json",
-        lambda f, o: (f / "manifest.json").write_text('{"seal": 1, "a": 1e999}'),
+        lambda f, o: (f / "manifest.json").write_text('{"checksum": 1, "a": 1e999}'),
     ),
     "manifest of another recipe": (
         "manifest.json",

@@ -11,7 +11,7 @@ from store_artifacts import artifact, kill, litter, note, noted, started, wait_f
 from modelcollapse.store import Artifact, Store, verify
 
 
-def make_shards(context):
+def build_shards(context):
     """Write five shards, each kept in progress; stalls in the fourth while the file ``stall`` is there."""
     base = Path(context.artifact.recipe["base"])
     for index in range(5):
@@ -33,7 +33,7 @@ def make_shards(context):
 
 
 def shards(base):
-    return Artifact("synthetic", {"base": str(base)}, {}, make_shards, "generation 1 · synthesis")
+    return Artifact("synthetic", {"base": str(base)}, {}, build_shards, "generation 1 · synthesis")
 
 
 def obtain_shards(root, base):
@@ -63,7 +63,7 @@ def test_killed_make_goes_on_from_its_progress_with_the_same_result(tmp_path):
     assert 0.45 < store.manifest(shards(base)).seconds < 5
 
 
-def make_and_fork(context):
+def build_and_fork(context):
     base = Path(context.artifact.recipe["name"])
     if not base.joinpath("worker").exists():
         worker = os.fork()
@@ -77,7 +77,7 @@ def make_and_fork(context):
 
 
 def obtain_and_fork(root, base):
-    Store(root).obtain(artifact(str(base), make=make_and_fork))
+    Store(root).obtain(artifact(str(base), build=build_and_fork))
 
 
 def test_forked_worker_that_outlives_a_killed_maker_holds_no_lock(tmp_path):
@@ -87,7 +87,7 @@ def test_forked_worker_that_outlives_a_killed_maker_holds_no_lock(tmp_path):
     worker = int((tmp_path / "worker").read_text())
     try:
         told = []
-        Store(tmp_path / "store", announce=told.append).obtain(artifact(str(tmp_path), make=make_and_fork))
+        Store(tmp_path / "store", announce=told.append).obtain(artifact(str(tmp_path), build=build_and_fork))
         os.kill(worker, 0)
         assert told == []
     finally:

@@ -52,7 +52,7 @@ def fit(
     data = BlocksDataModule(blocks, torch.ones(ROWS), validation, sampler, 4)
     module = FittingModule(network(), settings, EPOCHS, len(sampler))
     described = Fit(
-        assemble=lambda execution, share: (module, data),
+        assemble=lambda execution, rank: (module, data),
         epochs=EPOCHS,
         keep_best=keep_best,
         gradient_clip=settings.gradient_clip,

@@ -1,4 +1,4 @@
-"""Fits that several processes share: what one device computes, and no process left behind, whatever ends one."""
+"""DDP fits: what one device computes, and no process left behind, whatever ends one."""
 
 import multiprocessing
 import os

@@ -26,10 +26,10 @@ def row_problems(regime: Regime, generations: int, data: Any) -> list[str]:
     """
     if data.real_rows is None:
         return []
-    return rows_that_cannot_be_had(regime, generations, data.real_rows, data.reserved_rows)
+    return unavailable_rows(regime, generations, data.real_rows, data.reserved_rows)
 
 
-def rows_that_cannot_be_had(regime: Regime, generations: int, real_rows: int, reserved_rows: int | None) -> list[str]:
+def unavailable_rows(regime: Regime, generations: int, real_rows: int, reserved_rows: int | None) -> list[str]:
     """What is wrong, a message a problem; ``reserved_rows`` is None where fresh real data never end."""
     if generations == 0:
         return []

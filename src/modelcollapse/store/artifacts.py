@@ -53,7 +53,7 @@ class Name:
 
 @dataclass
 class BuildContext:
-    """Where an artifact is made: what its ``make`` is given."""
+    """Where an artifact is made: what its ``build`` is given."""
 
     artifact: Artifact
     folder: Path
@@ -86,7 +86,7 @@ class Artifact:
     """JSON values that decide the content: settings, seed stream, version constant of the stage."""
     parents: Mapping[str, Artifact]
     """Role to the artifact it is made from. One artifact may fill several roles."""
-    make: Callable[[BuildContext], None]
+    build: Callable[[BuildContext], None]
     """Fills ``context.folder``."""
     label: str
     """For people ("generation 3 · fit"); not in the key."""

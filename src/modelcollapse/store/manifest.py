@@ -117,10 +117,10 @@ class Manifest:
         return manifest
 
     def write(self, folder: Path) -> None:
-        """Write the manifest, sealed with a checksum of its own, and wait until the disk has it."""
+        """Write the manifest, with a checksum of its fields, and wait until the disk has it."""
         fields = asdict(self)
-        sealed = {**fields, "seal": sha256_of_json(fields)}
-        write_synced(folder / MANIFEST_NAME, json.dumps(sealed, indent=2, ensure_ascii=False) + "\n")
+        checked = {**fields, "checksum": sha256_of_json(fields)}
+        write_synced(folder / MANIFEST_NAME, json.dumps(checked, indent=2, ensure_ascii=False) + "\n")
 
     def _check_place(self, folder: Path) -> None:
         named = (folder.parent.name, folder.name)
@@ -179,8 +179,8 @@ def _fault(record: FileRecord, path: Path | None) -> str | None:
 def _read_fields(folder: Path) -> dict[str, Any]:
     try:
         fields = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
-        seal = fields.pop("seal")
-        intact = seal == sha256_of_json(fields)
+        checksum = fields.pop("checksum")
+        intact = checksum == sha256_of_json(fields)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise Damaged(folder, MANIFEST_NAME, "is missing") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:

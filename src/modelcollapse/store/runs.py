@@ -64,7 +64,7 @@ def note_run(
         make_folder(layout.runs)
         place = layout.runs / f"{chain}-{sha256(run.folder.encode()).hexdigest()[:16]}.json"
         fields = json.loads(json.dumps(asdict(run)))
-        write_whole(place, (json.dumps({**fields, "seal": sha256_of_json(fields)}) + "\n").encode())
+        write_whole(place, (json.dumps({**fields, "checksum": sha256_of_json(fields)}) + "\n").encode())
 
 
 def noted_runs(layout: Layout) -> Iterator[tuple[Path, Run]]:
@@ -92,7 +92,7 @@ def runs_below(folder: Path) -> Iterator[Run]:
 def _read(path: Path) -> Run:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
-        intact = fields.pop("seal") == sha256_of_json(fields)
+        intact = fields.pop("checksum") == sha256_of_json(fields)
         run = Run(**{**fields, "artifacts": tuple(fields["artifacts"])})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise Damaged(path.parent, path.name, f"is not the note of a run ({error!r})", ADVICE) from error

@@ -61,7 +61,7 @@ class Store:
         self._on_damage = on_damage
         self._announce = announce
         self._verified: dict[str, tuple[int, int]] = {}
-        self._made: set[Artifact] = set()
+        self._built: set[Artifact] = set()
 
     @property
     def root(self) -> Path:
@@ -118,9 +118,9 @@ class Store:
                     break
         return self.folder(artifact)
 
-    def has_made(self, artifact: Artifact) -> bool:
+    def has_built(self, artifact: Artifact) -> bool:
         """Whether this object made the artifact, and no other process while it waited."""
-        return artifact in self._made
+        return artifact in self._built
 
     @contextmanager
     def reading(self, artifact: Artifact) -> Iterator[Path]:
@@ -212,15 +212,15 @@ class Store:
                 return True
             with self._sharing(parents) as undisturbed:
                 if undisturbed:
-                    self._build(artifact)
+                    self._build_and_publish(artifact)
                 return undisturbed
 
-    def _build(self, artifact: Artifact) -> None:
+    def _build_and_publish(self, artifact: Artifact) -> None:
         """Make and publish the artifact; its own lock and those of its parents are held."""
         self._sweep(artifact)
         context = self._open_context(artifact)
         try:
-            seconds = _run_maker(context)
+            seconds = _run_build(context)
             manifest = Manifest.describe(context, seconds)
             sync_below(context.folder)
             manifest.write(context.folder)
@@ -233,7 +233,7 @@ class Store:
             shutil.rmtree(context.folder, ignore_errors=True)
             raise
         self._remember(artifact, self._identity(artifact))
-        self._made.add(artifact)
+        self._built.add(artifact)
         self._sweep(artifact)
 
     def _open_context(self, artifact: Artifact) -> BuildContext:
@@ -364,7 +364,7 @@ class Store:
         return lambda holder: self._announce(f"waiting for {artifact}: {holder}")
 
 
-def _run_maker(context: BuildContext) -> float:
+def _run_build(context: BuildContext) -> float:
     """Run the maker; returns the seconds of the work in the artifact, those of earlier attempts included."""
     seconds_path = context.progress.parent / "seconds"
     earlier = _seconds_in_progress(seconds_path, context.progress)
@@ -372,7 +372,7 @@ def _run_maker(context: BuildContext) -> float:
         seconds_path.write_text(repr(earlier))
     started = time.monotonic()
     with naming_full_disk(context.folder):
-        context.artifact.make(context)
+        context.artifact.build(context)
     return earlier + time.monotonic() - started
 
 

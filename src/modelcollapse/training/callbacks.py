@@ -7,7 +7,7 @@ epoch's line of the record. Its member says in its options
 
 * ``changes_results``: whether weights can depend on it; it is then part of the fit's recipe;
 * ``replaces_weights``: whether it puts other weights, such as averages, in the place of the last ones;
-* ``all_ranks``: whether every process of a shared fit has it, not the first alone.
+* ``all_ranks``: whether every rank of a DDP fit has it, not rank 0 alone.
 
 A callback that only looks must leave the global random numbers alone.
 """

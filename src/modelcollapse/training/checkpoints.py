@@ -21,7 +21,7 @@ from modelcollapse.training.verified_files import (
     Progress,
     load_verified,
     save_with_checksum,
-    write_sealed,
+    write_with_checksum,
 )
 
 STRUCTURE, TENSORS = "structure.json", "tensors.safetensors"
@@ -30,8 +30,8 @@ STRUCTURE, TENSORS = "structure.json", "tensors.safetensors"
 class SafeCheckpointIO(CheckpointIO):
     """Writes a Lightning checkpoint as a folder of one safetensors and one JSON file.
 
-    The folder is staged beside its place and renamed, so a checkpoint is whole or absent. The tensors are sealed, and
-    belong to the text of their JSON file: neither can be altered or exchanged unnoticed.
+    The folder is staged beside its place and renamed, so a checkpoint is whole or absent. The tensors carry a checksum
+    and the digest of their JSON file: neither can be altered or exchanged unnoticed.
     """
 
     def save_checkpoint(
@@ -46,7 +46,7 @@ class SafeCheckpointIO(CheckpointIO):
         structure = json.dumps(_plain(checkpoint, tensors))
         (staged / STRUCTURE).write_text(structure)
         sync(staged / STRUCTURE)
-        write_sealed(tensors, staged / TENSORS, _digest(structure))
+        write_with_checksum(tensors, staged / TENSORS, _digest(structure))
         shutil.rmtree(target, ignore_errors=True)
         staged.rename(target)
         sync(target.parent)
@@ -108,7 +108,7 @@ EpochListener = Callable[[dict[str, float]], None]
 class EpochCheckpoint(Callback):
     """Reseeds at each epoch's start, and at its end records, keeps the best weights and writes a checkpoint.
 
-    Where several ranks share the fit, each has one, with a stream of its own, and rank 0's alone records and writes.
+    In a DDP fit each rank has one, with a stream of its own, and rank 0's alone records and writes.
     """
 
     def __init__(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from rich.console import Console
 
-from modelcollapse.data.batches import EVERYTHING, Share
+from modelcollapse.data.batches import ONLY_RANK, Rank
 from modelcollapse.training.processes import keep_freed_memory, quiet_transformers, threads_of_each
 from modelcollapse.training.settings import TrainerSettings
 
@@ -43,22 +43,22 @@ class Execution:
         callbacks: Sequence[Callback],
         epochs: int | None = None,
         gradient_clip: float | None = None,
-        share: Share = EVERYTHING,
+        rank: Rank = ONLY_RANK,
     ) -> Trainer:
         """A silent trainer that writes nothing of its own and leaves samplers alone.
 
-        It computes on one device; with a share of what several processes do, together with theirs.
+        It computes on one device, or as the given rank of a DDP fit.
         """
         from pytorch_lightning import Trainer
 
         from modelcollapse.training.checkpoints import SafeCheckpointIO
-        from modelcollapse.training.ddp import SharedFit
+        from modelcollapse.training.ddp import SingleMachineDDP
 
         _quiet_lightning()
         return Trainer(
             accelerator=self.settings.accelerator,
-            devices=share.world_size,
-            strategy="auto" if share == EVERYTHING else SharedFit(share),
+            devices=rank.world_size,
+            strategy="auto" if rank == ONLY_RANK else SingleMachineDDP(rank),
             precision=self.settings.precision,
             max_epochs=epochs,
             gradient_clip_val=gradient_clip,

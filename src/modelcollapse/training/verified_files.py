@@ -27,11 +27,11 @@ class ChecksumMismatch(ValueError):
 def save_with_checksum(tensors: dict[str, torch.Tensor], path: Path, owner: str) -> None:
     """Write tensors to a file that has its name only once it is whole and on the disk."""
     staged = path.with_name(f".{path.name}")
-    write_sealed(tensors, staged, owner)
+    write_with_checksum(tensors, staged, owner)
     staged.replace(path)
 
 
-def write_sealed(tensors: dict[str, torch.Tensor], path: Path, owner: str) -> None:
+def write_with_checksum(tensors: dict[str, torch.Tensor], path: Path, owner: str) -> None:
     """Write tensors to a file and wait until the disk has it."""
     written = _apart(tensors)
     save_file(written, path, metadata={OWNER: owner, CHECKSUM: _checksum(written)})
@@ -45,13 +45,13 @@ def load_verified(path: Path, owner: str) -> dict[str, torch.Tensor]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            seal = file.metadata() or {}
+            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise ChecksumMismatch(f"cannot be read ({error})") from error
-    if seal.get(OWNER) != owner:
+    if metadata.get(OWNER) != owner:
         raise ChecksumMismatch("belongs to other work")
-    if seal.get(CHECKSUM) != _checksum(tensors):
+    if metadata.get(CHECKSUM) != _checksum(tensors):
         raise ChecksumMismatch("was altered: it does not match its checksum")
     return tensors
 

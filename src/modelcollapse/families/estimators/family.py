@@ -6,10 +6,10 @@ A family of this kind supplies an Estimator and its figures::
         name = "my_family"
         headline = (("some_measure/mean", "some measure"),)
 
-        def make_estimator(self) -> Estimator: ...
+        def build_estimator(self) -> Estimator: ...
         def present(self, chain: ChainData, title: ChainTitle) -> ChainReport: ...
 
-and settings that inherit from ``families.estimators.settings.SegmentedSettings``; the data have ``rows``.
+and settings that inherit from ``families.estimators.settings.EstimatorSettings``; the data have ``rows``.
 """
 
 from abc import ABC, abstractmethod
@@ -121,7 +121,7 @@ class EstimatorFamily(ABC):
         self._start: State | None = None
 
     @abstractmethod
-    def make_estimator(self) -> Estimator:
+    def build_estimator(self) -> Estimator:
         """The estimator that the settings ask for."""
 
     @abstractmethod
@@ -198,7 +198,7 @@ class EstimatorFamily(ABC):
     def _declare(self) -> Declare:
         by_statistics = getattr(self.model, "synthesis", "samples") == "statistics"
         context = StageContext(
-            self.make_estimator,
+            self.build_estimator,
             by_statistics,
             self.regime,
             self.data.rows,
@@ -249,7 +249,7 @@ class EstimatorFamily(ABC):
             "generations": fitted and fitted.generations,
         }
         given = {name: Input(partial(_given, value), (MODEL,)) for name, value in offered.items()}
-        return Subject("replicates", "", {**given, "true": Input(lambda folders: self.make_estimator().true)})
+        return Subject("replicates", "", {**given, "true": Input(lambda folders: self.build_estimator().true)})
 
     @cached_property
     def metrics(self) -> ChosenMetrics:

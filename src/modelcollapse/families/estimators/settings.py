@@ -12,7 +12,7 @@ Synthesis = Literal["samples", "statistics"]
 
 
 @dataclass(frozen=True)
-class SegmentedSettings:
+class EstimatorSettings:
     """A family that runs many independent chains in one batch of tensors, many generations at a time."""
 
     name: Annotated[str, EXECUTION]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class StageContext:
     """What the stages of one chain of an estimator family share."""
 
-    make_estimator: "Callable[[], Estimator]"
+    build_estimator: "Callable[[], Estimator]"
     by_statistics: bool
     """Whether sets are drawn as sufficient statistics, or as samples."""
     regime: Any
@@ -34,7 +34,7 @@ class StageContext:
     @cached_property
     def estimator(self) -> "Estimator":
         """The estimator."""
-        return self.make_estimator()
+        return self.build_estimator()
 
     @cached_property
     def representation(self) -> "Samples | Statistics":

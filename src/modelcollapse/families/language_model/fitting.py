@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from transformers import PreTrainedModel
 
-from modelcollapse.data.batches import EpochSampler, Share
+from modelcollapse.data.batches import EpochSampler, Rank
 from modelcollapse.data.block_batches import BlocksDataModule
 from modelcollapse.data.blocks import block_count, read_blocks
 from modelcollapse.data.tokenizers import load_tokenizer
@@ -30,13 +30,13 @@ from modelcollapse.training.verified_files import Progress
 Folders = Mapping[str, Path]
 
 
-def make_pretrained(stage: StageContext, context: BuildContext) -> None:
+def build_pretrained(stage: StageContext, context: BuildContext) -> None:
     """Take published weights into the store, as safetensors, with their tokenizer."""
     save_network(load_network(str(stage.model.pretrained), stage.model.revision), context.folder)
     load_tokenizer(context.parents["tokenizer"]).save_pretrained(context.folder)
 
 
-def make_base(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
+def build_base(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
     """Pretrain the base on its text, a part of each pass at a time."""
     base = stage.model.base
     assert base is not None
@@ -44,7 +44,7 @@ def make_base(stage: StageContext, context: BuildContext, *, stream: Stream) -> 
     _fit(stage, context, base.training, base.training.epochs * base.parts_per_epoch, stream, task, _ignore)
 
 
-def make_generation(
+def build_generation(
     stage: StageContext,
     context: BuildContext,
     *,
@@ -144,14 +144,14 @@ def _assemble(
     stream: Stream,
     make_task: Callable[[Folders], FitTask],
     execution: Execution,
-    share: Share,
+    rank: Rank,
 ) -> tuple[FittingModule, BlocksDataModule]:
-    """The module and its share of the data, in whatever process."""
+    """The module and a rank's part of the data."""
     task = make_task(folders)
     sampler = EpochSampler(len(task.blocks), task.rows_per_epoch, training.batch_size, stream.within("order"))
     network = _initial_network(folders, architecture, stream)
     scoring_batch_size = execution.scoring_batch_size(scoring_bytes(network, task.blocks.shape[1]))
-    data = BlocksDataModule(task.blocks, task.weights, task.validation, sampler, scoring_batch_size, share)
+    data = BlocksDataModule(task.blocks, task.weights, task.validation, sampler, scoring_batch_size, rank)
     return FittingModule(network, training, epochs, len(sampler)), data
 
 

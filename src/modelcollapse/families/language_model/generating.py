@@ -16,7 +16,7 @@ from modelcollapse.data.tokenizers import load_tokenizer
 from modelcollapse.decoding.engine import Engine, decoding_engine, is_native
 from modelcollapse.decoding.native import NativeEngine
 from modelcollapse.decoding.settings import DecodingSettings
-from modelcollapse.decoding.workers import MakeEngine, continue_by_workers
+from modelcollapse.decoding.workers import EngineBuilder, continue_by_workers
 from modelcollapse.families.language_model.network import load_network, network_without_weights
 from modelcollapse.families.language_model.recipes import CONTINUATIONS_FILE, StageContext
 from modelcollapse.regimes import rows_of
@@ -27,7 +27,7 @@ from modelcollapse.training.progress import BatchProgress, StageBar, stage_bar
 from modelcollapse.training.verified_files import ChecksumMismatch, load_verified, save_with_checksum
 
 
-def make_synthetic_set(stage: StageContext, context: BuildContext, *, rows: float, stream: Stream) -> None:
+def build_synthetic_set(stage: StageContext, context: BuildContext, *, rows: float, stream: Stream) -> None:
     """Continue every prompt and publish the new tokens as blocks; finished shards survive a kill."""
     prompts = prompt_blocks(context, rows, stage.decoding.prompt_tokens)
     shards = Shards(context, len(prompts), stage.decoding.batch_size)
@@ -65,14 +65,14 @@ def _write_here(stage: StageContext, engine: Engine, groups: "PromptGroups", sha
 
 
 def _write_by_workers(
-    make_engine: MakeEngine, workers: int, groups: "PromptGroups", shards: "Shards", bar: StageBar
+    build_engine: EngineBuilder, workers: int, groups: "PromptGroups", shards: "Shards", bar: StageBar
 ) -> None:
     def write(group: int, tokens: torch.Tensor) -> None:
         shards.write(group, tokens)
         bar.advance()
 
     waiting = {each["group"]: each["tokens"] for each in map(groups.__getitem__, range(len(groups)))}
-    continue_by_workers(waiting, make_engine, workers, threads_of_each(workers), write)
+    continue_by_workers(waiting, build_engine, workers, threads_of_each(workers), write)
 
 
 def prompt_blocks(context: BuildContext, rows: float, prompt_tokens: int | None) -> torch.Tensor:
@@ -169,7 +169,7 @@ class Shards:
         return f"{first:06d}-{min(first + self._batch_size, self._rows):06d}"
 
 
-def make_continuations(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
+def build_continuations(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
     """Continue the fixed prompts, and write prompt and continuation as text."""
     tokenizer = load_tokenizer(context.parents["tokenizer"])
     shown = read_blocks(context.parents["real"], "test")[: stage.decoding.shown_prompts].long()

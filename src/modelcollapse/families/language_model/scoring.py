@@ -74,7 +74,7 @@ TOKEN_LOSSES_AT_MOST = 2**20
 """Of a larger set, losses of single tokens are not stored: 4 MB a set and generation."""
 
 
-def make_scores(stage: StageContext, context: BuildContext) -> None:
+def build_scores(stage: StageContext, context: BuildContext) -> None:
     """Losses on the real validation and test splits, and of the test split under the truth where it is known.
 
     For each split: ``mean`` over all predicted tokens, as accumulated in the pass, ``mean_without_line_starts`` where
@@ -103,10 +103,10 @@ def _keep_training_lines(context: BuildContext) -> None:
     (context.folder / TRAINING_FILE).write_bytes(lines.read_bytes() if lines.is_file() else b"")
 
 
-def make_measures(stage: StageContext, context: BuildContext) -> None:
+def build_measures(stage: StageContext, context: BuildContext) -> None:
     """Losses of a synthetic set under the reference model and, where it is known, under the truth.
 
-    ``reference.mean``, ``reference.sequences`` and ``reference.tokens`` as in :func:`make_scores`, and
+    ``reference.mean``, ``reference.sequences`` and ``reference.tokens`` as in :func:`build_scores`, and
     ``real_reference.sequences`` of the real validation split; ``true.sequences`` and ``real_true.sequences`` with all
     tokens of a block predicted.
     """

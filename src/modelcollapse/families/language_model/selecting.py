@@ -13,7 +13,7 @@ from modelcollapse.selections.choosing import choose, score, write_scores
 from modelcollapse.store import BuildContext
 
 
-def make_candidate_scores(stage: StageContext, context: BuildContext, *, scorer: Choice, stream: Stream) -> None:
+def build_candidate_scores(stage: StageContext, context: BuildContext, *, scorer: Choice, stream: Stream) -> None:
     """Score what was written."""
     candidates = read_blocks(context.parents["candidates"], "blocks")
     available = {
@@ -30,7 +30,7 @@ def _true_log_likelihood(stage: StageContext, candidates: torch.Tensor) -> torch
     return torch.from_numpy(data_of(stage.data).truth().log_likelihood(candidates.numpy()))
 
 
-def make_selected(stage: StageContext, context: BuildContext, *, rule: Choice, rows: float, stream: Stream) -> None:
+def build_selected(stage: StageContext, context: BuildContext, *, rule: Choice, rows: float, stream: Stream) -> None:
     """Keep as many of the candidates as the regime asks for, as a synthetic set of their own."""
     candidates = read_blocks(context.parents["candidates"], "blocks")
     wanted = rows_of(rows, block_count(context.parents["real"], "train"))

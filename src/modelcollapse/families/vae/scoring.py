@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_model, save_file
 
-from modelcollapse.data.batches import EpochSampler, Share, in_order_together
+from modelcollapse.data.batches import EpochSampler, Rank, in_order_together
 from modelcollapse.data.image_batches import LabelledDataModule, NoisyImages
 from modelcollapse.data.images import LabelledImages, as_intensities, read_images, read_labels
 from modelcollapse.families.vae.module import ClassifierModule, ScoringModule, apply, draw
@@ -33,7 +33,7 @@ from modelcollapse.training.verified_files import Progress
 REAL_SPLITS = ("validation", "test")
 
 
-def make_scores(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
+def build_scores(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
     """Reconstruction loss and KL of the images of the real validation and test splits, in nats.
 
     For each split: ``mean_reconstruction`` and ``mean_kl`` as accumulated in the pass, ``reconstruction`` and
@@ -66,7 +66,7 @@ def _keep_training_lines(context: BuildContext) -> None:
     (context.folder / TRAINING_FILE).write_bytes(lines.read_bytes())
 
 
-def make_measures(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
+def build_measures(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
     """What is seen of samples and of real test images.
 
     ``latents`` [rows, latents]: latent means under the reference's encoder; ``features`` [rows, d] and ``logits``
@@ -112,13 +112,13 @@ def _latent_means(stage: StageContext, context: BuildContext, images: torch.Tens
 SPLITS = ("train", "validation", "test")
 
 
-def make_classifier(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
+def build_classifier(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
     """Train the classifier on the real training split, keep its best epoch, scale its features, and test it."""
     real, settings = context.parents["real"], stage.model.classifier
     splits = {split: LabelledImages(read_images(real, split), read_labels(real, split)) for split in SPLITS}
     classes = 1 + max(int(part.labels.max()) for part in splits.values())
 
-    def assemble(execution: Execution, share: Share) -> tuple[ClassifierModule, LabelledDataModule]:
+    def assemble(execution: Execution, rank: Rank) -> tuple[ClassifierModule, LabelledDataModule]:
         with stream.within("weights").global_rng():
             module = ClassifierModule(Classifier(classes), classes, settings)
         rows = len(splits["train"].images)

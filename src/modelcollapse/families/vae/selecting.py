@@ -18,7 +18,7 @@ from modelcollapse.store import BuildContext
 from modelcollapse.training.progress import BatchProgress, stage_bar
 
 
-def make_candidate_scores(stage: StageContext, context: BuildContext, *, scorer: Choice, stream: Stream) -> None:
+def build_candidate_scores(stage: StageContext, context: BuildContext, *, scorer: Choice, stream: Stream) -> None:
     """Score what was drawn."""
     candidates = read_images(context.parents["candidates"], "train")
     available = {
@@ -57,7 +57,7 @@ def _image_losses(stage: StageContext, context: BuildContext, role: str, images:
     return torch.cat([torch.as_tensor(losses).cpu() for losses in batches])
 
 
-def make_selected(stage: StageContext, context: BuildContext, *, rule: Choice, rows: float, stream: Stream) -> None:
+def build_selected(stage: StageContext, context: BuildContext, *, rule: Choice, rows: float, stream: Stream) -> None:
     """Keep as many of the candidates as the regime asks for, as a synthetic set of their own."""
     candidates = read_images(context.parents["candidates"], "train")
     wanted = rows_of(rows, image_count(context.parents["real"], "train"))
