@@ -173,8 +173,8 @@ def test_a_shortened_chain_computes_nothing(chain, tiny):
 def test_generation_0_is_the_same_model_in_all_regimes(chain, tiny, compose_values):
     keys = set()
     for regime in REGIMES:
-        promised = chain(*tiny, "decoding.kind=sample", "decoding.beams=1", f"regime={regime}", execute=False)
-        keys.add(promised.generations()[0].artifacts["model"].key)
+        declared = chain(*tiny, "decoding.kind=sample", "decoding.beams=1", f"regime={regime}", execute=False)
+        keys.add(declared.generations()[0].artifacts["model"].key)
     assert len(keys) == 1
 
 

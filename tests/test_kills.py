@@ -62,10 +62,10 @@ class Watch:
         if self._moment and event == self._moment.event and any(self._store.glob(self._moment.while_there)):
             self._waited += 1
             if self._waited == self._moment.nth:
-                self.tell()
+                self.report()
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    def tell(self):
+    def report(self):
         self._tally.write_text(json.dumps(self._counts))
 
 
@@ -83,7 +83,7 @@ def run_watched(words, cwd, log, store, moment, tally):
     try:
         train()
     finally:
-        watch.tell()
+        watch.report()
 
 
 @pytest.fixture(scope="module")
@@ -166,9 +166,9 @@ def keys(words, tmp_path_factory):
     """Label of each artifact of the chain -> its key."""
     from conftest import run_chain_of
 
-    promised = run_chain_of(words, tmp_path_factory.mktemp("nothing"), None, execute=False)
+    declared = run_chain_of(words, tmp_path_factory.mktemp("nothing"), None, execute=False)
     found = {}
-    stack = [artifact for generation in promised.generations() for artifact in generation.artifacts.values()]
+    stack = [artifact for generation in declared.generations() for artifact in generation.artifacts.values()]
     while stack:
         artifact = stack.pop()
         found[artifact.label] = f"{artifact.kind}/{artifact.key}"

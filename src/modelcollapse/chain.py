@@ -173,7 +173,7 @@ def metrics_text(family: Family) -> str:
 def _unbroken(result: GenerationResult, generation: Generation, settings: ChainSettings) -> GenerationResult:
     """The result, which says so where the fit broke off because its loss was no number.
 
-    Raises UserError where a chain is to stop there: another run was told to go on.
+    Raises UserError where a chain is to stop there: another run was asked to go on.
     """
     broken = [line for line in result.epochs if not all(map(math.isfinite, line.values()))]
     if not broken:

@@ -93,7 +93,7 @@ class ChainReporter:
         self._console.print(f"generation {work.generation.number}  " + " · ".join(shown) + f"  [dim]{source}[/dim]")
 
     def _source(self, work: Work) -> str:
-        """Whether what was not told yet was computed now; nothing for a generation of a segment told before."""
+        """Whether the work not yet reported was computed now; empty for a generation of a segment reported before."""
         computed = [artifact for untold in self._untold for artifact in untold.computed]
         self._made.update(computed)
         if computed:

@@ -1,4 +1,4 @@
-"""What only the data can tell, looked at before anything is fitted.
+"""Checks that need the data, run before anything is fitted.
 
 Everything that is taken in rather than learnt is made first: tokenizer, real data, published weights, and the fresh
 real data of every generation. So an empty file, a reserve that is too small or a tokenizer that does not fit stops a

@@ -267,10 +267,10 @@ def test_seeds_give_independent_replicates(chain, tmp_path):
 def test_a_long_chain_is_told_in_few_lines(train):
     finished = train(*LONG, "generations=60", "model.segment_length=20")
     assert finished.code == 0, finished.err
-    told = [line for line in finished.out.splitlines() if line.startswith("generation ")]
-    assert len(told) <= 20
-    assert told[-1].startswith("generation 60 ")
-    assert not any("from the store" in line for line in told)
+    printed = [line for line in finished.out.splitlines() if line.startswith("generation ")]
+    assert len(printed) <= 20
+    assert printed[-1].startswith("generation 60 ")
+    assert not any("from the store" in line for line in printed)
     assert len(finished.lines()) == 61
     assert "8 artifacts to compute, 0 of 8 results" in finished.out
 

@@ -95,21 +95,21 @@ def test_a_chain_from_published_weights_with_the_real_tokenizer(real_chain):
 
 
 def test_the_published_weights_are_taken_over_to_the_bit(real_chain, opt_folder):
-    _, promised = real_chain
-    first = promised.generations()[0].artifacts
+    _, declared = real_chain
+    first = declared.generations()[0].artifacts
     artifact = first["zero_shot"].parents["model"]
-    ours, theirs = (load_network(folder).state_dict() for folder in (promised.store.folder(artifact), opt_folder))
+    ours, theirs = (load_network(folder).state_dict() for folder in (declared.store.folder(artifact), opt_folder))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert first["model"].parents["initial"] == artifact
 
 
 def test_real_text_is_tokenised_as_opt_reads_it_with_a_start_token_before_every_line(real_chain, wikitext):
-    _, promised = real_chain
+    _, declared = real_chain
     tokenizer = AutoTokenizer.from_pretrained(REAL_TOKENIZER)
     with (wikitext / "wiki.test.raw").open(encoding="utf-8", newline="\n") as file:
         lines = [line if line.strip() else "" for line in file]
     tokens = [token for line in lines for token in tokenizer(line)["input_ids"]]
-    blocks = read_blocks(promised.store.folder(promised.family.inputs()["real"]), "test")
+    blocks = read_blocks(declared.store.folder(declared.family.inputs()["real"]), "test")
     assert blocks.shape == (8, 16)
     assert blocks.flatten().tolist() == tokens[: blocks.numel()]
     assert tokens[0] == tokenizer.bos_token_id == 2
@@ -120,8 +120,8 @@ def test_published_weights_and_the_same_ones_elsewhere_are_one_key(chain, pretra
     words = ["model=opt_125m", "data=text_files", "decoding=beam", *files, "data.block_length=8"]
 
     def key(folder):
-        promised = chain(*words, f"model.pretrained={folder}", execute=False).generations()[0]
-        return promised.artifacts["model"].key
+        declared = chain(*words, f"model.pretrained={folder}", execute=False).generations()[0]
+        return declared.artifacts["model"].key
 
     moved = shutil.copytree(pretrained, tmp_path / "moved")
     assert key(moved) == key(pretrained)

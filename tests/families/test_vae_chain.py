@@ -91,7 +91,7 @@ def assert_trained_on(run, regime):
 
 
 def test_generation_0_is_one_model_for_all_regimes_and_ways_of_synthesis(chain, store):
-    promised = [
+    declared = [
         chain(*TINY, f"regime={regime}", *more, store=store, execute=False).generations()
         for regime, more in (
             ("replace", ()),
@@ -101,8 +101,8 @@ def test_generation_0_is_one_model_for_all_regimes_and_ways_of_synthesis(chain, 
             ("replace", ("model.training.epochs=2", "model.training.generation0_epochs=1")),
         )
     ]
-    assert len({generations[0].artifacts["model"].key for generations in promised}) == 1
-    accumulate, augment = promised[2], promised[3]
+    assert len({generations[0].artifacts["model"].key for generations in declared}) == 1
+    accumulate, augment = declared[2], declared[3]
     assert accumulate[1].artifacts["model"].key == augment[1].artifacts["model"].key
     assert accumulate[2].artifacts["model"].key != augment[2].artifacts["model"].key
 

@@ -23,7 +23,7 @@ CONF = Path(__file__).parents[2] / "conf"
 
 
 def tell_chain(folder: Path, settings: TrackingSettings, generations: int, *, replayed: bool, maim: bool = False):
-    """Tell a record all that a chain of three generations tells, as a computing or as a replaying one."""
+    """Write to a record all that a chain of three generations reports, as a computing or as a replaying one."""
     identity = ChainIdentity("chain-7f3a", "paper_opt", "language", "opt-125m", "replace", 3, ("mine",))
     store = folder.parent / "store"
     config = {"seed": 3, "hub_token": os.environ.get("HF_TOKEN")}
@@ -80,10 +80,10 @@ def run_chain(folder: Path, *, environment=None, generations=3, replayed=False, 
     """Tell a chain in a process of its own, with a home of its own; returns what it wrote on the console."""
     home = folder.parent / "home"
     home.mkdir(exist_ok=True)
-    told = {"folder": str(folder), "generations": generations, "replayed": replayed, "maim": maim}
+    arguments = {"folder": str(folder), "generations": generations, "replayed": replayed, "maim": maim}
     clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
     done = subprocess.run(
-        [sys.executable, __file__, json.dumps(told | {"settings": settings})],
+        [sys.executable, __file__, json.dumps(arguments | {"settings": settings})],
         env={**clean, "HOME": str(home), **(environment or {})},
         cwd=home,
         capture_output=True,
@@ -355,8 +355,8 @@ from modelcollapse import record
 from modelcollapse.record import results, views, wandb_view
 identity = record.ChainIdentity("a", "b", "c", "d", "e", 0)
 shown = views(wandb_view.TrackingSettings({settings}))
-with record.Record(Path({str(tmp_path)!r}), identity, {{}}, shown) as told:
-    told.generation(0, {{"x": 1}})
+with record.Record(Path({str(tmp_path)!r}), identity, {{}}, shown) as writing:
+    writing.generation(0, {{"x": 1}})
 assert not {{"wandb", "pandas", "torch", "numpy"}} & sys.modules.keys()
 """
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -404,11 +404,11 @@ if __name__ == "__main__":
     import logging
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    told = json.loads(sys.argv[1])
+    arguments = json.loads(sys.argv[1])
     tell_chain(
-        Path(told["folder"]),
-        TrackingSettings(**told["settings"]),
-        told["generations"],
-        replayed=told["replayed"],
-        maim=told["maim"],
+        Path(arguments["folder"]),
+        TrackingSettings(**arguments["settings"]),
+        arguments["generations"],
+        replayed=arguments["replayed"],
+        maim=arguments["maim"],
     )

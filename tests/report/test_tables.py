@@ -72,8 +72,8 @@ def test_a_number_typed_in_another_way_makes_no_group_of_its_own(tmp_path, one_r
 
 
 def test_of_two_runs_of_a_chain_the_one_that_came_further_counts(tmp_path, one_run):
-    one_run(tmp_path / "0", told=4)
-    one_run(tmp_path / "1", told=2)
+    one_run(tmp_path / "0", recorded=4)
+    one_run(tmp_path / "1", recorded=2)
     (chain,) = read_chains([tmp_path])
     assert chain.run == "0"
 
@@ -105,7 +105,7 @@ def test_where_there_is_nothing_to_report_it_is_said(tmp_path, make, message):
 
 
 def test_chains_without_a_generation_are_nothing_to_report(tmp_path, one_run):
-    one_run(tmp_path / "0", told=0)
+    one_run(tmp_path / "0", recorded=0)
     with pytest.raises(UserError, match="none of 1 chains has finished a generation"):
         read_chains([tmp_path])
 
@@ -228,8 +228,8 @@ def test_groups_without_a_common_seed_have_no_differences(tmp_path, one_run):
 
 
 def test_chains_of_different_length_are_compared_as_far_as_both_go(tmp_path, one_run):
-    one_run(tmp_path / "0", told=4)
-    one_run(tmp_path / "1", regime="preserve", told=2)
+    one_run(tmp_path / "0", recorded=4)
+    one_run(tmp_path / "1", regime="preserve", recorded=2)
     groups, cubes = grouped(tmp_path)
     assert set(paired_differences(pairs_of(groups), cubes)["generation"]) == {0, 1}
 
@@ -238,8 +238,8 @@ def test_chains_of_different_length_are_compared_as_far_as_both_go(tmp_path, one
 
 
 def test_the_headline_is_the_last_generation_that_all_chains_of_the_group_have(tmp_path, one_run):
-    for seed, told in enumerate((4, 3, 0)):
-        one_run(tmp_path / str(seed), seed=seed, told=told)
+    for seed, recorded in enumerate((4, 3, 0)):
+        one_run(tmp_path / str(seed), seed=seed, recorded=recorded)
     groups, cubes = grouped(tmp_path)
     statistics = statistics_table(groups, cubes, {"language_model": Presentation()})
     (row,) = headline_table(groups, statistics, {"test/perplexity": "perplexity"}).to_dict("records")
@@ -277,7 +277,7 @@ def test_a_cell_of_fewer_values_than_its_neighbours_says_so(tmp_path, one_run):
 
 def test_what_is_missing_is_said_chain_by_chain(tmp_path, grid, one_run):
     grid(tmp_path, seeds=(0, 1))
-    one_run(tmp_path / "1", regime="preserve", seed=0, told=2)
+    one_run(tmp_path / "1", regime="preserve", seed=0, recorded=2)
     one_run(tmp_path / "9", regime="replace", seed=5)
     groups, _ = grouped(tmp_path)
     assert unfinished(groups, states_of([tmp_path], groups)) == [

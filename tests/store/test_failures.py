@@ -51,7 +51,7 @@ def tell_no_json(context):
 
 
 @pytest.mark.parametrize(
-    ("build", "error", "told"),
+    ("build", "error", "message"),
     [
         (link_out, ValueError, "weights: only plain files"),
         (link_folder, ValueError, "weights: only plain files"),
@@ -61,9 +61,9 @@ def tell_no_json(context):
         (tell_no_json, TypeError, r"execution\.device"),
     ],
 )
-def test_what_cannot_be_kept_is_refused(tmp_path, build, error, told):
+def test_what_cannot_be_kept_is_refused(tmp_path, build, error, message):
     store, model = Store(tmp_path), artifact("model", build=build)
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=message):
         store.obtain(model)
     assert not store.has(model)
     assert list(tmp_path.glob("model/.*")) == []

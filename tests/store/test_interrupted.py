@@ -86,10 +86,10 @@ def test_forked_worker_that_outlives_a_killed_maker_holds_no_lock(tmp_path):
     kill(maker)
     worker = int((tmp_path / "worker").read_text())
     try:
-        told = []
-        Store(tmp_path / "store", announce=told.append).obtain(artifact(str(tmp_path), build=build_and_fork))
+        announced = []
+        Store(tmp_path / "store", announce=announced.append).obtain(artifact(str(tmp_path), build=build_and_fork))
         os.kill(worker, 0)
-        assert told == []
+        assert announced == []
     finally:
         os.kill(worker, signal.SIGKILL)
 
@@ -133,12 +133,12 @@ def test_artifacts_are_whole_or_absent_after_kills_at_any_moment(tmp_path):
             kill(process)
         for manifest in Store(root).artifacts():
             verify(root / manifest.kind / manifest.key)
-    told = []
-    store, goals = Store(root, announce=told.append), [artifact(str(n), artifact("parent")) for n in range(3)]
+    announced = []
+    store, goals = Store(root, announce=announced.append), [artifact(str(n), artifact("parent")) for n in range(3)]
     assert [store.obtain(goal).joinpath("weights").read_text() for goal in goals] == [
         f"{n}(parent())" for n in range(3)
     ]
     for each in (*goals, artifact("parent")):
         assert store.remove(each)
     assert litter(root) == []
-    assert told == []
+    assert announced == []

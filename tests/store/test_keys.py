@@ -86,7 +86,7 @@ def test_recipe_cannot_be_changed_behind_the_key():
 
 
 @pytest.mark.parametrize(
-    ("value", "error", "told"),
+    ("value", "error", "message"),
     [
         ({"a": [1, {"b": float("nan")}]}, ValueError, r"recipe\.a\[1\]\.b is nan"),
         ({"a": float("-inf")}, ValueError, r"recipe\.a is -inf"),
@@ -97,8 +97,8 @@ def test_recipe_cannot_be_changed_behind_the_key():
         ({"a": signal.SIGKILL}, TypeError, "a Signals"),
     ],
 )
-def test_recipe_that_is_not_json_is_refused_and_the_place_named(value, error, told):
-    with pytest.raises(error, match=told):
+def test_recipe_that_is_not_json_is_refused_and_the_place_named(value, error, message):
+    with pytest.raises(error, match=message):
         Artifact("model", value, {}, build_nothing, "x")
 
 

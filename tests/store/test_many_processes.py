@@ -42,7 +42,7 @@ def test_many_threads_make_a_artifact_once(tmp_path):
     assert store.has(model)
 
 
-def build_when_told(context):
+def build_when_signalled(context):
     base = Path(context.artifact.recipe["name"])
     base.joinpath("making").touch()
     wait_for(base / "go")
@@ -50,23 +50,23 @@ def build_when_told(context):
 
 
 def obtain_when_told(root, base):
-    Store(root).obtain(artifact(str(base), build=build_when_told))
+    Store(root).obtain(artifact(str(base), build=build_when_signalled))
 
 
 def test_waiting_says_once_for_whom(tmp_path):
     maker = started(obtain_when_told, tmp_path / "store", tmp_path)
     wait_for(tmp_path / "making")
-    told = []
+    announced = []
 
     def listen(message):
-        told.append(message)
+        announced.append(message)
         threading.Timer(1, (tmp_path / "go").touch).start()
 
-    model = artifact(str(tmp_path), build=build_when_told)
+    model = artifact(str(tmp_path), build=build_when_signalled)
     Store(tmp_path / "store", announce=listen).obtain(model)
     maker.join()
     host = os.uname().nodename
-    assert told == [f"waiting for {model}: process {maker.pid} on {host} is making {model}"]
+    assert announced == [f"waiting for {model}: process {maker.pid} on {host} is making {model}"]
 
 
 def read_until_told(root, base):
@@ -185,9 +185,9 @@ def test_loser_of_a_race_takes_what_the_winner_published(tmp_path):
 
 
 def test_loser_of_a_race_replaces_a_damaged_winner(tmp_path):
-    told = []
-    store = Store(tmp_path / "store", announce=told.append)
+    announced = []
+    store = Store(tmp_path / "store", announce=announced.append)
     folder = store.obtain(artifact("model", build=winner(tmp_path, "broken")))
     assert folder.joinpath("weights").read_text() == "model()"
-    assert "weights" in told[0]
+    assert "weights" in announced[0]
     assert litter(store.root) == []

@@ -103,7 +103,7 @@ def test_a_rank_that_is_killed_before_it_is_ready_is_told(tmp_path):
 
 @pytest.mark.slow
 def test_an_error_of_a_rank_is_told_as_its_own(tmp_path):
-    """Others feel it as a connection that is closed, and do not tell that."""
+    """Others feel it as a connection that is closed, and do not report that."""
     with pytest.raises(MemoryError, match="too little in rank 1"):
         fit(tmp_path / "failed", 3, DROPOUT, "memory")
     assert finished_epochs(newest_checkpoint(tmp_path / "failed")) == 1
@@ -117,9 +117,9 @@ def test_a_loss_that_is_no_number_in_one_rank_stops_all_and_says_where(tmp_path)
 
 @pytest.mark.slow
 def test_a_loss_that_is_no_number_in_one_rank_can_end_the_fit_of_all(tmp_path):
-    told = []
-    weights, lines = fit(tmp_path / "broken", 2, DROPOUT, "nan", told.append, on_nan="continue")
-    assert [line["epoch"] for line in told] == [line["epoch"] for line in lines] == [0, 1]
+    reported = []
+    weights, lines = fit(tmp_path / "broken", 2, DROPOUT, "nan", reported.append, on_nan="continue")
+    assert [line["epoch"] for line in reported] == [line["epoch"] for line in lines] == [0, 1]
     assert all(tensor.isfinite().all() for tensor in weights.values())
 
 

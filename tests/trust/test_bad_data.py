@@ -1,4 +1,4 @@
-"""What only the data can tell: one message, before anything is fitted. And losses that are no numbers."""
+"""Problems that only the data show: one message, before anything is fitted. And losses that are no numbers."""
 
 import gzip
 import json

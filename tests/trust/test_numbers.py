@@ -1,7 +1,7 @@
 """Another arithmetic, device, batch size or number of threads: results within stated tolerances of float32 on one CPU.
 
-The tolerances are those of docs/reliability.md; ``-s`` shows what is seen. Bits are promised for equal executions only,
-which many other tests hold to.
+The tolerances are those of docs/reliability.md; ``-s`` shows what is seen. Bits are equal for equal executions
+only, which many other tests hold to.
 """
 
 import math

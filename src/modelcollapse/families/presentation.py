@@ -61,7 +61,7 @@ class JointFigure:
     draw: str
     """``module:function``; takes the table and a FigureText, returns a Figure."""
     over: str
-    """The setting, such as ``data.rows``; drawn only where nothing else tells the groups apart."""
+    """The setting, such as ``data.rows``; drawn only where nothing else distinguishes the groups."""
 
 
 @dataclass(frozen=True)

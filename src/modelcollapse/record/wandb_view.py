@@ -3,7 +3,7 @@
 One W&B run a chain, under the chain's stable id, grouped by experiment. Epochs are drawn against
 ``training/step``, which never restarts within a chain, everything else against ``generation``. The view is
 written from the record (:mod:`modelcollapse.record`), so a chain replayed from the store shows the same
-history as one that was computed; a run that is resumed on the server is told only what it does not hold yet.
+history as one that was computed; a run that is resumed on the server is sent only what it does not hold yet.
 
 A failure of W&B never stops a chain, as that of no view does (:mod:`modelcollapse.record.views`).
 """
@@ -311,7 +311,7 @@ def already_shown(run: wandb.Run, axis: str) -> float:
 
 
 def _drop_earlier_offline_runs(folder: Path, identifier: str) -> None:
-    """Remove what an earlier, perhaps killed, run of the chain wrote here: this one tells all of it again."""
+    """Remove what an earlier, perhaps killed, run of the chain wrote here: this one sends all of it again."""
     for earlier in folder.glob(f"offline-run-*-{identifier}"):
         shutil.rmtree(earlier)
 

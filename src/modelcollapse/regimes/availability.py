@@ -19,10 +19,10 @@ from modelcollapse.regimes import (
 
 
 def row_problems(regime: Regime, generations: int, data: Any) -> list[str]:
-    """What the settings of the data alone tell to be wrong with the rows of generations 1 .. ``generations``.
+    """Problems with the rows of generations 1 .. ``generations``.
 
     ``data`` says how many rows there are by ``real_rows`` and how many are set aside by ``reserved_rows``, each None
-    where only the data themselves can tell.
+    where that depends on the data themselves.
     """
     if data.real_rows is None:
         return []
@@ -47,7 +47,7 @@ def unavailable_rows(regime: Regime, generations: int, real_rows: int, reserved_
 
 
 def _counting_problems(regime: Regime, generations: int, real_rows: int) -> list[str]:
-    """What only the count of all draws together tells."""
+    """The problem, if any, with the count of all draws together."""
     try:
         for generation in regime.kinds_of_generation(generations):
             draws = compose(regime, generation, seed=0)

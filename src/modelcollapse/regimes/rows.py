@@ -128,5 +128,5 @@ def _drawn(draw: Draw, sizes: Mapping[Source, int], count: int) -> list[tuple[So
 
 def random_keys(rows: int, stream: Stream) -> NDArray[np.uint64]:
     """64 random bits a row; the rows with the smallest are a draw without replacement."""
-    # The bit stream itself: NumPy promises to keep it, unlike what its sampling methods make of it.
+    # The bit stream itself: NumPy guarantees it, unlike what its sampling methods make of it.
     return stream.numpy().bit_generator.random_raw(rows)

@@ -107,7 +107,7 @@ def _called(regime: RuleRegime, method: str, generation: int) -> Any:
 def _composed(regime: RuleRegime, implementation: Any, generation: int) -> tuple[Draw, ...]:
     """The draws that the rule asks for, with absolute generations, those of nothing left out.
 
-    ``implementation`` tells a rule from one of the same name and settings that a notebook defined before.
+    ``implementation`` distinguishes a rule from one of the same name and settings that a notebook defined before.
     """
     given = _called(regime, "compose", generation)
     where = f"regime={regime.name} composes generation {generation}"

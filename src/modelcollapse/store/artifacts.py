@@ -67,8 +67,8 @@ class BuildContext:
     execution: dict[str, Any] = field(default_factory=dict)
     """How it was executed (device, threads, batch sizes), JSON values: for the manifest, not the key."""
     discard: Callable[[Path, str], None] = lambda path, fault: delete(path)
-    """Told of a file or folder in ``progress`` that is not what was written there, and in what way: takes it away, or
-    raises :class:`Damaged` where the store is to stop then."""
+    """Called with a file or folder in ``progress`` that is not what was written there, and what is wrong with it:
+    deletes it, or raises :class:`Damaged` where the store is to stop then."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -120,7 +120,7 @@ os.register_at_fork(after_in_child=_forget_register)
 
 @contextmanager
 def shared(path: Path, on_wait: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lock beside other readers; waits for a maker, telling ``on_wait`` once who it is.
+    """Hold the lock beside other readers; waits for its builder, passing once to ``on_wait`` who that is.
 
     Raises:
         OSError: the lock file cannot be opened, or the file system has no locks.
@@ -136,7 +136,7 @@ def shared(path: Path, on_wait: Callable[[str], None]) -> Iterator[None]:
 
 @contextmanager
 def exclusive(path: Path, activity: str, on_wait: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lock alone, for ``activity``; waits for others, telling ``on_wait`` once who they are.
+    """Hold the lock alone, for ``activity``; waits for others, passing once to ``on_wait`` who they are.
 
     Raises:
         OSError: the lock file cannot be written, or the file system has no locks.
@@ -192,16 +192,16 @@ def _wait(
 ) -> None:
     # Asked again and again rather than left to the kernel: other threads of this process, which the kernel
     # does not keep apart, wait in the same way.
-    started, pause, told = time.monotonic(), _FIRST_PAUSE_SECONDS, False
+    started, pause, reported = time.monotonic(), _FIRST_PAUSE_SECONDS, False
     while True:
         with _register_guard:
             if waits_for_itself():
                 raise RuntimeError(f"{lock_file.path}: this thread would wait for a lock that it holds itself")
             if attempt():
                 return
-        if not told and time.monotonic() - started > _SILENT_SECONDS:
+        if not reported and time.monotonic() - started > _SILENT_SECONDS:
             on_wait(lock_file.holder())
-            told = True
+            reported = True
         time.sleep(pause)
         pause = min(1.5 * pause, _LONGEST_PAUSE_SECONDS)
 

@@ -60,7 +60,7 @@ class Manifest:
     files: dict[str, FileRecord]
     """Path within the artifact, with forward slashes, to what is there; the manifest is not among them."""
     execution: dict[str, Any]
-    """How it was executed: device, threads, batch sizes, as the maker told."""
+    """How it was executed: device, threads, batch sizes, as the stage reported."""
     versions: dict[str, str]
     seconds: float
     """Wall-clock seconds of the work in the artifact, over all attempts; work lost to a kill is left out."""

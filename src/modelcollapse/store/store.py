@@ -36,7 +36,7 @@ from modelcollapse.store.runs import note_run
 
 
 def announce_on_stderr(message: str) -> None:
-    """Tell people something on the standard error stream."""
+    """Print a line to the standard error stream."""
     print(message, file=sys.stderr, flush=True)
 
 
@@ -46,7 +46,7 @@ class Store:
     Args:
         root: the store's folder; made when the first artifact is.
         on_damage: move a damaged artifact aside and make it again, or stop with :class:`Damaged`.
-        announce: given one line whenever people should know: waiting for another process, a damaged artifact.
+        announce: called with one line of text for users, on waiting for another process and on damage.
     """
 
     def __init__(
@@ -229,7 +229,7 @@ class Store:
             self._publish(context)
         except BaseException:
             # What cannot be cleared away here is swept before the next attempt; the first error is the one to
-            # tell.
+            # raise.
             shutil.rmtree(context.folder, ignore_errors=True)
             raise
         self._remember(artifact, self._identity(artifact))
@@ -332,7 +332,7 @@ class Store:
                     self._sweep(artifact)
 
     def _identity(self, artifact: Named) -> tuple[int, int] | None:
-        """What tells one publication of an artifact from the next; None where it is not published."""
+        """Inode and modification time of this publication of the artifact; None where it is not published."""
         try:
             status = (self.folder(artifact) / MANIFEST_NAME).stat()
         except (FileNotFoundError, NotADirectoryError):
@@ -379,7 +379,7 @@ def _run_build(context: BuildContext) -> float:
 def _seconds_in_progress(seconds_path: Path, progress: Path) -> float:
     """Seconds of the work that earlier attempts left in the progress folder.
 
-    A killed attempt could not write down when it ended. What it left tells: from the moment it noted the
+    A killed attempt could not write down when it ended. What it left shows when: from the moment it noted the
     seconds before it until the last change it made.
     """
     try:

@@ -29,7 +29,7 @@ def quiet_transformers() -> None:
 
 
 def threads_of_each(processes: int) -> int:
-    """Threads of a process when several share those of this one."""
+    """Threads of each process when the threads of this one are divided among several."""
     import torch
 
     return max(1, torch.get_num_threads() // processes)

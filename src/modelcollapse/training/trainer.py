@@ -79,7 +79,7 @@ class Execution:
         return max(1, (CPU_SCORING_BYTES if self.device.type == "cpu" else GPU_SCORING_BYTES) // bytes_per_row)
 
     def facts(self, devices: int = 1, /, **more: Any) -> dict[str, Any]:
-        """How work is executed, shared by so many devices: bits are promised for equal facts only."""
+        """Execution facts for the manifest: results are bit-identical only where these are equal."""
         return {
             "device": str(self.device.type),
             "device_name": _device_name(self.device),

@@ -24,7 +24,7 @@ class EstimatorSettings:
 
 
 def synthesis_problems(model: Any, data: object, decoding: object, regime: Regime, generations: int) -> list[str]:
-    """Why the regime cannot do without samples, if so: sufficient statistics tell of whole sets of equal rows only."""
+    """Why the regime needs samples, if it does: sufficient statistics describe whole sets of equal rows only."""
     return [] if model.synthesis == "samples" else statistics_problems(regime, generations)
 
 

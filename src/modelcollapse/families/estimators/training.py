@@ -98,7 +98,7 @@ class Statistics:
     ) -> tuple[RowSet, torch.Tensor | None]:
         """The statistics of all sets together; a pool that grows by a set is added to, not added up anew."""
         if any(draw.stream is not None or draw.weight is not None for draw in draws):
-            raise ValueError("statistics tell of whole sets of equal rows only")
+            raise ValueError("statistics describe whole sets of equal rows only")
         sources = tuple(source for draw in draws for source in draw.sources)
         known, pooled = self._pooled or ((), None)
         if pooled is None or sources[: len(known)] != known:

@@ -1,4 +1,4 @@
-"""The language-model family: promises of its artifacts, and what the finished ones say."""
+"""The language-model family: declares its artifacts, and reads finished ones."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property

@@ -57,11 +57,11 @@ def build_generation(
     training = stage.model.training
     task = partial(_generation_task, draws=draws, epoch_size=training.epoch_size)
 
-    def tell(line: Mapping[str, float]) -> None:
+    def on_epoch(line: Mapping[str, float]) -> None:
         stage.execution.on_epoch(generation, line)
 
     on_nan = stage.execution.settings.on_nan
-    _fit(stage, context, training, training.epochs_of(generation), stream, task, tell, on_nan, callbacks)
+    _fit(stage, context, training, training.epochs_of(generation), stream, task, on_epoch, on_nan, callbacks)
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _fit(
     epochs: int,
     stream: Stream,
     task: Callable[[Folders], FitTask],
-    tell: Callable[[Mapping[str, float]], None],
+    on_epoch: Callable[[Mapping[str, float]], None],
     on_nan: Literal["stop", "continue"] = "stop",
     callbacks: Sequence[Choice] = (),
 ) -> None:
@@ -128,7 +128,7 @@ def _fit(
         devices=execution.settings.devices,
         callbacks=callbacks,
     )
-    module, data, lines = fit_resumably(fit, execution=execution, progress=Progress.of(context), on_epoch=tell)
+    module, data, lines = fit_resumably(fit, execution=execution, progress=Progress.of(context), on_epoch=on_epoch)
     save_network(module.network, context.folder)
     load_tokenizer(folders["tokenizer"]).save_pretrained(context.folder)
     (context.folder / TRAINING_FILE).write_text("".join(json.dumps(line, sort_keys=True) + "\n" for line in lines))
@@ -142,12 +142,12 @@ def _assemble(
     training: TrainingSettings,
     epochs: int,
     stream: Stream,
-    make_task: Callable[[Folders], FitTask],
+    build_task: Callable[[Folders], FitTask],
     execution: Execution,
     rank: Rank,
 ) -> tuple[FittingModule, BlocksDataModule]:
     """The module and a rank's part of the data."""
-    task = make_task(folders)
+    task = build_task(folders)
     sampler = EpochSampler(len(task.blocks), task.rows_per_epoch, training.batch_size, stream.within("order"))
     network = _initial_network(folders, architecture, stream)
     scoring_batch_size = execution.scoring_batch_size(scoring_bytes(network, task.blocks.shape[1]))

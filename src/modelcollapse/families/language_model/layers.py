@@ -90,12 +90,12 @@ def product(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
 
 
 def product_with_transposed(gradients: Tensor, weight: Tensor) -> Tensor:
-    """``gradients @ weight``: what a linear layer's inputs are told."""
+    """``gradients @ weight``: the gradient with respect to a linear layer's inputs."""
     return _onednn(gradients, weight.t()) if by_onednn(weight) else gradients @ weight
 
 
 def transposed_product(gradients: Tensor, inputs: Tensor) -> Tensor:
-    """``gradients.T @ inputs``: what a linear layer's weight is told."""
+    """``gradients.T @ inputs``: the gradient with respect to a linear layer's weight."""
     if not by_onednn(gradients):
         return gradients.t() @ inputs
     parts = zip(gradients.split(SEGMENT), inputs.split(SEGMENT), strict=True)

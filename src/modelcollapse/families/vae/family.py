@@ -1,4 +1,4 @@
-"""The VAE family: promises of its artifacts, and what the finished ones say."""
+"""The VAE family: declares its artifacts, and reads finished ones."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
