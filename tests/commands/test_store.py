@@ -352,7 +352,7 @@ def test_help_answers_at_once():
     for _ in range(3):
         started = time.monotonic()
         answer = subprocess.run(
-            [sys.executable, "-m", "modelcollapse.store", "--help"], capture_output=True, text=True, timeout=60
+            [sys.executable, "-m", "modelcollapse.commands.store", "--help"], capture_output=True, text=True, timeout=60
         )
         best = min(best, time.monotonic() - started)
     assert answer.returncode == 0
