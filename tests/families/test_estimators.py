@@ -1,4 +1,4 @@
-"""Segmented families: what a generation trains on, what a kill or another length of segments changes (nothing)."""
+"""Estimator families: what a generation trains on, what a kill or another length of segments changes (nothing)."""
 
 import json
 import os

@@ -43,9 +43,9 @@ def obtain_shards(root, base):
 def test_killed_make_goes_on_from_its_progress_with_the_same_result(tmp_path):
     base, root = tmp_path, tmp_path / "store"
     base.joinpath("stall").touch()
-    maker = started(obtain_shards, root, base)
+    builder = started(obtain_shards, root, base)
     wait_for(base / "stalled")
-    kill(maker)
+    kill(builder)
     assert len(litter(root)) == 2
     base.joinpath("stall").unlink()
 
@@ -81,9 +81,9 @@ def obtain_and_fork(root, base):
 
 
 def test_forked_worker_that_outlives_a_killed_maker_holds_no_lock(tmp_path):
-    maker = started(obtain_and_fork, tmp_path / "store", tmp_path)
+    builder = started(obtain_and_fork, tmp_path / "store", tmp_path)
     wait_for(tmp_path / "worker")
-    kill(maker)
+    kill(builder)
     worker = int((tmp_path / "worker").read_text())
     try:
         announced = []

@@ -44,7 +44,7 @@ def test_many_threads_make_a_artifact_once(tmp_path):
 
 def build_when_signalled(context):
     base = Path(context.artifact.recipe["name"])
-    base.joinpath("making").touch()
+    base.joinpath("building").touch()
     wait_for(base / "go")
     build_weights(context)
 
@@ -54,8 +54,8 @@ def obtain_when_told(root, base):
 
 
 def test_waiting_says_once_for_whom(tmp_path):
-    maker = started(obtain_when_told, tmp_path / "store", tmp_path)
-    wait_for(tmp_path / "making")
+    builder = started(obtain_when_told, tmp_path / "store", tmp_path)
+    wait_for(tmp_path / "building")
     announced = []
 
     def listen(message):
@@ -64,9 +64,9 @@ def test_waiting_says_once_for_whom(tmp_path):
 
     model = artifact(str(tmp_path), build=build_when_signalled)
     Store(tmp_path / "store", announce=listen).obtain(model)
-    maker.join()
+    builder.join()
     host = os.uname().nodename
-    assert announced == [f"waiting for {model}: process {maker.pid} on {host} is making {model}"]
+    assert announced == [f"waiting for {model}: process {builder.pid} on {host} is building {model}"]
 
 
 def read_until_told(root, base):
@@ -165,7 +165,7 @@ def test_parents_are_not_removed_while_a_child_is_made(tmp_path):
 
 
 def winner(tmp_path, text):
-    """A maker that finds, when it is done, that a process with no respect for locks was faster."""
+    """A builder that finds, when it is done, that a process with no respect for locks was faster."""
 
     def build(context):
         build_weights(context)

@@ -1,4 +1,4 @@
-"""What a configuration may not do: run code of its own choosing, or fail with anything but a message.
+"""Guards against configurations that would execute code, and turns their failures into messages.
 
 Hydra makes objects of whatever its callbacks, its launcher, its sweeper and its logging name by ``_target_``, ``()`` or
 ``class``, before the job begins; a file of settings that somebody sent could name any function. Here they are limited

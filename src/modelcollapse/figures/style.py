@@ -149,7 +149,7 @@ def wrap(text: str, inches: float, font: FontProperties) -> list[str]:
         if room >= 0 and lines[-1]:
             lines[-1] += f" {word}"
             continue
-        *whole, rest = _artifacts(word, inches, font)
+        *whole, rest = _chunks(word, inches, font)
         lines += [*whole, rest]
         room = inches - _width(rest, font)
     return lines[1:] or [""]
@@ -205,8 +205,8 @@ def _width(text: str, font: FontProperties) -> float:
     return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]) / 72
 
 
-def _artifacts(word: str, inches: float, font: FontProperties) -> Iterator[str]:
-    """The word, broken where it is wider than `inches`; each artifact has at least one character."""
+def _chunks(word: str, inches: float, font: FontProperties) -> Iterator[str]:
+    """The word, broken where it is wider than `inches`; each chunk has at least one character."""
     while _width(word, font) > inches and len(word) > 1:
         fitting = _longest_fitting(word, inches, font)
         yield word[:fitting]

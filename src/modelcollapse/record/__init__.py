@@ -1,9 +1,8 @@
-"""The record of a run: plain files in its own folder, and the views that are shown the same things.
+"""The record of a run: plain files in its own folder, and views (loggers) that receive the same data.
 
-The record is local and complete; a view (Weights & Biases, :mod:`modelcollapse.record.wandb_view`) is written from
-it. Everything a view shows passes through here first, so a run without an account or a network loses
-nothing, and a chain whose generations all came out of the store shows the same curves as one that computed
-them.
+The record is local and complete; a view, such as Weights & Biases (:mod:`modelcollapse.record.wandb_view`), is
+written from it. So a run without an account or a network loses nothing, and a chain whose generations were all in the
+store shows the same curves as one that computed them.
 
 A run folder holds
 

@@ -24,7 +24,7 @@ EPOCH_KEYS = ("generation", "epoch", "step", "cumulative_step")
 
 
 class Record:
-    """The files of one run, and the views that are shown the same things.
+    """Writes the files of one run, and passes the same data to its views.
 
     A context manager: leaving it finishes the run as ``finished``, as ``interrupted`` (after a
     ``KeyboardInterrupt`` or ``SystemExit``) or as ``failed`` (after any other exception).
@@ -187,7 +187,7 @@ class Record:
         return path
 
     def figure(self, path: Path) -> None:
-        """Announce an image file that was drawn into the run folder.
+        """Pass an image file of the run folder to the views.
 
         Raises:
             FileNotFoundError: There is no such file.

@@ -77,7 +77,7 @@ class _LockFile:
         fcntl.lockf(self.descriptor, fcntl.LOCK_UN)
 
     def holder(self) -> str:
-        """Say who has the lock: a maker writes itself into the file, readers do not."""
+        """Name the holder of the lock: a builder writes itself into the file, readers do not."""
         try:
             holder = json.loads(os.pread(self.descriptor, 4096, 0))
             return f"process {holder['process']} on {holder['host']} is {holder['activity']}"
@@ -190,8 +190,8 @@ def _wait(
     waits_for_itself: Callable[[], bool],
     on_wait: Callable[[str], None],
 ) -> None:
-    # Asked again and again rather than left to the kernel: other threads of this process, which the kernel
-    # does not keep apart, wait in the same way.
+    # Polled rather than left to the kernel, which does not distinguish threads of one process: they wait in the
+    # same way.
     started, pause, reported = time.monotonic(), _FIRST_PAUSE_SECONDS, False
     while True:
         with _register_guard:

@@ -1,4 +1,4 @@
-"""What is written beside a finished artifact, and the check that the artifact is still what it was."""
+"""Manifests: the description and checksums beside a finished artifact, and its verification."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RECORDED_LIBRARIES = ("torch", "pytorch_lightning", "transformers", "numpy")
 
 
 class Damaged(Exception):
-    """An artifact in the store is not what was published."""
+    """An artifact, or its manifest, does not match what was published."""
 
     def __init__(self, folder: Path, name: str, fault: str, advice: str = "") -> None:
         super().__init__(folder, name, fault, advice)
@@ -48,7 +48,7 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a finished artifact is, what it was made from and how."""
+    """Description of a finished artifact: recipe, parents, checksums, execution."""
 
     format: int
     kind: str
@@ -69,7 +69,7 @@ class Manifest:
 
     @classmethod
     def describe(cls, context: BuildContext, seconds: float) -> Manifest:
-        """Describe what a maker left in ``context.folder``.
+        """Describe what a build left in ``context.folder``.
 
         Raises:
             IrregularFileError: it left a link or a device.
@@ -79,7 +79,7 @@ class Manifest:
         artifact = context.artifact
         files = plain_files(context.folder)
         if not files or MANIFEST_NAME in files:
-            raise ValueError(f"the maker of {artifact} must write files, and none named {MANIFEST_NAME}")
+            raise ValueError(f"the build of {artifact} must write files, and none named {MANIFEST_NAME}")
         return cls(
             format=MANIFEST_FORMAT,
             kind=artifact.kind,
@@ -141,7 +141,7 @@ def verify(folder: Path) -> Manifest:
 
 
 def damages(folder: Path) -> Iterator[Damaged]:
-    """Everything that makes a published folder another than its manifest says; every file is read.
+    """All differences between a published folder and its manifest; every file is read.
 
     Without a manifest nothing else can be judged: then that is the one finding.
 
@@ -192,7 +192,7 @@ def _read_fields(folder: Path) -> dict[str, Any]:
 
 def _versions() -> dict[str, str]:
     # Libraries are looked up among those already imported: importing one to ask its version would take
-    # seconds, and one that the maker did not import had no part in the result.
+    # seconds, and one that the build did not import had no part in the result.
     imported = ((name, sys.modules.get(name)) for name in _RECORDED_LIBRARIES)
     libraries = {name: str(module.__version__) for name, module in imported if module is not None}
     return {"python": platform.python_version(), "modelcollapse": _own_version(), **libraries}

@@ -1,6 +1,6 @@
-"""Which runs refer to what: every run notes its folder and the keys of its chain's artifacts in the store.
+"""Run notes: every run registers its folder and the keys of its chain's artifacts in the store.
 
-What is noted protects artifacts from :mod:`modelcollapse.store.collecting`. A run counts as long as its folder is there
+A note protects these artifacts from :mod:`modelcollapse.store.collecting`. A run counts as long as its folder is there
 and is still that chain's; whether it finished, was interrupted or is at work makes no difference.
 """
 
@@ -20,7 +20,7 @@ from modelcollapse.store.layout import Layout
 from modelcollapse.store.manifest import Damaged
 
 IDENTITY_FILE, PROVENANCE_FILE = "chain.json", "provenance.jsonl"
-"""What a run folder says of itself; see :mod:`modelcollapse.record`."""
+"""Files of a run folder; see :mod:`modelcollapse.record`."""
 ADVICE = "The run's command writes it anew; delete it if that run is gone"
 
 

@@ -1,4 +1,4 @@
-"""Lightning trainers as the settings ask for them, and the facts of an execution.
+"""Lightning trainers configured by the settings, and the execution facts of manifests.
 
 Lightning is imported where the first trainer is made: a chain that is finished in the store needs none.
 """
@@ -31,12 +31,12 @@ EpochListener = Callable[[int, Mapping[str, float]], None]
 
 @dataclass(frozen=True)
 class Execution:
-    """Where work is executed, and where people watch it."""
+    """How stages are executed: trainer settings, console, and where finished epochs are reported."""
 
     settings: TrainerSettings
     console: Console | None
     on_epoch: EpochListener
-    """Told of every finished epoch of a generation's fit."""
+    """Called with every finished epoch of a generation's fit."""
 
     def trainer(
         self,
@@ -108,7 +108,7 @@ def _device_name(device: torch.device) -> str:
 
 
 def prepare_process(settings: TrainerSettings) -> None:
-    """Fix the thread count, tune the allocator and quiet the libraries: what matters of their messages we say."""
+    """Fix the thread count, tune the allocator and silence the libraries."""
     keep_freed_memory()
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)

@@ -1,4 +1,4 @@
-"""The generic family of an estimator: what it declares, and what the finished artifacts say.
+"""The generic family of an estimator: declares its artifacts, and reads finished ones.
 
 A family of this kind supplies an Estimator and its figures::
 
@@ -95,7 +95,7 @@ class EstimatorFamily(ABC):
     name: ClassVar[str]
     headline: ClassVar[Sequence[tuple[str, str]]]
     stages: ClassVar[EstimatorStages | None] = None
-    """How its artifacts are made; None where the code of the class itself is what decides them."""
+    """The stages that build its artifacts; None where the code of the class itself decides them."""
     initial: Initial = "previous"
     prompts: Literal["real", "previous"] = "real"
     compared_with = "accumulate"
@@ -128,7 +128,7 @@ class EstimatorFamily(ABC):
     def present(self, chain: ChainData, title: ChainTitle) -> ChainReport:
         """Tables, documents and figures of a finished chain."""
 
-    # ---- what is declared -------------------------------------------------------------------------------------
+    # ---- declarations ------------------------------------------------------------------------------------------
 
     def inputs(self) -> Mapping[str, Artifact]:
         """Nothing: real data are drawn as they are wanted."""
@@ -208,7 +208,7 @@ class EstimatorFamily(ABC):
         )
         return Declare(context)
 
-    # ---- what finished segments say ---------------------------------------------------------------------------
+    # ---- results --------------------------------------------------------------------------------------------
 
     def result(self, generation: int, folders: Mapping[str, Path]) -> GenerationResult:
         """Every measure's mean, spread and percentiles over the replicates; of some generations each replicate too."""

@@ -1,4 +1,4 @@
-"""What the settings of all families have in common whose generations are cheap enough to be advanced in segments."""
+"""Settings that all estimator families share."""
 
 import os
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Synthesis = Literal["samples", "statistics"]
 
 @dataclass(frozen=True)
 class EstimatorSettings:
-    """A family that runs many independent chains in one batch of tensors, many generations at a time."""
+    """Settings of a family that runs many independent chains in one batch of tensors, many generations at a time."""
 
     name: Annotated[str, EXECUTION]
     """Name for people and figures; not in any key."""

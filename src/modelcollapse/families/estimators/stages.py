@@ -1,4 +1,4 @@
-"""The stages of estimator families: what they are made of, and what they are given."""
+"""The stages of estimator families, and the context that they share."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StageContext:
-    """What the stages of one chain of an estimator family share."""
+    """Stage context: what all stages of one chain of an estimator family are given."""
 
     build_estimator: "Callable[[], Estimator]"
     by_statistics: bool

@@ -236,7 +236,7 @@ class GenerationsDataModule(LightningDataModule):
     def transfer_batch_to_device(
         self, batch: Iterator[TrainingSet], device: torch.device, dataloader_idx: int
     ) -> Iterator[TrainingSet]:
-        """The batch where it is: segmented families compute on the CPU."""
+        """The batch where it is: estimator families compute on the CPU."""
         return batch
 
 

@@ -1,7 +1,7 @@
 """Figures of Gaussian chains: what is measured over the replicates, and what theory says of it.
 
 Every function takes a data frame with one row for each number of rows M and generation, and a `FigureText`. Columns are
-`rows`, `generation`, `measure/statistic` for the measures of `models.segmented.gaussian` and `theory/...`, NaN where no
+`rows`, `generation`, `measure/statistic` for the measures of `families.gaussian.estimator`` and `theory/...`, NaN where no
 closed form is known. Frames of several chains, one after the other, are drawn in one figure, a colour for each M.
 """
 
