@@ -103,7 +103,7 @@ def _training_splits(data: ImageSettings, images: LabelledImages) -> dict[str, L
     if train_rows > left or train_rows - reserved < 1:
         raise BadImages(
             f"data.train_rows={data.train_rows}, data.validation_rows={data.validation_rows}, data.reserve="
-            f"{data.reserve:g} cannot be had out of {len(images.images)} images for training"
+            f"{data.reserve:g} is not available out of {len(images.images)} images for training"
         )
     splits = {
         "validation": images.rows(slice(left, None)),

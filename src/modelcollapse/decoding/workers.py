@@ -26,7 +26,7 @@ EngineBuilder = Callable[[], Engine]
 
 
 class WorkerLost(UserError):
-    """A worker that something has ended: what it was at is lost, and nothing else."""
+    """A worker was ended from outside. Only the group in progress is lost."""
 
 
 def continue_by_workers(
@@ -36,7 +36,7 @@ def continue_by_workers(
     threads: int,
     write: Callable[[int, Tensor], None],
 ) -> None:
-    """Continue the prompts [prompts, length] of each group, and ``write`` its new tokens as soon as they are there.
+    """Continue the prompts [prompts, length] of each group, and pass its new tokens to ``write`` once they are there.
 
     ``build_engine``, a function of a module or a partial of one, is called once in each of the ``workers`` processes,
     which has ``threads`` threads. Raises what an engine raises, and WorkerLost.

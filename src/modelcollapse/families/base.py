@@ -83,9 +83,9 @@ class ChainNeeds(Protocol):
 class Family(Protocol):
     """A model family: declares artifacts, and reads the finished ones.
 
-    What is declared has a key that follows from the settings alone; nothing is computed until the store is asked for
-    it. Families whose generations are cheap advance many of them in one fit, and what one generation wrote need not be
-    stored where it can be drawn again from the model: ``synthesise`` then returns the model's own artifact.
+    Keys of declared artifacts follow from the settings alone; nothing is computed until the store builds them.
+    Families whose generations are cheap advance many of them in one fit, and need not store a synthetic set that can be
+    drawn again from the model: ``synthesise`` then returns the model's own artifact.
     """
 
     name: str
@@ -97,7 +97,7 @@ class Family(Protocol):
     initial: Initial
     """Initial weights of generations 1, 2, ..."""
     prompts: Literal["real", "previous"]
-    """What synthetic sets are written from, where a family needs prompts."""
+    """What synthetic sets are generated from, where a family needs prompts."""
     compared_with: str
     """Option of ``regime`` that a first chain under ``replace`` is best compared with."""
 
@@ -112,7 +112,7 @@ class Family(Protocol):
         ...
 
     def subjects(self, generation: int) -> Sequence[Subject]:
-        """What metrics of a generation are computed of."""
+        """The subjects that metrics of a generation are computed from."""
         ...
 
     # ---- inputs ----
@@ -133,14 +133,14 @@ class Family(Protocol):
         ...
 
     def fresh(self, generation: int, share: float) -> Artifact | None:
-        """Real rows never seen before for this generation, in units of the real training split.
+        """Declare real rows for this generation that no earlier one has seen, in units of the real training split.
 
         None where they are drawn from a known distribution as they are wanted.
         """
         ...
 
     def pretrained(self) -> Artifact | None:
-        """The weights that generation 0 starts from, or None for random ones."""
+        """Declare the weights that generation 0 starts from; None for random ones."""
         ...
 
     # ---- a generation ----
@@ -152,7 +152,7 @@ class Family(Protocol):
         sources: Mapping[Source, Artifact],
         initial: Artifact | None,
     ) -> Artifact:
-        """The models of a span of generations.
+        """Declare the models of a span of generations.
 
         Args:
             span: the generations.
@@ -163,7 +163,7 @@ class Family(Protocol):
         ...
 
     def synthesise(self, generation: int, model: Artifact, prompts: Artifact | None, rows: float) -> Artifact:
-        """The synthetic set of ``rows`` times the real size that ``model`` writes."""
+        """Declare the synthetic set that ``model`` generates; ``rows`` in units of the real training split."""
         ...
 
     def select(
@@ -198,7 +198,7 @@ class Family(Protocol):
 
 @dataclass(frozen=True)
 class ChainTitle:
-    """What a figure says of the chain it shows."""
+    """Model, regime and seeds for the titles of figures."""
 
     model: str
     regime: str

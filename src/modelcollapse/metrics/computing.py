@@ -19,7 +19,7 @@ VALUES_FILE = "values.safetensors"
 
 
 class MetricFailed(UserError):
-    """A metric raised something, or returned what is no number; the message ends with the traceback."""
+    """A metric raised an error or returned something else than numbers; the message ends with the traceback."""
 
 
 class _Inputs:

@@ -213,7 +213,7 @@ _GREYS = 64
 
 @dataclass(frozen=True)
 class Continuations:
-    """What every group wrote after one prompt, each by its first seed."""
+    """Continuations of one prompt by every group, each from its first seed."""
 
     prompt: str
     columns: Sequence[str]

@@ -18,7 +18,7 @@ class Candidates:
 
     generation: int
     written: Artifact
-    """What the generation's model wrote."""
+    """The synthetic set before the selection."""
     rows: float
     """Rows to keep, in units of n."""
     real: Artifact

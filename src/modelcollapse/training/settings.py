@@ -15,7 +15,7 @@ class TrainerSettings:
     accelerator: Annotated[Literal["auto", "cpu", "gpu", "mps"], EXECUTION]
     """Kind of device that computes."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
-    """Arithmetic of fitting, scoring and writing; in every key."""
+    """Arithmetic of fitting, scoring and generating; in every key."""
     threads: Annotated[Annotated[int, Range(low=1)] | None, EXECUTION]
     """CPU threads; null leaves them to torch. Results are bit-identical for an equal number only."""
     scoring_batch_size: Annotated[Annotated[int, Range(low=1)] | None, EXECUTION]

@@ -1,4 +1,4 @@
-"""Stages that end with a network: pretrained weights taken in, the base, and each generation's fit."""
+"""Stages that produce a network: pretrained weights, the base, and the fit of each generation."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -66,7 +66,7 @@ def build_generation(
 
 @dataclass(frozen=True)
 class FitTask:
-    """What a network is fitted to."""
+    """The training data of a fit."""
 
     blocks: torch.Tensor
     """Tokens [rows, length]."""

@@ -1,4 +1,4 @@
-"""Stages in which a model writes: the synthetic set, shard by shard, and continuations of fixed prompts."""
+"""Generating stages: the synthetic set, shard by shard, and continuations of fixed prompts."""
 
 import json
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ def build_synthetic_set(stage: StageContext, context: BuildContext, *, rows: flo
 
 
 def worker_count(stage: StageContext, model: Path, groups: int, length: int) -> int:
-    """Processes that write: as many as the settings say, or fewer where there is less to write or to write it in."""
+    """Number of generating processes: as in the settings, or fewer where prompts or memory do not suffice."""
     wanted = min(stage.decoding.workers, groups)
     if wanted <= 1 or stage.execution.facts()["device"] != "cpu":
         return 1

@@ -81,7 +81,7 @@ def rows(data: LanguageModelData, real: Path) -> tuple[int, int | None]:
 def input_problems(
     model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, folders: Mapping[str, Path]
 ) -> Iterator[str]:
-    """What of the settings does not go with the finished inputs, a message a problem."""
+    """Conflicts between the settings and the finished inputs, a message a problem."""
     tokenizer = load_tokenizer(folders["tokenizer"])
     positions = model.architecture.positions if model.architecture else None
     if "pretrained" in folders:
@@ -137,5 +137,5 @@ def _tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
         tokens: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
         return tokens
     except Exception:
-        # The library raises nothing more special for a word that a vocabulary of words lacks.
+        # The library raises a bare Exception for a word that is not in the vocabulary.
         return []

@@ -1,4 +1,4 @@
-"""Layers that compute what a network's own do, faster: they take their place while it is fitted or scored.
+"""Faster layers of equal function, which replace a network's own while it is fitted or scored.
 
 A layer keeps its weights and its name; only its class is another, so that what is saved is the same.
 """

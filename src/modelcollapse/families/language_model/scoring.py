@@ -1,4 +1,4 @@
-"""Stages that score: a model on the real splits, and what a model wrote under the reference model and the truth."""
+"""Scoring stages: a model on the real splits, and a synthetic set under the reference model and the truth."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -98,7 +98,7 @@ def build_scores(stage: StageContext, context: BuildContext) -> None:
 
 
 def _keep_training_lines(context: BuildContext) -> None:
-    """Copy the fit's lines here: weights may be removed to save disk, the record is still to be rebuilt."""
+    """Copy the fit's lines: the record needs them even where the weights are removed to save disk."""
     lines = context.parents["model"] / TRAINING_FILE
     (context.folder / TRAINING_FILE).write_bytes(lines.read_bytes() if lines.is_file() else b"")
 

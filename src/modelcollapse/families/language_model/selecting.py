@@ -1,4 +1,4 @@
-"""Stages that choose among the blocks that a model wrote."""
+"""Selection stages: score candidate blocks, and keep some of them."""
 
 import torch
 
@@ -14,7 +14,7 @@ from modelcollapse.store import BuildContext
 
 
 def build_candidate_scores(stage: StageContext, context: BuildContext, *, scorer: Choice, stream: Stream) -> None:
-    """Score what was written."""
+    """Compute the scores of the candidates."""
     candidates = read_blocks(context.parents["candidates"], "blocks")
     available = {
         "reference_losses": lambda: block_losses(stage, context, "reference", candidates),

@@ -1,4 +1,4 @@
-"""The stages of the language-model family: what each artifact is made by, and the version of its code."""
+"""The stages of the language-model family: the function that builds each artifact, and its version."""
 
 from collections.abc import Sequence
 
@@ -44,7 +44,7 @@ def base_data(stage: StageContext, context: BuildContext) -> None:
 
 @stage("language_model.pretrained", version=1, work="input")
 def pretrained(stage: StageContext, context: BuildContext) -> None:
-    """Published weights, taken into the store."""
+    """Published weights, copied into the store as safetensors."""
     from modelcollapse.families.language_model.fitting import build_pretrained
 
     build_pretrained(stage, context)
@@ -76,7 +76,7 @@ def fit(
 
 @stage("language_model.generate", version=1, work="synthesis")
 def generate(stage: StageContext, context: BuildContext, *, rows: float, stream: Stream) -> None:
-    """What a model writes after every prompt block."""
+    """The continuations that a model generates for every prompt block."""
     from modelcollapse.families.language_model.generating import build_synthetic_set
 
     build_synthetic_set(stage, context, rows=rows, stream=stream)
@@ -108,7 +108,7 @@ def measure(stage: StageContext, context: BuildContext) -> None:
 
 @stage("language_model.score_candidates", version=1, work="synthesis")
 def score_candidates(stage: StageContext, context: BuildContext, *, scorer: Choice, stream: Stream) -> None:
-    """A number for every candidate of a selection."""
+    """Scores of the candidates of a selection."""
     from modelcollapse.families.language_model.selecting import build_candidate_scores
 
     build_candidate_scores(stage, context, scorer=scorer, stream=stream)
@@ -116,7 +116,7 @@ def score_candidates(stage: StageContext, context: BuildContext, *, scorer: Choi
 
 @stage("language_model.select", version=1, work="synthesis")
 def select(stage: StageContext, context: BuildContext, *, rule: Choice, rows: float, stream: Stream) -> None:
-    """The candidates that a rule keeps."""
+    """The candidates that the rule of a selection keeps."""
     from modelcollapse.families.language_model.selecting import build_selected
 
     build_selected(stage, context, rule=rule, rows=rows, stream=stream)
@@ -137,4 +137,4 @@ STAGES: Sequence[Stage] = (
     score_candidates,
     select,
 )
-"""All of them."""
+"""All stages of the family."""

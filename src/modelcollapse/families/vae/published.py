@@ -33,7 +33,7 @@ def read_lines(folder: Path) -> list[dict[str, float]]:
 
 
 def read_measured(folder: Path) -> dict[str, torch.Tensor]:
-    """What was seen of samples and real images, by name; see scoring.build_measures."""
+    """Measures of samples and real images, by name; see scoring.build_measures."""
     tensors: dict[str, torch.Tensor] = load_file(folder / MEASURED_FILE)
     return tensors
 

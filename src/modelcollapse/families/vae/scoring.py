@@ -1,4 +1,4 @@
-"""Stages that score: a VAE on the real splits, and what it draws under the reference encoder and the classifier."""
+"""Scoring stages: a VAE on the real splits, and its samples under the reference encoder and the classifier."""
 
 import json
 from collections.abc import Mapping
@@ -61,13 +61,13 @@ def build_scores(stage: StageContext, context: BuildContext, *, stream: Stream) 
 
 
 def _keep_training_lines(context: BuildContext) -> None:
-    """Copy the fit's lines here: weights may be removed to save disk, the record is still to be rebuilt."""
+    """Copy the fit's lines: the record needs them even where the weights are removed to save disk."""
     lines = context.parents["model"] / TRAINING_FILE
     (context.folder / TRAINING_FILE).write_bytes(lines.read_bytes())
 
 
 def build_measures(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
-    """What is seen of samples and of real test images.
+    """Latent means, features and classes of samples and of real test images.
 
     ``latents`` [rows, latents]: latent means under the reference's encoder; ``features`` [rows, d] and ``logits``
     [rows, classes] of the classifier; ``shown`` [rows, 28, 28] float16, for figures. The same of real images, after
@@ -126,7 +126,7 @@ def build_classifier(stage: StageContext, context: BuildContext, *, stream: Stre
         batch_size = execution.scoring_batch_size(IMAGE_BYTES)
         return module, LabelledDataModule(splits["train"], splits["validation"], sampler, batch_size)
 
-    # On one device, whatever the settings: it takes seconds.
+    # On one device, whatever the settings: the fit takes seconds.
     fit = Fit(assemble, settings.epochs, True, None, stream.within("noise"), context.artifact.label)
     progress = Progress.of(context)
     module, _, lines = fit_resumably(fit, execution=stage.execution, progress=progress, on_epoch=_ignore)

@@ -1,4 +1,4 @@
-"""Stages that choose among the images that a model drew."""
+"""Selection stages: score candidate images, and keep some of them."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ from modelcollapse.training.progress import BatchProgress, stage_bar
 
 
 def build_candidate_scores(stage: StageContext, context: BuildContext, *, scorer: Choice, stream: Stream) -> None:
-    """Score what was drawn."""
+    """Compute the scores of the candidates."""
     candidates = read_images(context.parents["candidates"], "train")
     available = {
         "reference_losses": lambda: _image_losses(stage, context, "reference", candidates),

@@ -1,4 +1,4 @@
-"""The stages of the VAE family: what each artifact is made by, and the version of its code."""
+"""The stages of the VAE family: the function that builds each artifact, and its version."""
 
 from collections.abc import Sequence
 
@@ -76,7 +76,7 @@ def measure(stage: StageContext, context: BuildContext, *, stream: Stream) -> No
 
 @stage("vae.score_candidates", version=1, work="synthesis")
 def score_candidates(stage: StageContext, context: BuildContext, *, scorer: Choice, stream: Stream) -> None:
-    """A number for every candidate of a selection."""
+    """Scores of the candidates of a selection."""
     from modelcollapse.families.vae.selecting import build_candidate_scores
 
     build_candidate_scores(stage, context, scorer=scorer, stream=stream)
@@ -84,7 +84,7 @@ def score_candidates(stage: StageContext, context: BuildContext, *, scorer: Choi
 
 @stage("vae.select", version=1, work="synthesis")
 def select(stage: StageContext, context: BuildContext, *, rule: Choice, rows: float, stream: Stream) -> None:
-    """The candidates that a rule keeps."""
+    """The candidates that the rule of a selection keeps."""
     from modelcollapse.families.vae.selecting import build_selected
 
     build_selected(stage, context, rule=rule, rows=rows, stream=stream)
@@ -101,4 +101,4 @@ STAGES: Sequence[Stage] = (
     score_candidates,
     select,
 )
-"""All of them."""
+"""All stages of the family."""
