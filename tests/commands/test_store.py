@@ -1,4 +1,4 @@
-"""``python -m modelcollapse.store``: what it shows, what it removes, and what it never removes."""
+"""``python -m modelcollapse store``: what it shows, what it removes, and what it never removes."""
 
 import dataclasses
 import json
@@ -352,7 +352,7 @@ def test_help_answers_at_once():
     for _ in range(3):
         started = time.monotonic()
         answer = subprocess.run(
-            [sys.executable, "-m", "modelcollapse.commands.store", "--help"], capture_output=True, text=True, timeout=60
+            [sys.executable, "-m", "modelcollapse", "store", "--help"], capture_output=True, text=True, timeout=60
         )
         best = min(best, time.monotonic() - started)
     assert answer.returncode == 0
@@ -364,11 +364,11 @@ def test_help_answers_at_once():
 def test_the_store_is_the_one_that_the_settings_name(tmp_path):
     Store(tmp_path / "elsewhere").obtain(artifact("a"))
     environment = {**os.environ, "MODELCOLLAPSE_STORE": str(tmp_path / "elsewhere")}
-    words = [sys.executable, "-m", "modelcollapse.store", "verify"]
+    words = [sys.executable, "-m", "modelcollapse", "store", "verify"]
     answer = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
     assert (answer.returncode, answer.stdout) == (0, "1 artifact checked, none damaged\n")
     piped = subprocess.run(
-        f"{sys.executable} -m modelcollapse.store list | head -1",
+        f"{sys.executable} -m modelcollapse store list | head -1",
         shell=True,
         cwd=tmp_path,
         env=environment,
