@@ -69,7 +69,7 @@ class Watch:
         self._tally.write_text(json.dumps(self._counts))
 
 
-def run_watched(words, cwd, log, store, moment, tally):
+def run_watched(overrides, cwd, log, store, moment, tally):
     """What a forked process does: the command, its output in a file, its moment watched for."""
     from modelcollapse.commands.run import train
 
@@ -79,7 +79,7 @@ def run_watched(words, cwd, log, store, moment, tally):
         os.dup2(output.fileno(), 2)
     watch = Watch(store, moment, tally)
     watch.install()
-    sys.argv = ["train.py", *words]
+    sys.argv = ["train.py", *overrides]
     try:
         train()
     finally:
@@ -94,8 +94,8 @@ def forks():
 class Runner:
     """Starts commands in forked processes on one store."""
 
-    def __init__(self, forks, folder, words):
-        self._forks, self.folder, self._words = forks, folder, words
+    def __init__(self, forks, folder, overrides):
+        self._forks, self.folder, self._overrides = forks, folder, overrides
         self.store = folder / "store"
         self._number = 0
 
@@ -103,8 +103,8 @@ class Runner:
         self._number += 1
         self.run = self.folder / f"run-{self._number}"
         self._log, self._tally = (self.folder / f"{name}-{self._number}" for name in ("log", "tally"))
-        words = [*self._words, *more, f"paths.store={self.store}", f"hydra.run.dir={self.run}"]
-        arguments = (words, self.folder, self._log, self.store, moment, self._tally)
+        overrides = [*self._overrides, *more, f"paths.store={self.store}", f"hydra.run.dir={self.run}"]
+        arguments = (overrides, self.folder, self._log, self.store, moment, self._tally)
         process = self._forks.Process(target=run_watched, args=arguments)
         process.start()
         return process
@@ -123,7 +123,7 @@ class Runner:
 
 
 @pytest.fixture(scope="module")
-def words(small_opt_words):
+def overrides(small_opt_words):
     """A chain with every stage: a base of three epochs in two parts each, two generations, three shards each.
 
     Written by transformers, whose forward passes can be counted; the native engine is killed at random moments in
@@ -148,25 +148,25 @@ def words(small_opt_words):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(forks, tmp_path_factory, words):
+def undisturbed(forks, tmp_path_factory, overrides):
     """The same chain in a store of its own, never killed: (its files, what it counted)."""
-    runner = Runner(forks, tmp_path_factory.mktemp("undisturbed"), words)
+    runner = Runner(forks, tmp_path_factory.mktemp("undisturbed"), overrides)
     code, log = runner.finish()
     assert code == 0, log
     return runner.files(), runner.counts()
 
 
 @pytest.fixture
-def runner(forks, tmp_path, words):
-    return Runner(forks, tmp_path, words)
+def runner(forks, tmp_path, overrides):
+    return Runner(forks, tmp_path, overrides)
 
 
 @pytest.fixture(scope="module")
-def keys(words, tmp_path_factory):
+def keys(overrides, tmp_path_factory):
     """Label of each artifact of the chain -> its key."""
     from conftest import run_chain_of
 
-    declared = run_chain_of(words, tmp_path_factory.mktemp("nothing"), None, execute=False)
+    declared = run_chain_of(overrides, tmp_path_factory.mktemp("nothing"), None, execute=False)
     found = {}
     stack = [artifact for generation in declared.generations() for artifact in generation.artifacts.values()]
     while stack:
@@ -205,13 +205,13 @@ MOMENTS = {
 
 
 @pytest.mark.parametrize("name", MOMENTS)
-def test_a_killed_chain_ends_with_the_same_bits(runner, keys, undisturbed, chain, words, name):
+def test_a_killed_chain_ends_with_the_same_bits(runner, keys, undisturbed, chain, overrides, name):
     label, event, pattern, nth = MOMENTS[name]
     kind, key = keys[label].split("/")
     code, log = runner.finish(Moment(event, pattern.format(kind=kind, key=key), nth))
     assert code == -signal.SIGKILL, log
     assert not (runner.store / kind / key).exists()
-    resumed = chain(*words, store=runner.store)
+    resumed = chain(*overrides, store=runner.store)
     for file in RECORDED:
         assert resumed.bytes(file) == undisturbed[0][file], file
     assert label in resumed.computed()
@@ -275,9 +275,9 @@ def test_a_signal_stops_the_chain_cleanly_and_says_how_to_go_on(forks, tmp_path,
 
 def test_the_script_itself_stops_cleanly_and_goes_on(tmp_path, tiny, repository, train):
     """train.py as people start it; what it has to do is long enough for the signal, and not too long to finish."""
-    words = [*tiny, "generations=0", "model.training.epochs=40"]
+    overrides = [*tiny, "generations=0", "model.training.epochs=40"]
     store = tmp_path / "stopped"
-    typed = [sys.executable, str(repository / "train.py"), *words, f"paths.store={store}", "hydra.run.dir=stopped-run"]
+    typed = [sys.executable, str(repository / "train.py"), *overrides, f"paths.store={store}", "hydra.run.dir=stopped"]
     process = subprocess.Popen(typed, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     _wait_for(process, store, "progress/*/files/epoch-00001")
     process.send_signal(signal.SIGTERM)
@@ -285,8 +285,8 @@ def test_the_script_itself_stops_cleanly_and_goes_on(tmp_path, tiny, repository,
     assert process.returncode == 128 + signal.SIGTERM
     assert "Stopped by SIGTERM" in said
     assert "Traceback" not in said
-    resumed = train(*words, store=store)
-    undisturbed = train(*words, store=tmp_path / "other")
+    resumed = train(*overrides, store=store)
+    undisturbed = train(*overrides, store=tmp_path / "other")
     assert resumed.bytes() == undisturbed.bytes()
 
 

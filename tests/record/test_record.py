@@ -103,7 +103,7 @@ def test_metrics_may_not_take_the_names_of_the_keys(record, name):
     assert lines(record, "generations") == []
 
 
-def test_text_is_no_metric_and_a_generation_is_told_once(record):
+def test_text_is_no_metric_and_a_generation_is_reported_once(record):
     with pytest.raises(TypeError, match="regime_name"):
         record.generation(0, {"regime_name": "1.0"})
     record.generation(0, {})

@@ -57,7 +57,7 @@ def test_settings_that_the_regime_decides_are_columns_but_no_names(tmp_path, one
     assert differing_settings(read_chains([tmp_path])) == ["decoding.repetition_penalty"]
 
 
-def test_a_parameter_of_one_regime_tells_its_groups_apart(tmp_path, one_run, grid_config):
+def test_a_parameter_of_one_regime_distinguishes_its_groups(tmp_path, one_run, grid_config):
     for number, real in enumerate((0.1, 0.2)):
         one_run(tmp_path / str(number), regime="preserve", config=grid_config(name="preserve", real=real))
     groups, _ = grouped(tmp_path)
@@ -84,7 +84,7 @@ def test_runs_come_in_the_order_of_their_numbers(tmp_path, one_run):
     assert [chain.run for chain in read_chains([tmp_path])] == ["0", "9", "10"]
 
 
-def test_two_sweeps_are_named_by_what_tells_their_folders_apart(tmp_path, one_run):
+def test_two_sweeps_are_named_by_what_distinguishes_their_folders(tmp_path, one_run):
     one_run(tmp_path / "monday" / "12-00" / "0")
     one_run(tmp_path / "tuesday" / "12-00" / "0")
     groups, _ = grouped(tmp_path / "monday" / "12-00", tmp_path / "tuesday" / "12-00")
@@ -98,7 +98,7 @@ def test_two_sweeps_are_named_by_what_tells_their_folders_apart(tmp_path, one_ru
         (lambda folder: folder.mkdir(), "no run lies there"),
     ],
 )
-def test_where_there_is_nothing_to_report_it_is_said(tmp_path, make, message):
+def test_nothing_to_report_is_an_error(tmp_path, make, message):
     make(tmp_path / "sweep")
     with pytest.raises(UserError, match=message):
         read_chains([tmp_path / "sweep"])
@@ -136,7 +136,7 @@ def test_the_summary_has_a_row_for_every_chain_generation_and_metric(tmp_path, g
     assert row[["regime", "seed", "value", "family"]].to_numpy().tolist() == [["preserve", 1, 41.0, "language_model"]]
 
 
-def test_nan_is_kept_in_the_summary_and_what_was_not_told_is_not(tmp_path, one_run):
+def test_nan_is_kept_in_the_summary_and_what_was_not_recorded_is_not(tmp_path, one_run):
     def metrics(generation, seed, effect):
         return {"a": float("nan"), "b": float("inf")} if generation else {"a": 1.0}
 
@@ -259,7 +259,7 @@ def test_the_headline_is_the_last_generation_that_all_chains_of_the_group_have(t
         (float("nan"), 1.0, 2.0, "–"),
     ],
 )
-def test_a_mean_is_told_as_precisely_as_it_is_known(mean, low, high, text):
+def test_a_mean_is_reported_as_precisely_as_it_is_known(mean, low, high, text):
     assert interval_text(mean, low, high) == text
 
 
@@ -275,7 +275,7 @@ def test_a_cell_of_fewer_values_than_its_neighbours_says_so(tmp_path, one_run):
     assert (row["a"], row["b"], row["c"]) == ("2.0 [-0.5, 4.5]", "2.5 [-3.9, 8.9], n = 2", "–")
 
 
-def test_what_is_missing_is_said_chain_by_chain(tmp_path, grid, one_run):
+def test_what_is_missing_is_reported_chain_by_chain(tmp_path, grid, one_run):
     grid(tmp_path, seeds=(0, 1))
     one_run(tmp_path / "1", regime="preserve", seed=0, recorded=2)
     one_run(tmp_path / "9", regime="replace", seed=5)
@@ -286,7 +286,7 @@ def test_what_is_missing_is_said_chain_by_chain(tmp_path, grid, one_run):
     ]
 
 
-def test_numbers_are_told_as_ranges():
+def test_numbers_are_reported_as_ranges():
     assert ranges([5, 1, 2, 3, 9, 10]) == "1-3, 5, 9-10"
     assert listed_seeds([2, 0, 1]) == "0-2"
     assert listed_seeds([3, 0]) == "0, 3"

@@ -61,7 +61,7 @@ def tell_no_json(context):
         (tell_no_json, TypeError, r"execution\.device"),
     ],
 )
-def test_what_cannot_be_kept_is_refused(tmp_path, build, error, message):
+def test_an_invalid_build_is_refused(tmp_path, build, error, message):
     store, model = Store(tmp_path), artifact("model", build=build)
     with pytest.raises(error, match=message):
         store.obtain(model)

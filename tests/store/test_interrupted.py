@@ -80,7 +80,7 @@ def obtain_and_fork(root, base):
     Store(root).obtain(artifact(str(base), build=build_and_fork))
 
 
-def test_forked_worker_that_outlives_a_killed_maker_holds_no_lock(tmp_path):
+def test_forked_worker_that_outlives_a_killed_builder_holds_no_lock(tmp_path):
     builder = started(obtain_and_fork, tmp_path / "store", tmp_path)
     wait_for(tmp_path / "worker")
     kill(builder)
@@ -103,7 +103,7 @@ def test_what_was_left_between_publishing_and_dropping_progress_is_tidied(tmp_pa
     assert litter(tmp_path) == []
 
 
-def test_temporary_folders_of_dead_makers_are_swept_and_those_of_others_are_not(tmp_path):
+def test_temporary_folders_of_dead_builders_are_swept_and_those_of_others_are_not(tmp_path):
     store, model, other = Store(tmp_path), artifact("model"), artifact("other")
     for each in (model, other):
         stale = tmp_path / "model" / f".{each.key}.elsewhere-7"

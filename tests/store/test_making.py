@@ -61,7 +61,7 @@ def test_parent_removed_before_it_is_used_is_made_again(tmp_path):
     assert noted(log) == ["first", "second", "first", "child"]
 
 
-def test_manifest_tells_what_was_made_of_what_and_how(tmp_path):
+def test_manifest_holds_recipe_parents_and_execution(tmp_path):
     def build(context):
         context.execution["device"] = {"name": "cpu", "threads": 1}
         build_weights(context)
@@ -88,7 +88,7 @@ def test_manifest_tells_what_was_made_of_what_and_how(tmp_path):
         store.manifest(artifact("absent"))
 
 
-def test_files_of_a_artifact_may_be_read_by_whom_the_umask_says(tmp_path):
+def test_files_of_an_artifact_have_the_permissions_of_the_umask(tmp_path):
     def build(context):
         build_weights(context)
         (context.folder / "weights").chmod(0o600)

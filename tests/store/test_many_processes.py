@@ -53,7 +53,7 @@ def obtain_when_told(root, base):
     Store(root).obtain(artifact(str(base), build=build_when_signalled))
 
 
-def test_waiting_says_once_for_whom(tmp_path):
+def test_waiting_names_the_builder_once(tmp_path):
     builder = started(obtain_when_told, tmp_path / "store", tmp_path)
     wait_for(tmp_path / "building")
     announced = []

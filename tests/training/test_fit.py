@@ -146,7 +146,7 @@ def test_another_stream_gives_another_fit(tmp_path, whole):
     assert any(not torch.equal(other[name], weights[name]) for name in weights)
 
 
-def test_the_lines_tell_epoch_step_losses_and_rate(tmp_path):
+def test_the_lines_hold_epoch_step_losses_and_rate(tmp_path):
     _, lines = fit(tmp_path / "progress", keep_best=False)
     assert [line["epoch"] for line in lines] == list(range(EPOCHS))
     assert [line["step"] for line in lines] == [STEPS * (epoch + 1) for epoch in range(EPOCHS)]
@@ -218,7 +218,7 @@ FILES = {
 
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_progress_is_told_and_not_gone_on_from(tmp_path, whole, file, damage):
+def test_damaged_progress_is_reported_and_not_resumed_from(tmp_path, whole, file, damage):
     keep_best, weights, lines = whole
     if file == "best" and not keep_best:
         pytest.skip("no best weights are kept")
