@@ -231,7 +231,7 @@ def test_a_penalty_sweep_fits_generation_0_once(train, tiny, tmp_path):
     made = manifests(tmp_path / "store")
     assert made["generation 0 · fit"] == 1
     assert made["generation 0 · scoring"] == 1
-    assert made["generation 0 · writing"] == 2
+    assert made["generation 0 · synthesis"] == 2
     assert made["generation 1 · fit"] == 2
     first, second = (results(finished.folder / job) for job in ("0", "1"))
     assert first["test/perplexity"][0] == second["test/perplexity"][0]

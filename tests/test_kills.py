@@ -176,8 +176,8 @@ def keys(overrides, tmp_path_factory):
     return found
 
 
-BASE, FIT, WRITING = "base · fit", "generation 1 · fit", "generation 1 · writing"
-SCORING, MEASURING = "generation 1 · scoring", "generation 1 · measuring what was written"
+BASE, FIT, SYNTHESIS = "base · fit", "generation 1 · fit", "generation 1 · synthesis"
+SCORING, MEASURING = "generation 1 · scoring", "generation 1 · measuring the synthetic set"
 MOMENTS = {
     "base, within its first part": (BASE, "step", "progress/{key}", 2),
     "base, between parts": (BASE, "step", "progress/{key}/files/epoch-00001", 1),
@@ -189,15 +189,15 @@ MOMENTS = {
     "fit, before later best weights have their name": (FIT, "rename", "progress/{key}/files/epoch-00001", 1),
     "fit, while it validates": (FIT, "forward", "progress/{key}/files/epoch-00002", 5),
     "fit, before it is published": (FIT, "rename", "{kind}/.{key}.*/manifest.json", 1),
-    "writing, within the first shard": (WRITING, "forward", "progress/{key}", 3),
-    "writing, between shards": (WRITING, "forward", "progress/{key}/files/shard-000000-*", 1),
-    "writing, before a shard has its name": (
-        WRITING,
+    "synthesis, within the first shard": (SYNTHESIS, "forward", "progress/{key}", 3),
+    "synthesis, between shards": (SYNTHESIS, "forward", "progress/{key}/files/shard-000000-*", 1),
+    "synthesis, before a shard has its name": (
+        SYNTHESIS,
         "rename",
         "progress/{key}/files/.shard-000020-*",
         1,
     ),
-    "writing, before it is published": (WRITING, "rename", "{kind}/.{key}.*/manifest.json", 1),
+    "synthesis, before it is published": (SYNTHESIS, "rename", "{kind}/.{key}.*/manifest.json", 1),
     "scoring, between batches": (SCORING, "forward", "{kind}/.{key}.*", 3),
     "scoring, before it is published": (SCORING, "rename", "{kind}/.{key}.*/manifest.json", 1),
     "measuring, between batches": (MEASURING, "forward", "{kind}/.{key}.*", 3),
@@ -224,14 +224,14 @@ def test_what_was_finished_before_the_kill_is_not_done_again(runner, keys):
 
     Renamed are the note of the run, two shards, and the artifact.
     """
-    fit, writing = (keys[label].split("/")[1] for label in (FIT, WRITING))
+    fit, synthesis = (keys[label].split("/")[1] for label in (FIT, SYNTHESIS))
     published = Moment("rename", f"model/.{fit}.*/manifest.json")
     assert runner.finish(Moment("step", f"progress/{fit}/files/epoch-00001", 2))[0] == -signal.SIGKILL
     assert runner.finish(published)[0] == -signal.SIGKILL
     assert runner.counts()["step"] == 6
-    in_second_shard = Moment("forward", f"progress/{writing}/files/shard-000000-000020.safetensors", 4)
+    in_second_shard = Moment("forward", f"progress/{synthesis}/files/shard-000000-000020.safetensors", 4)
     assert runner.finish(in_second_shard)[0] == -signal.SIGKILL
-    written = Moment("rename", f"synthetic/.{writing}.*/manifest.json")
+    written = Moment("rename", f"synthetic/.{synthesis}.*/manifest.json")
     assert runner.finish(written)[0] == -signal.SIGKILL
     assert runner.counts() == {"step": 0, "forward": 16, "rename": 4}
 
@@ -254,7 +254,7 @@ def test_a_chain_killed_over_and_over_ends_with_the_same_bits(runner, keys, undi
         (("model.training.generation0_epochs=100000",), "progress/*/files/epoch-00002"),
         (("decoding.batch_size=1", "decoding.beams=60", "data.train_blocks=300"), "progress/*/files/shard-000001-*"),
     ],
-    ids=["fit", "writing"],
+    ids=["fit", "synthesis"],
 )
 def test_a_signal_stops_the_chain_cleanly_and_says_how_to_go_on(forks, tmp_path, tiny, number, more, seen):
     runner = Runner(forks, tmp_path, tiny)

@@ -125,14 +125,14 @@ class ChainReporter:
 
     def _next_command(self) -> str:
         """The same chain with some real data kept, or, from there, a second seed."""
-        words = [word for word in sys.argv[1:] if not word.startswith("hydra.")]
-        if self._settings.regime.name == "replace" and not any(word.startswith("regime") for word in words):
+        overrides = [override for override in sys.argv[1:] if not override.startswith("hydra.")]
+        if self._settings.regime.name == "replace" and not any(override.startswith("regime") for override in overrides):
             assert self._family is not None
             extra = [f"regime={self._family.compared_with}"]
         else:
-            words = [word for word in words if not word.startswith("seed=")]
+            overrides = [override for override in overrides if not override.startswith("seed=")]
             extra = [f"seed={self._settings.seed + 1}"]
-        return shlex.join(["python", Path(sys.argv[0]).name, *words, *extra])
+        return shlex.join(["python", Path(sys.argv[0]).name, *overrides, *extra])
 
 
 def _named(artifacts: Sequence[Artifact]) -> str:

@@ -119,9 +119,9 @@ def test_rules_share_the_candidates_of_generation_0(top, chain):
     assert other["candidates"] == first["candidates"]
     assert other["synthetic"] != first["synthetic"]
     assert "candidate_scores" not in other
-    assert "generation 0 · writing" not in random.computed()
+    assert "generation 0 · synthesis" not in random.computed()
     assert "generation 0 · selecting" in random.computed()
-    assert "generation 1 · writing" in random.computed()
+    assert "generation 1 · synthesis" in random.computed()
 
 
 def test_a_random_choice_of_all_is_no_selection(chain):

@@ -1,4 +1,4 @@
-"""Batches out of tensors held in memory: which rows come when, whatever a row is."""
+"""Batches of rows of tensors in memory: their order, and their division among ranks."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -56,7 +56,7 @@ def as_grey(intensities: torch.Tensor) -> torch.Tensor:
 
 
 class Images(ABC):
-    """What answers for data of the form ``images``, made from their settings."""
+    """Base class of data of the form ``images``, constructed with their settings."""
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
@@ -70,7 +70,7 @@ class Images(ABC):
         """
 
     def source(self) -> Mapping[str, Any]:
-        """What the images are, as JSON, for the key of the real data: by their content where they are files.
+        """Identity of the images as JSON, for the key of the real data: files by their content.
 
         By the settings, unless a class says more.
         """

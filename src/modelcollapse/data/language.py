@@ -290,7 +290,7 @@ def _check_distributions(name: str, matrix: Matrix, shape: tuple[int, int]) -> N
 
 
 class KnownLanguage(TokenSource):
-    """What answers for data of the form ``known_language``: a language; blocks are drawn from it here."""
+    """Base class of data of the form ``known_language``: draws blocks from a language with known probabilities."""
 
     @abstractmethod
     def truth(self) -> Language:

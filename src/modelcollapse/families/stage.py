@@ -77,8 +77,8 @@ class Declare:
         **arguments: Any,
     ) -> Artifact:
         """Declare an artifact that a stage builds; the stage's version and digest complete its recipe."""
-        make = stage.build(self.context, **arguments)
-        return Artifact(kind, {**stage.recipe(), **recipe}, parents, make, label, expected_bytes, stage.work)
+        build = stage.build(self.context, **arguments)
+        return Artifact(kind, {**stage.recipe(), **recipe}, parents, build, label, expected_bytes, stage.work)
 
 
 def _run(function: Callable[..., None], stage_context: Any, arguments: dict[str, Any], context: BuildContext) -> None:

@@ -1,4 +1,4 @@
-"""What all figures share: sizes, colours, title, caption, and how they are written.
+"""Style of all figures: sizes, colours, title, caption, and saving.
 
 Figures are built on matplotlib's object-oriented interface alone. Functions that draw are decorated with
 `paper()`, which puts matplotlib's own defaults and this style in force while they run, whatever a user's
@@ -88,7 +88,7 @@ _STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class FigureText:
-    """What every figure says about where its numbers come from."""
+    """Where the numbers of a figure come from: model, regime, seeds, counts."""
 
     model: str
     """Name of the model, as in `OPT-125m`."""

@@ -98,7 +98,7 @@ def _number(value: Any) -> Any:
 
 def _failed(metric: Metric, what: str, why: str) -> MetricFailed:
     return MetricFailed(
-        f"{what}: metric {metric.name!r} failed. What was fitted and written is kept; metrics.remove=[{metric.name}]"
+        f"{what}: metric {metric.name!r} failed. What was fitted and generated is kept; metrics.remove=[{metric.name}]"
         f" leaves the metric out\n{why.rstrip()}"
     )
 
@@ -135,11 +135,11 @@ def _dear_artifact(metric: Metric, subject: Subject, artifacts: Mapping[str, Art
         "inputs": {need: one.recipe for need, one in inputs.items()},
     }
     parents = {role: artifacts[role] for one in inputs.values() for role in one.roles}
-    make = partial(_make_dear, metric, subject, what)
-    return Artifact(METRIC, recipe, parents, make, f"{what} · {metric.member.title}")
+    build = partial(_build_dear, metric, subject, what)
+    return Artifact(METRIC, recipe, parents, build, f"{what} · {metric.member.title}")
 
 
-def _make_dear(metric: Metric, subject: Subject, what: str, context: BuildContext) -> None:
+def _build_dear(metric: Metric, subject: Subject, what: str, context: BuildContext) -> None:
     import torch
     from safetensors.torch import save_file
 

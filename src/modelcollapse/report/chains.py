@@ -1,4 +1,4 @@
-"""The chains of a sweep, read from their run folders: what they are, how far they came, what was measured."""
+"""Reads the chains of a sweep from their run folders: identity, progress, measurements."""
 
 from __future__ import annotations
 

@@ -230,7 +230,7 @@ def interval_text(mean: float, low: float, high: float) -> str:
 
 
 def unfinished(groups: Sequence[Group], states: Sequence[ChainState]) -> list[str]:
-    """A sentence for every chain that is not finished, and for seeds of other groups that nobody asked a group for."""
+    """A sentence for every unfinished chain, and for every seed of other groups that a group lacks."""
     sentences = [state.sentence for state in states if not state.finished]
     everywhere = {(chain.sweep, chain.seed) for group in groups for chain in group.chains}
     for group in groups:

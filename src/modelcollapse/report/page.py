@@ -30,7 +30,7 @@ MOST_UNNAMED_DISTRIBUTIONS = 4
 
 @dataclass(frozen=True)
 class PageContent:
-    """What the page shows, worked out."""
+    """The content of the page."""
 
     title: str
     lead: str

@@ -1,4 +1,4 @@
-"""What has become of the chains of a sweep, of those that have not begun too."""
+"""The state of every chain of a sweep, of those that have not begun too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables of a report: everything measured, and its statistics over seeds."""
+"""Tables of a report: all measurements, and their statistics over seeds."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def sync_below(folder: Path) -> None:
 def give_usual_modes(folder: Path, example: str) -> None:
     """Give all files in ``folder`` the permissions of the file ``example`` in it.
 
-    Some libraries make files that nobody but their owner may read, whatever the umask says; a store may be shared.
+    Some libraries create files that only their owner may read, whatever the umask; a store may be shared.
     """
     mode = stat.S_IMODE((folder / example).stat().st_mode)
     for path in plain_files(folder).values():

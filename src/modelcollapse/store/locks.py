@@ -6,7 +6,7 @@ holding them. A record lock belongs to one process, ends with it, and no child i
 
 Record locks have two traps of their own. They do not exclude anything within a process, and all locks that a
 process has on a file are dropped when it closes *any* descriptor of that file. So a process keeps a register:
-one descriptor a lock file, open while anybody in the process holds or awaits the lock, and a count of who
+one descriptor a lock file, open while any thread of the process holds or awaits the lock, and a count of who
 holds it.
 """
 
@@ -152,7 +152,7 @@ def exclusive(path: Path, activity: str, on_wait: Callable[[str], None]) -> Iter
 
 @contextmanager
 def exclusive_if_free(path: Path, activity: str) -> Iterator[bool]:
-    """Hold the lock alone if nobody, this process included, holds it now; gives whether it does.
+    """Hold the lock exclusively if it is free, in this process too; yields whether it does.
 
     Raises:
         OSError: the lock file cannot be written, or the file system has no locks.
@@ -169,7 +169,7 @@ def exclusive_if_free(path: Path, activity: str) -> Iterator[bool]:
 
 @contextmanager
 def shared_if_free(path: Path) -> Iterator[bool]:
-    """Hold the lock beside other readers if nobody holds it alone now; gives whether it does.
+    """Hold the lock shared if no process holds it exclusively; yields whether it does.
 
     Raises:
         OSError: the lock file cannot be opened, or the file system has no locks.
@@ -236,5 +236,5 @@ def _open(path: Path) -> _LockFile:
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS) or not path.exists():
             raise
-        # A store that belongs to somebody else can be read, under shared locks.
+        # A store of another user can be read, under shared locks.
         return _LockFile(path, os.open(path, os.O_RDONLY), writable=False)

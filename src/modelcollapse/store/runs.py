@@ -71,7 +71,7 @@ def noted_runs(layout: Layout) -> Iterator[tuple[Path, Run]]:
     """All notes with their files, those of runs that no longer count among them.
 
     Raises:
-        Damaged: a note cannot be read, so that nobody knows what it protects.
+        Damaged: a note cannot be read, so that what it protects is unknown.
     """
     for path in sorted(layout.runs.glob("*.json")):
         yield path, _read(path)

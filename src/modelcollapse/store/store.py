@@ -124,7 +124,7 @@ class Store:
 
     @contextmanager
     def reading(self, artifact: Artifact) -> Iterator[Path]:
-        """Obtain the artifact, and let nobody remove it inside the ``with`` block.
+        """Obtain the artifact, and protect it from removal inside the ``with`` block.
 
         Raises:
             Exception: what :meth:`obtain` raises.

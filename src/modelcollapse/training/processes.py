@@ -50,7 +50,7 @@ def signals_blocked() -> Iterator[None]:
 def end_with(starter: Connection) -> None:
     """End this process once its parent has closed its end of a pipe, or has ended itself.
 
-    The starter's end is only there, and nobody writes into it.
+    The parent writes nothing into its end of the pipe: only its closing matters.
     """
     threading.Thread(target=_end_with, args=(starter,), daemon=True).start()
 

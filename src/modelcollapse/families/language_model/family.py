@@ -165,7 +165,7 @@ class LanguageModelFamily:
             "stream": stream.recipe() if self._decoding.is_random else None,
         }
         parents = {"model": model, "prompts": prompts, "real": self._real}
-        label, size = f"generation {generation} · writing", self._synthetic_bytes(rows)
+        label, size = f"generation {generation} · synthesis", self._synthetic_bytes(rows)
         arguments = {"rows": rows, "stream": stream}
         return self._declare("synthetic", stages.generate, recipe, parents, label, size, **arguments)
 
@@ -219,7 +219,7 @@ class LanguageModelFamily:
             "reference_scores": self._scores(reference, "generation 0 · scoring"),
             "real": self._real,
         }
-        label = f"generation {generation} · measuring what was written"
+        label = f"generation {generation} · measuring the synthetic set"
         return self._declare("measures", stages.measure, {"precision": self._precision}, parents, label)
 
     def _continuations(self, generation: int, model: Artifact) -> Artifact:
