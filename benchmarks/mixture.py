@@ -175,7 +175,7 @@ class TimedFamily(GaussianMixtureFamily):
     """The mixture family with a timed estimator."""
 
     def __init__(self, settings: ChainSettings, seconds: Seconds) -> None:
-        super().__init__(settings, Execution(settings.trainer, None, lambda generation, line: None))
+        super().__init__(settings, Execution(settings.trainer, None))
         self.timed = TimedEstimator(super().build_estimator(), seconds)
 
     def build_estimator(self) -> TimedEstimator:

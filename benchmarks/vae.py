@@ -58,7 +58,7 @@ def main() -> None:
         progress=False,
     )
     prepare_process(settings)
-    execution = Execution(settings, None, lambda generation, line: None)
+    execution = Execution(settings, None)
     training, validation = _images(arguments.data, arguments.quick)
     training = training[: arguments.rows]
     contestants: dict[str, Callable[[], float]] = {

@@ -155,7 +155,7 @@ def run_chain_of(overrides, store, folder, execute=True):
     values = composed(*overrides)
     settings = read_chain_settings(values)
     prepare_process(settings.trainer)
-    family = family_for(settings, Execution(settings.trainer, None, lambda generation, line: None))
+    family = family_for(settings, Execution(settings.trainer, None))
     opened = Store(store)
     works = []
     if execute:

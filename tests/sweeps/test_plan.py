@@ -69,7 +69,7 @@ def test_a_seed_or_a_regime_more_costs_just_that(plan_of, printed, chain, tmp_pa
 
     def compute(plan):
         """Run the chains of a plan; how many fits that took."""
-        chains = [chain(*one.point.words, store=tmp_path / "store") for one in plan.chains]
+        chains = [chain(*one.point.overrides, store=tmp_path / "store") for one in plan.chains]
         return sum(artifact.work == "fit" for one in chains for work in one.works for artifact in work.computed)
 
     first = plan_of(*words, "regime=replace,accumulate", "seed=0,1")

@@ -63,7 +63,7 @@ def fit(
     )
     _, _, lines = fit_resumably(
         described,
-        execution=Execution(TrainerSettings("cpu", "32-true", 1, 4, False), None, lambda generation, line: None),
+        execution=Execution(TrainerSettings("cpu", "32-true", 1, 4, False), None),
         progress=Progress(progress, owner, discard),
         on_epoch=on_epoch,
     )

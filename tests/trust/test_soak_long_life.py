@@ -24,7 +24,7 @@ def measured(overrides, folder):
     values = composed(*overrides)
     settings = read_chain_settings(values)
     prepare_process(settings.trainer)
-    family = family_for(settings, Execution(settings.trainer, None, lambda generation, line: None))
+    family = family_for(settings, Execution(settings.trainer, None))
     identity = ChainIdentity("long", settings.name, family.name, family.title, settings.regime.name, settings.seed)
     rows = []
     with Record(folder / "run", identity, values) as record:

@@ -109,7 +109,7 @@ def _chains(sweep: SweepFolder) -> list[PlannedChain]:
 
 def _planned(grid: SweepFolder, chain: PlannedChain, root: Path, sweep: str) -> ChainState:
     own = [word for word in chain.varied if not word.startswith("seed=")]
-    seeds = [word.partition("=")[2] for word in chain.words if word.startswith("seed=")]
+    seeds = [override.partition("=")[2] for override in chain.overrides if override.startswith("seed=")]
     folder, process = grid.chain(chain.number), grid.process(chain.number)
     return ChainState(
         sweep=sweep,

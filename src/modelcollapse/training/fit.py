@@ -80,7 +80,7 @@ def fit_resumably(fit: Fit, *, execution: Execution, progress: Progress, on_epoc
         rank = Rank(0, fit.devices)
         module, data = fit.assemble(execution, rank)
         steps = fit.epochs * len(data.train_dataloader())
-        with join(), stage_bar(fit.label, steps, execution.console) as bar, fit.stream.global_rng():
+        with join(), stage_bar(fit.label, steps, execution) as bar, fit.stream.global_rng():
             if checkpoint is not None:
                 bar.advance(finished_epochs(checkpoint) * steps // fit.epochs)
             _run(fit, execution, rank, module, data, epoch_checkpoint, [BatchProgress(bar)], checkpoint)
@@ -100,7 +100,7 @@ def _fit_rank(
     fit: Fit, settings: TrainerSettings, folder: Path, owner: str, checkpoint: Path | None, rank: Rank, join: Join
 ) -> None:
     """The same fit in another rank, which shows and writes nothing."""
-    execution = Execution(settings, None, lambda generation, line: None)
+    execution = Execution(settings, None)
     module, data = fit.assemble(execution, rank)
     epoch_checkpoint = _epoch_checkpoint(
         fit, Progress(folder, owner, lambda path, fault: None), lambda line: None, rank

@@ -27,6 +27,15 @@ CPU_SCORING_BYTES, GPU_SCORING_BYTES = 2**29, 2**32
 """What scoring may hold at once, beside the weights."""
 
 EpochListener = Callable[[int, Mapping[str, float]], None]
+ProgressListener = Callable[[str, int, int, float], None]
+
+
+def ignore_epoch(generation: int, line: Mapping[str, float]) -> None:
+    """Do nothing with a finished epoch."""
+
+
+def ignore_progress(label: str, done: int, total: int, seconds_left: float) -> None:
+    """Do nothing with the progress of a stage."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +44,10 @@ class Execution:
 
     settings: TrainerSettings
     console: Console | None
-    on_epoch: EpochListener
-    """Called with every finished epoch of a generation's fit."""
+    on_epoch: EpochListener = ignore_epoch
+    """Called after every finished epoch of a generation's fit."""
+    on_progress: ProgressListener = ignore_progress
+    """Called after every step of a stage: its label, steps done, steps in all, seconds left."""
 
     def trainer(
         self,

@@ -247,7 +247,7 @@ def fit_generations(
     module = GenerationsModule(stage.estimator, stage.representation, stage.seed, _states(context.parents.values()))
     data = GenerationsDataModule(module, stage.training_sets, compositions)
     execution: Execution = stage.execution
-    with stage_bar(context.artifact.label, len(data), execution.console) as bar:
+    with stage_bar(context.artifact.label, len(data), execution) as bar:
         execution.trainer([BatchProgress(bar)], epochs=1).fit(module, datamodule=data)
     states = stacked([module.states[generation] for generation in span])
     diagnostics = stacked([fitted.diagnostics for fitted in module.fits.values()])

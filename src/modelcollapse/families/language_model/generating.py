@@ -34,7 +34,7 @@ def build_synthetic_set(stage: StageContext, context: BuildContext, *, rows: flo
     groups = PromptGroups(prompts, stage.decoding.batch_size, shards.finished())
     model = context.parents["model"]
     workers = worker_count(stage, model, len(groups), prompts.shape[1])
-    with stage_bar(context.artifact.label, groups.total, stage.execution.console) as bar:
+    with stage_bar(context.artifact.label, groups.total, stage.execution) as bar:
         bar.advance(groups.total - len(groups))
         if workers > 1:
             _write_by_workers(partial(engine_over, model, stage.decoding, stream), workers, groups, shards, bar)

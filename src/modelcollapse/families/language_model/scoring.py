@@ -137,7 +137,7 @@ def _score(
     loaders = [in_order(blocks, batch_size) for blocks in sets.values()]
     small = [index for index, blocks in enumerate(sets.values()) if blocks[:, 1:].numel() <= TOKEN_LOSSES_AT_MOST]
     module = ScoringModule(network, len(loaders), skipped_token, tokens_of=small)
-    with stage_bar(context.artifact.label, sum(map(len, loaders)), stage.execution.console) as bar:
+    with stage_bar(context.artifact.label, sum(map(len, loaders)), stage.execution) as bar:
         stage.execution.trainer([BatchProgress(bar)]).test(module, loaders, verbose=False)
     context.execution.update(stage.execution.facts(batch_size=batch_size))
     return module

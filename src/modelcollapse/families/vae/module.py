@@ -208,7 +208,7 @@ class ApplyingModule(LightningModule):
 def apply(network: torch.nn.Module, rows: torch.Tensor, execution: Execution, label: str) -> Sequence[torch.Tensor]:
     """The outputs of the network for all rows, each a tensor with as many rows, float32 on the CPU."""
     loader = in_order(rows, execution.scoring_batch_size(IMAGE_BYTES))
-    with stage_bar(label, len(loader), execution.console) as bar:
+    with stage_bar(label, len(loader), execution) as bar:
         batches = execution.trainer([BatchProgress(bar)]).predict(ApplyingModule(network), loader)
     assert batches is not None
     tuples = [output if isinstance(output, tuple) else (output,) for output in batches]

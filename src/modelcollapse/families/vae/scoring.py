@@ -47,7 +47,7 @@ def build_scores(stage: StageContext, context: BuildContext, *, stream: Stream) 
     loaders = [in_order_together(split, batch_size) for split in splits]
     module = ScoringModule(load_network(architecture, context.parents["model"] / NETWORK_FILE), len(loaders))
     steps = sum(map(len, loaders))
-    with stage_bar(context.artifact.label, steps, stage.execution.console) as bar:
+    with stage_bar(context.artifact.label, steps, stage.execution) as bar:
         stage.execution.trainer([BatchProgress(bar)]).test(module, loaders, verbose=False)
     losses: dict[str, torch.Tensor] = {}
     for index, split in enumerate(REAL_SPLITS):

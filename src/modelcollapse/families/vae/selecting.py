@@ -50,7 +50,7 @@ def _image_losses(stage: StageContext, context: BuildContext, role: str, images:
     noisy = NoisyImages.draw(images, architecture.latents, SCORING_STREAM.within("candidates"))
     loader = in_order_together(noisy, batch_size)
     module = _LossesModule(load_network(architecture, context.parents[role] / NETWORK_FILE))
-    with stage_bar(context.artifact.label, len(loader), stage.execution.console) as bar:
+    with stage_bar(context.artifact.label, len(loader), stage.execution) as bar:
         batches = stage.execution.trainer([BatchProgress(bar)]).predict(module, loader)
     context.execution.update(stage.execution.facts(batch_size=batch_size))
     assert batches is not None
