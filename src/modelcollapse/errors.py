@@ -15,7 +15,19 @@ SWALLOWED_SECONDS = 0.05
 
 
 class UserError(Exception):
-    """An error that the user can fix: the message says what is wrong and what to do; no traceback is shown."""
+    """An error that the user can fix: the message says what is wrong and what to do; no traceback is shown.
+
+    Args:
+        message: what is wrong and what to do.
+        traceback: of code that the user registered, which then follows the message.
+    """
+
+    def __init__(self, message: str = "", traceback: str = "") -> None:
+        super().__init__(message)
+        self.message, self.traceback = message, traceback
+
+    def __str__(self) -> str:
+        return "\n".join(part for part in (self.message, self.traceback) if part)
 
 
 class FitFailed(UserError):

@@ -25,6 +25,14 @@ SCRIPT = """import modelcollapse as mc
 @mc.metric("impossible", of="replicates", version=1)
 def impossible(states):
     raise ArithmeticError("no number\\nat all")
+
+
+@mc.regime("unwilling", version=1)
+class Unwilling:
+    def compose(self, generation: int) -> list[mc.Draw]:
+        if generation == 2:
+            raise LookupError("no draws\\nat all")
+        return [mc.Draw.real()]
 """
 
 
@@ -54,13 +62,27 @@ def test_an_exception_in_a_metric_has_its_generation_and_traceback(folder, tmp_p
     (tmp_path / "own.py").write_text(SCRIPT)
     monkeypatch.setenv(SCRIPT_VARIABLE, str(tmp_path / "own.py"))
     sweep, permit = folder("metrics.add=[impossible]")
-    assert run_planned(sweep, 0, permit) == 1
+    assert run_planned(sweep, 0, permit) == 2
     error = read_error(sweep.chain(0))
-    assert (error.kind, error.type, error.message, error.generation) == ("exception", "ArithmeticError", "no number", 0)
-    assert sweep.process(0).error == "ArithmeticError: no number"
+    assert (error.kind, error.type, error.generation) == ("user", "ArithmeticError", 0)
+    assert sweep.process(0).error == error.line
+    assert "metric 'impossible' failed" in error.line
+    assert error.line.endswith("(ArithmeticError: no number)")
+    assert "in impossible" not in error.line
     assert "own.py" in error.traceback
     assert "in impossible" in error.traceback
     assert not (sweep.chain(0) / "progress.json").exists()
+
+
+def test_an_exception_in_a_registered_regime_is_an_exception_with_its_traceback(folder, tmp_path, monkeypatch):
+    (tmp_path / "own.py").write_text(SCRIPT)
+    monkeypatch.setenv(SCRIPT_VARIABLE, str(tmp_path / "own.py"))
+    sweep, permit = folder("regime=unwilling")
+    assert run_planned(sweep, 0, permit) == 1
+    error = read_error(sweep.chain(0))
+    assert (error.kind, error.type, error.message) == ("exception", "LookupError", "no draws")
+    assert sweep.process(0).error == "LookupError: no draws"
+    assert "in compose" in error.traceback
 
 
 def test_a_chain_that_is_killed_is_known_by_its_exit_code_and_one_that_is_stopped_is_interrupted(folder):

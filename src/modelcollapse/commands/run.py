@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from modelcollapse.config.composing import HYDRA_VERSION_BASE, explained, known_errors, settings_of
 from modelcollapse.config.extensions import prepared_configuration, use_config_dirs
@@ -148,23 +148,17 @@ def _job(config: DictConfig) -> None:
 
 
 def _chain(config: DictConfig) -> None:
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    with _no_empty_folder(folder):
-        with known_errors():
-            settings, values = settings_of(config)
-        if settings.plan:
-            with known_errors():
-                _print_plan(settings)
-        else:
-            _run_recorded(settings, folder, values)
-
-
-def _run_recorded(settings: ChainSettings, folder: Path, values: dict[str, Any]) -> None:
-    """Run the chain, with its progress, and its error where it fails, in the run folder."""
     from modelcollapse.record import RunState
 
-    with RunState(folder) as state, known_errors():
-        _run_chain(settings, folder, values, state)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    # As typed, without resolving it: settings that cannot be read are to be in the run's error too.
+    is_plan = OmegaConf.to_container(config, resolve=False)["plan"] is True  # type: ignore[index, call-overload]
+    with _no_empty_folder(folder), RunState(None if is_plan else folder) as state, known_errors():
+        settings, values = settings_of(config)
+        if settings.plan:
+            _print_plan(settings)
+        else:
+            _run_chain(settings, folder, values, state)
 
 
 def _print_plan(settings: ChainSettings) -> None:

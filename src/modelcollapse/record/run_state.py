@@ -61,7 +61,7 @@ class RunError:
     stage: str | None = None
     """The label of the artifact that was being computed, where it counts its steps."""
     traceback: str | None = None
-    """As Python prints it; only of exceptions that are not explained to the user."""
+    """As Python prints it: of exceptions without a message for the user, and of code that the user registered."""
 
     @property
     def line(self) -> str:
@@ -77,10 +77,10 @@ class RunState:
     has begun.
 
     Args:
-        folder: the run folder.
+        folder: the run folder; None writes and removes nothing.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None) -> None:
         self.generation: int | None = None
         """The generation that is being computed, for whom to set who knows it."""
         self._folder = folder
@@ -97,7 +97,7 @@ class RunState:
     ) -> None:
         self._remove(PROGRESS_FILE)
         with suppress(OSError):
-            if error is not None and any(self._folder.iterdir()):
+            if error is not None and self._folder is not None and any(self._folder.iterdir()):
                 self._write(ERROR_FILE, asdict(run_error(error, self.generation, self._stage)))
 
     def progress(self, label: str, done: int, total: int, seconds_left: float) -> None:
@@ -115,6 +115,8 @@ class RunState:
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a file that readers see whole. Nothing waits for the disk: after a power failure nobody reads it."""
+        if self._folder is None:
+            return
         path = self._folder / name
         temporary = temporary_beside(path)
         try:
@@ -124,18 +126,26 @@ class RunState:
             temporary.unlink(missing_ok=True)
 
     def _remove(self, name: str) -> None:
-        with suppress(OSError):
-            (self._folder / name).unlink(missing_ok=True)
+        if self._folder is not None:
+            with suppress(OSError):
+                (self._folder / name).unlink(missing_ok=True)
 
 
 def run_error(error: BaseException, generation: int | None = None, stage: str | None = None) -> RunError:
     """Describe the exception that ends a run."""
     kind = _kind(error)
-    cause = (error.__cause__ or error) if isinstance(error, UserError) else error
-    text = str(error).strip()
-    message = text.partition("\n")[0] if kind == "exception" else " ".join(text.split())
-    trace = "".join(traceback.format_exception(error)) if kind == "exception" else None
-    return RunError(kind, _class_name(type(cause)), message, generation, stage, trace)
+    if not isinstance(error, UserError):
+        trace = "".join(traceback.format_exception(error)) if kind == "exception" else None
+        return RunError(kind, _class_name(error), _first_line(error), generation, stage, trace)
+    cause = error.__cause__ or error
+    message = " ".join(error.message.split())
+    if error.traceback:
+        message += f" ({_class_name(cause)}: {_first_line(cause)})"
+    return RunError(kind, _class_name(cause), message, generation, stage, error.traceback or None)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 def _kind(error: BaseException) -> ErrorKind:
@@ -146,8 +156,9 @@ def _kind(error: BaseException) -> ErrorKind:
     return "user" if isinstance(error, UserError) else "exception"
 
 
-def _class_name(cls: type) -> str:
+def _class_name(error: BaseException) -> str:
     """The name of an exception's class as Python prints it."""
+    cls = type(error)
     return cls.__qualname__ if cls.__module__ in ("builtins", "__main__") else f"{cls.__module__}.{cls.__qualname__}"
 
 
