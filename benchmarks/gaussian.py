@@ -75,7 +75,7 @@ def _with_rows(settings: ChainSettings, rows: int) -> ChainSettings:
 def _chain(settings: ChainSettings) -> None:
     """A chain as the command line runs it, without its figures, in a store of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        family = family_for(settings, Execution(settings.trainer, None, lambda generation, line: None))
+        family = family_for(settings, Execution(settings.trainer, None))
         identity = ChainIdentity("benchmark", "benchmark", family.name, family.title, "replace", settings.seed)
         with Record(Path(folder) / "run", identity, {}) as record:
             for _ in run_chain(settings, family, Store(Path(folder) / "store"), record):

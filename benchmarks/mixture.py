@@ -175,10 +175,10 @@ class TimedFamily(GaussianMixtureFamily):
     """The mixture family with a timed estimator."""
 
     def __init__(self, settings: ChainSettings, seconds: Seconds) -> None:
-        super().__init__(settings, Execution(settings.trainer, None, lambda generation, line: None))
-        self.timed = TimedEstimator(super().make_estimator(), seconds)
+        super().__init__(settings, Execution(settings.trainer, None))
+        self.timed = TimedEstimator(super().build_estimator(), seconds)
 
-    def make_estimator(self) -> TimedEstimator:
+    def build_estimator(self) -> TimedEstimator:
         """The timed estimator."""
         return self.timed
 

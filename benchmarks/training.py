@@ -218,7 +218,7 @@ def _parts(
     )
     sampler = EpochSampler(len(blocks), len(blocks), arguments.batch_size, Stream(0, 0, "benchmark.order"))
     data = BlocksDataModule(blocks.int(), torch.ones(len(blocks)), blocks[:1].int(), sampler, 1)
-    execution = Execution(settings, None, lambda generation, line: None)
+    execution = Execution(settings, None)
     return execution, FittingModule(network, training, 1, len(sampler)), data
 
 

@@ -58,7 +58,7 @@ def main() -> None:
         progress=False,
     )
     prepare_process(settings)
-    execution = Execution(settings, None, lambda generation, line: None)
+    execution = Execution(settings, None)
     training, validation = _images(arguments.data, arguments.quick)
     training = training[: arguments.rows]
     contestants: dict[str, Callable[[], float]] = {
@@ -142,7 +142,7 @@ def fitted_epoch(training: torch.Tensor, validation: torch.Tensor, execution: Ex
     data = ImagesDataModule(TrainingImages(held, weights), noisy, sampler, TRAINING.batch_size)
     parent = Decoder(ARCHITECTURE).requires_grad_(False) if streamed else None
     module = FittingModule(VariationalAutoencoder(ARCHITECTURE), TRAINING, 1.0, parent)
-    fit = Fit(lambda execution, share: (module, data), 1, False, None, noise, "epoch")
+    fit = Fit(lambda execution, rank: (module, data), 1, False, None, noise, "epoch")
     with TemporaryDirectory() as folder:
         progress = Progress(Path(folder), "benchmark", lambda path, fault: None)
         fit_resumably(fit, execution=execution, progress=progress, on_epoch=lambda line: None)

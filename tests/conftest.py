@@ -96,10 +96,10 @@ class Finished:
         return (self.folder / name).read_bytes()
 
 
-def run_command(words, cwd, folder, configuration="train"):
-    """Run train.py's function with these words in this process, as if typed in ``cwd``."""
+def run_command(overrides, cwd, folder, configuration="train"):
+    """Run train.py's function with these overrides in this process, as if typed in ``cwd``."""
     out, err, code = io.StringIO(), io.StringIO(), 0
-    typed, sys.argv = sys.argv, [f"{configuration}.py", *words]
+    typed, sys.argv = sys.argv, [f"{configuration}.py", *overrides]
     try:
         with chdir(cwd), redirect_stdout(out), redirect_stderr(err):
             getattr(run, configuration)()
@@ -110,13 +110,13 @@ def run_command(words, cwd, folder, configuration="train"):
     return Finished(code, out.getvalue(), err.getvalue(), Path(folder))
 
 
-def composed(*words):
-    """The plain values that the words compose to; settings that must be given are '???'."""
+def composed(*overrides):
+    """The plain values that the overrides compose to; settings that must be given are '???'."""
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
     with initialize_config_dir(prepared_configuration(), version_base="1.3"):
-        return OmegaConf.to_container(compose("train", overrides=list(words)), resolve=True)
+        return OmegaConf.to_container(compose("train", overrides=list(overrides)), resolve=True)
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class Chain:
         return (self.folder / name).read_bytes()
 
 
-def run_chain_of(words, store, folder, execute=True):
+def run_chain_of(overrides, store, folder, execute=True):
     """Run a chain below the command line: no report at the end, and errors come out as they are raised."""
     from modelcollapse.chain import run_chain
     from modelcollapse.families import family_for
@@ -152,10 +152,10 @@ def run_chain_of(words, store, folder, execute=True):
     from modelcollapse.store import Store
     from modelcollapse.training.trainer import Execution, prepare_process
 
-    values = composed(*words)
+    values = composed(*overrides)
     settings = read_chain_settings(values)
     prepare_process(settings.trainer)
-    family = family_for(settings, Execution(settings.trainer, None, lambda generation, line: None))
+    family = family_for(settings, Execution(settings.trainer, None))
     opened = Store(store)
     works = []
     if execute:
@@ -186,19 +186,19 @@ def tiny():
 
 @pytest.fixture(scope="session")
 def compose_values():
-    """Compose words into plain values."""
+    """Compose overrides into plain values."""
     return composed
 
 
 @pytest.fixture
 def train(tmp_path):
-    """Run ``train.py`` with words in this process; the store is shared by all calls of a test."""
+    """Run ``train.py`` with overrides in this process; the store is shared by all calls of a test."""
     folders = (tmp_path / f"run-{number}" for number in range(100))
 
-    def run(*words, store=tmp_path / "store", configuration="train"):
+    def run(*overrides, store=tmp_path / "store", configuration="train"):
         folder = next(folders)
         places = (f"paths.store={store}", f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}")
-        return run_command([*words, *places], tmp_path, folder, configuration)
+        return run_command([*overrides, *places], tmp_path, folder, configuration)
 
     return run
 
@@ -208,18 +208,18 @@ def chain(tmp_path):
     """Run a chain below the command line; the store is shared by all calls of a test."""
     folders = (tmp_path / f"chain-{number}" for number in range(100))
 
-    def run(*words, store=tmp_path / "store", execute=True):
-        return run_chain_of(words, store, next(folders), execute)
+    def run(*overrides, store=tmp_path / "store", execute=True):
+        return run_chain_of(overrides, store, next(folders), execute)
 
     return run
 
 
 @pytest.fixture(scope="session")
 def finished_chain(tmp_path_factory):
-    """The tiny quickstart, run once by the command line: (what it left, its store, its words)."""
+    """The tiny quickstart, run once by the command line: (what it left, its store, its overrides)."""
     place = tmp_path_factory.mktemp("finished")
-    words = [*TINY, f"paths.store={place / 'store'}", f"hydra.run.dir={place / 'run'}"]
-    return run_command(words, place, place / "run"), place / "store", words
+    overrides = [*TINY, f"paths.store={place / 'store'}", f"hydra.run.dir={place / 'run'}"]
+    return run_command(overrides, place, place / "run"), place / "store", overrides
 
 
 def _sentences(count, seed):

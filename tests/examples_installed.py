@@ -14,12 +14,12 @@ from pathlib import Path
 from conftest import run_command
 from examples_installed import keys
 here = Path.cwd()
-for command, folder, words in json.loads(sys.argv[1]):
+for command, folder, overrides in json.loads(sys.argv[1]):
     places = [f"hydra.run.dir={here / folder}", f"hydra.sweep.dir={here / folder}"]
-    finished = run_command([*words, *places], here, here / folder, command)
+    finished = run_command([*overrides, *places], here, here / folder, command)
     assert finished.code == 0, finished.out + finished.err
     print(finished.out)
-print(json.dumps([keys(words) for words in json.loads(sys.argv[2])]))
+print(json.dumps([keys(overrides) for overrides in json.loads(sys.argv[2])]))
 """
 KILLED = """
 import os, signal, sys
@@ -44,12 +44,12 @@ finally:
 """
 
 
-def keys(words):
-    """The chain's id and the keys of all artifacts that the words declare."""
+def keys(overrides):
+    """The chain's id and the keys of all artifacts that the overrides declare."""
     from conftest import run_chain_of
     from modelcollapse.chain import chain_artifacts, chain_id
 
-    chain = run_chain_of(words, Path("nowhere"), Path("nowhere"), execute=False)
+    chain = run_chain_of(overrides, Path("nowhere"), Path("nowhere"), execute=False)
     return [chain_id(chain.settings), *(artifact.key for artifact in chain_artifacts(chain.settings, chain.family))]
 
 
@@ -79,8 +79,8 @@ class Installed:
         return finished.stdout
 
     def session(self, *commands, declared=()):
-        """Commands (train or sweep, folder, words) one after the other in one process; what they printed, and the keys
-        of the chains that ``declared`` lists the words of.
+        """Commands (train or sweep, folder, overrides) one after the other in one process; what they printed, and the
+        keys of the chains that ``declared`` lists the overrides of.
         """
         *said, found = self.start(SESSION, json.dumps(commands), json.dumps(declared)).splitlines()
         return "\n".join(said), json.loads(found)

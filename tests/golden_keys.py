@@ -28,7 +28,7 @@ def keys(folder):
 def experiment_keys(*overrides):
     with initialize_config_dir(str(configuration_folder()), version_base=HYDRA_VERSION_BASE):
         settings, _ = settings_of(compose("train", overrides=[*overrides, "generations=1", "trainer.accelerator=cpu"]))
-    family = family_for(settings, Execution(settings.trainer, None, lambda generation, line: None))
+    family = family_for(settings, Execution(settings.trainer, None))
     found = {
         f"{generation.number} {role}": artifact.key
         for generation in chain_generations(settings, family)

@@ -39,7 +39,7 @@ def fork_server():
     return context
 
 
-def type_words(words, cwd, log, made):
+def type_overrides(overrides, cwd, log, made):
     """What a forked process does: the command, its output in ``log``, the keys of what it made in ``made``."""
     from modelcollapse.commands.run import train
     from modelcollapse.store import Store
@@ -55,7 +55,7 @@ def type_words(words, cwd, log, made):
         note(made, context.artifact.key)
 
     Store._publish = noted_publish
-    sys.argv = ["train.py", *words]
+    sys.argv = ["train.py", *overrides]
     train()
 
 
@@ -75,11 +75,11 @@ class Program:
         self.made = folder / "made"
         folder.mkdir(parents=True, exist_ok=True)
 
-    def start(self, words, name):
-        """A process that runs the words; ``name`` is of its run folder."""
-        typed = [*words, f"paths.store={self.store}", f"hydra.run.dir={self.folder / name}"]
+    def start(self, overrides, name):
+        """A process that runs the overrides; ``name`` is of its run folder."""
+        typed = [*overrides, f"paths.store={self.store}", f"hydra.run.dir={self.folder / name}"]
         arguments = (typed, self.folder, self.folder / f"{name}.log", self.made)
-        process = self._context.Process(target=type_words, args=arguments)
+        process = self._context.Process(target=type_overrides, args=arguments)
         process.start()
         return process
 

@@ -144,8 +144,8 @@ class Toys:
 
 
 def test_a_family_with_data_of_its_own_form_is_chosen_by_name_and_its_settings_are_read(compose_values):
-    words = ("model=test_toy", "model.width=4", "data=test_toys", "decoding=none")
-    settings = read_chain_settings(compose_values(*words))
+    overrides = ("model=test_toy", "model.width=4", "data=test_toys", "decoding=none")
+    settings = read_chain_settings(compose_values(*overrides))
     assert (settings.model.family, settings.model.name, settings.model.width) == ("test_toy", "a toy", 4)
     assert [member.name for member in used_members(settings) if not member.is_built_in] == ["test_toy", "test_toys"]
 

@@ -127,9 +127,9 @@ def test_a_run_without_words_of_its_own_goes_where_it_is_typed(tiny, tmp_path):
 
 
 def test_the_same_command_again_computes_nothing_says_so_and_leaves_the_same_bytes(finished_chain, train):
-    first, store, words = finished_chain
+    first, store, overrides = finished_chain
     before = manifests(store)
-    again = train(*words[:-2], store=store)
+    again = train(*overrides[:-2], store=store)
     assert again.code == 0
     assert "nothing to compute: all 15 results" in again.out
     assert "nothing was computed" in again.out
@@ -141,9 +141,9 @@ def test_the_same_command_again_computes_nothing_says_so_and_leaves_the_same_byt
 
 
 def test_a_run_says_where_weights_and_biases_shows_it(finished_chain, train, monkeypatch):
-    _, store, words = finished_chain
+    _, store, overrides = finished_chain
     monkeypatch.setenv("WANDB_MODE", "offline")
-    shown = train(*(word for word in words[:-2] if word != "tracking=none"), "tracking=wandb", store=store)
+    shown = train(*(word for word in overrides[:-2] if word != "tracking=none"), "tracking=wandb", store=store)
     assert shown.code == 0
     assert "W&B: offline (WANDB_MODE" in shown.out
     assert list((shown.folder / "wandb").glob("offline-run-*"))
@@ -173,14 +173,14 @@ def test_a_shortened_chain_computes_nothing(chain, tiny):
 def test_generation_0_is_the_same_model_in_all_regimes(chain, tiny, compose_values):
     keys = set()
     for regime in REGIMES:
-        promised = chain(*tiny, "decoding.kind=sample", "decoding.beams=1", f"regime={regime}", execute=False)
-        keys.add(promised.generations()[0].artifacts["model"].key)
+        declared = chain(*tiny, "decoding.kind=sample", "decoding.beams=1", f"regime={regime}", execute=False)
+        keys.add(declared.generations()[0].artifacts["model"].key)
     assert len(keys) == 1
 
 
 def test_regimes_that_compose_the_same_set_share_the_model(chain, tiny):
-    def models(*words):
-        return [g.artifacts["model"].key for g in chain(*tiny, *words, execute=False).generations()]
+    def models(*overrides):
+        return [g.artifacts["model"].key for g in chain(*tiny, *overrides, execute=False).generations()]
 
     accumulate, augment = models("regime=accumulate"), models("regime=augment")
     assert accumulate[:2] == augment[:2]
@@ -231,7 +231,7 @@ def test_a_penalty_sweep_fits_generation_0_once(train, tiny, tmp_path):
     made = manifests(tmp_path / "store")
     assert made["generation 0 · fit"] == 1
     assert made["generation 0 · scoring"] == 1
-    assert made["generation 0 · writing"] == 2
+    assert made["generation 0 · synthesis"] == 2
     assert made["generation 1 · fit"] == 2
     first, second = (results(finished.folder / job) for job in ("0", "1"))
     assert first["test/perplexity"][0] == second["test/perplexity"][0]
@@ -283,16 +283,16 @@ def models_kept(run):
 
 @pytest.mark.parametrize("init", ["fresh", "previous", "generation0"])
 def test_keeping_the_ends_leaves_first_and_last_weights_and_the_same_record(chain, tiny, tmp_path, init):
-    words = (*tiny, f"model.init={init}")
-    everything = chain(*words, "generations=4", store=tmp_path / "all")
-    ends = chain(*words, "generations=3", "store.keep=ends")
+    overrides = (*tiny, f"model.init={init}")
+    everything = chain(*overrides, "generations=4", store=tmp_path / "all")
+    ends = chain(*overrides, "generations=3", "store.keep=ends")
     assert models_kept(everything) == [True] * 5
     assert models_kept(ends) == [True, False, False, True]
-    again = chain(*words, "generations=3", "store.keep=ends")
+    again = chain(*overrides, "generations=3", "store.keep=ends")
     assert again.computed() == []
     assert again.bytes() == ends.bytes()
     assert again.bytes("training.jsonl") == ends.bytes("training.jsonl")
-    longer = chain(*words, "generations=4", "store.keep=ends")
+    longer = chain(*overrides, "generations=4", "store.keep=ends")
     assert {label.split(" · ")[0] for label in longer.computed()} == {"generation 4"}
     assert longer.bytes() == everything.bytes()
     assert models_kept(longer) == [True, False, False, False, True]
@@ -334,8 +334,8 @@ SIZES = {
 
 @pytest.mark.parametrize("regime", REGIMES)
 def test_every_regime_trains_on_a_set_of_its_size(chain, tiny, regime):
-    words = (*tiny, "decoding.kind=sample", "decoding.beams=1", "decoding.prompt_tokens=3", f"regime={regime}")
-    run = chain(*words)
+    overrides = (*tiny, "decoding.kind=sample", "decoding.beams=1", "decoding.prompt_tokens=3", f"regime={regime}")
+    run = chain(*overrides)
     sizes = []
     for generation in run.generations():
         model = generation.artifacts["model"]
@@ -422,9 +422,9 @@ def test_a_continued_generation_starts_at_the_weights_it_continues(chain, tiny):
     """A fit too timid to move the weights ends where it started."""
     from safetensors.torch import load_file
 
-    words = (*tiny, "model.init=generation0", "generations=1")
+    overrides = (*tiny, "model.init=generation0", "generations=1")
     timid = ("model.training.learning_rate=1e-30", "model.training.final_learning_rate=0")
-    run = chain(*words, *timid)
+    run = chain(*overrides, *timid)
     first, second = (
         load_file(run.store.folder(generation.artifacts["model"]) / "model.safetensors")
         for generation in run.generations()
@@ -449,8 +449,8 @@ def test_a_base_is_pretrained_once_for_chains_of_every_seed(chain, small_opt_wor
 
 
 def test_fresh_rows_of_a_finite_text_come_from_its_reserve_and_end_with_it(chain, small_opt_words):
-    words = (*small_opt_words, "regime=fresh", "regime.real=0.2", "data.reserve=0.4")
-    run = chain(*words)
+    overrides = (*small_opt_words, "regime=fresh", "regime.real=0.2", "data.reserve=0.4")
+    run = chain(*overrides)
     reserve = read_blocks(run.store.folder(run.family.inputs()["real"]), "reserve")
     train = read_blocks(run.store.folder(run.family.inputs()["real"]), "train")
     assert (len(train), len(reserve)) == (36, 24)
@@ -462,13 +462,13 @@ def test_fresh_rows_of_a_finite_text_come_from_its_reserve_and_end_with_it(chain
     rows = [tuple(row) for blocks in fresh for row in blocks.tolist()]
     assert set(rows) <= {tuple(row) for row in reserve.tolist()}
     with pytest.raises(SettingsError, match=r"data\.reserve: sets aside 24 rows; regime=fresh needs 28"):
-        chain(*words, "generations=4")
+        chain(*overrides, "generations=4")
 
 
 def test_callbacks_that_only_look_are_in_no_key_and_others_are_in_those_of_the_generations(chain, tiny):
-    words = (*tiny, "model.training.checkpoint=last")
+    overrides = (*tiny, "model.training.checkpoint=last")
     plain, looking, averaging = (
-        chain(*words, f"callbacks={callbacks}", execute=False)
+        chain(*overrides, f"callbacks={callbacks}", execute=False)
         for callbacks in ("[]", "[lr_monitor]", "[lr_monitor,weight_averaging]")
     )
     keys = [[generation.artifacts["model"].key for generation in each.generations()] for each in (plain, looking)]
@@ -480,8 +480,8 @@ def test_callbacks_that_only_look_are_in_no_key_and_others_are_in_those_of_the_g
 
 
 def test_what_callbacks_log_is_in_the_record_of_every_run_of_a_chain(train, tiny):
-    words = (*tiny, "callbacks=[lr_monitor]", "logger=[csv]", "generations=1")
-    first, again = train(*words), train(*words)
+    overrides = (*tiny, "callbacks=[lr_monitor]", "logger=[csv]", "generations=1")
+    first, again = train(*overrides), train(*overrides)
     assert first.code == again.code == 0, first.err + again.err
     assert first.bytes("training.jsonl") == again.bytes("training.jsonl")
     assert all(line["lr-AdamW"] == line["learning_rate"] for line in first.lines("training.jsonl"))
@@ -489,10 +489,10 @@ def test_what_callbacks_log_is_in_the_record_of_every_run_of_a_chain(train, tiny
 
 
 def test_a_chain_learns_by_the_chosen_loss_optimizer_and_schedule(chain, tiny):
-    words = (*tiny, "generations=0")
-    usual = chain(*words)
+    overrides = (*tiny, "generations=0")
+    usual = chain(*overrides)
     chosen = ("loss={name:truncated_cross_entropy,gamma:0.3}", "optimizer={name:sgd,momentum:0.9}", "schedule=linear")
-    other = chain(*words, *(f"model.training.{setting}" for setting in chosen))
+    other = chain(*overrides, *(f"model.training.{setting}" for setting in chosen))
     assert "generation 0 · fit" in other.computed()
     assert "real data" not in other.computed()
     recipe = other.generations()[0].artifacts["model"].recipe["training"]

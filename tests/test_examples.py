@@ -41,8 +41,8 @@ def installed(repository, tmp_path_factory):
     return Installed(repository / "examples", tmp_path_factory.mktemp("examples"))
 
 
-def other_store(words):
-    return [word.replace("paths.store=store", "paths.store=unbroken") for word in words]
+def other_store(overrides):
+    return [word.replace("paths.store=store", "paths.store=unbroken") for word in overrides]
 
 
 def files_of(folder):
@@ -58,8 +58,8 @@ def test_composing_with_the_examples_installed_imports_nothing_heavy(installed):
 
 def test_members_run_by_name_go_on_after_a_kill_and_leave_no_key_changed(installed, repository):
     folder = installed.folder
-    for name, words, renames in (("estimator", ESTIMATOR, 4), ("language_model", LANGUAGE_MODEL, 25)):
-        installed.start(KILLED, renames, *words, f"hydra.run.dir={name}_killed", code=-signal.SIGKILL)
+    for name, overrides, renames in (("estimator", ESTIMATOR, 4), ("language_model", LANGUAGE_MODEL, 25)):
+        installed.start(KILLED, renames, *overrides, f"hydra.run.dir={name}_killed", code=-signal.SIGKILL)
         assert json.loads((folder / f"{name}_killed" / "chain.json").read_text())["status"] != "finished"
     said, keys_with_examples = installed.session(
         ("train", "estimator", ESTIMATOR),
@@ -76,7 +76,7 @@ def test_members_run_by_name_go_on_after_a_kill_and_leave_no_key_changed(install
         assert files == files_of(folder / f"{name}_unbroken"), name
 
     installed.remove()
-    assert [keys(words) for words in BUILT_IN] == keys_with_examples
+    assert [keys(overrides) for overrides in BUILT_IN] == keys_with_examples
     # What ran is read without the package that it ran with.
     table = modelcollapse.results(folder / "grid")
     assert len(table) == 2 * 9

@@ -52,7 +52,7 @@ REDUCED = {
     "paper_gmm": ("generations=3", "data.rows=40", "model.replicates=2"),
     "paper_discrete": ("generations=3", "data.rows=20", "model.replicates=4"),
 }
-"""Experiment -> words that reduce it; a new experiment gets a line here."""
+"""Experiment -> overrides that reduce it; a new experiment gets a line here."""
 
 
 @pytest.fixture
@@ -74,9 +74,9 @@ def test_the_experiment_runs_at_a_reduced_size(train, pretrained, texts, wikitex
     """And no stage runs code that its digest does not cover, or that is not listed as deciding no number."""
     traced = TracedStages(monkeypatch)
     places = {"pretrained": pretrained, "texts": texts, "wikitext": wikitext}
-    words = [word.format(**places) for word in REDUCED[experiment]]
+    overrides = [word.format(**places) for word in REDUCED[experiment]]
     finished = train(
-        f"experiment={experiment}", *own, "tracking=none", "trainer.threads=1", "trainer.accelerator=cpu", *words
+        f"experiment={experiment}", *own, "tracking=none", "trainer.threads=1", "trainer.accelerator=cpu", *overrides
     )
     assert finished.code == 0, finished.err
     lines = finished.lines()
@@ -88,9 +88,9 @@ def test_the_experiment_runs_at_a_reduced_size(train, pretrained, texts, wikitex
 
 
 def test_the_papers_regimes_share_generation_0(chain, pretrained, wikitext):
-    words = [word.format(pretrained=pretrained, wikitext=wikitext) for word in PAPER_OPT]
+    overrides = [word.format(pretrained=pretrained, wikitext=wikitext) for word in PAPER_OPT]
     keys = {
-        chain("experiment=paper_opt", own, "tracking=none", *words, execute=False)
+        chain("experiment=paper_opt", own, "tracking=none", *overrides, execute=False)
         .generations()[0]
         .artifacts["model"]
         .key

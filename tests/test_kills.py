@@ -62,14 +62,14 @@ class Watch:
         if self._moment and event == self._moment.event and any(self._store.glob(self._moment.while_there)):
             self._waited += 1
             if self._waited == self._moment.nth:
-                self.tell()
+                self.report()
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    def tell(self):
+    def report(self):
         self._tally.write_text(json.dumps(self._counts))
 
 
-def run_watched(words, cwd, log, store, moment, tally):
+def run_watched(overrides, cwd, log, store, moment, tally):
     """What a forked process does: the command, its output in a file, its moment watched for."""
     from modelcollapse.commands.run import train
 
@@ -79,11 +79,11 @@ def run_watched(words, cwd, log, store, moment, tally):
         os.dup2(output.fileno(), 2)
     watch = Watch(store, moment, tally)
     watch.install()
-    sys.argv = ["train.py", *words]
+    sys.argv = ["train.py", *overrides]
     try:
         train()
     finally:
-        watch.tell()
+        watch.report()
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +94,8 @@ def forks():
 class Runner:
     """Starts commands in forked processes on one store."""
 
-    def __init__(self, forks, folder, words):
-        self._forks, self.folder, self._words = forks, folder, words
+    def __init__(self, forks, folder, overrides):
+        self._forks, self.folder, self._overrides = forks, folder, overrides
         self.store = folder / "store"
         self._number = 0
 
@@ -103,8 +103,8 @@ class Runner:
         self._number += 1
         self.run = self.folder / f"run-{self._number}"
         self._log, self._tally = (self.folder / f"{name}-{self._number}" for name in ("log", "tally"))
-        words = [*self._words, *more, f"paths.store={self.store}", f"hydra.run.dir={self.run}"]
-        arguments = (words, self.folder, self._log, self.store, moment, self._tally)
+        overrides = [*self._overrides, *more, f"paths.store={self.store}", f"hydra.run.dir={self.run}"]
+        arguments = (overrides, self.folder, self._log, self.store, moment, self._tally)
         process = self._forks.Process(target=run_watched, args=arguments)
         process.start()
         return process
@@ -123,7 +123,7 @@ class Runner:
 
 
 @pytest.fixture(scope="module")
-def words(small_opt_words):
+def overrides(small_opt_words):
     """A chain with every stage: a base of three epochs in two parts each, two generations, three shards each.
 
     Written by transformers, whose forward passes can be counted; the native engine is killed at random moments in
@@ -148,27 +148,27 @@ def words(small_opt_words):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(forks, tmp_path_factory, words):
+def undisturbed(forks, tmp_path_factory, overrides):
     """The same chain in a store of its own, never killed: (its files, what it counted)."""
-    runner = Runner(forks, tmp_path_factory.mktemp("undisturbed"), words)
+    runner = Runner(forks, tmp_path_factory.mktemp("undisturbed"), overrides)
     code, log = runner.finish()
     assert code == 0, log
     return runner.files(), runner.counts()
 
 
 @pytest.fixture
-def runner(forks, tmp_path, words):
-    return Runner(forks, tmp_path, words)
+def runner(forks, tmp_path, overrides):
+    return Runner(forks, tmp_path, overrides)
 
 
 @pytest.fixture(scope="module")
-def keys(words, tmp_path_factory):
+def keys(overrides, tmp_path_factory):
     """Label of each artifact of the chain -> its key."""
     from conftest import run_chain_of
 
-    promised = run_chain_of(words, tmp_path_factory.mktemp("nothing"), None, execute=False)
+    declared = run_chain_of(overrides, tmp_path_factory.mktemp("nothing"), None, execute=False)
     found = {}
-    stack = [artifact for generation in promised.generations() for artifact in generation.artifacts.values()]
+    stack = [artifact for generation in declared.generations() for artifact in generation.artifacts.values()]
     while stack:
         artifact = stack.pop()
         found[artifact.label] = f"{artifact.kind}/{artifact.key}"
@@ -176,8 +176,8 @@ def keys(words, tmp_path_factory):
     return found
 
 
-BASE, FIT, WRITING = "base · fit", "generation 1 · fit", "generation 1 · writing"
-SCORING, MEASURING = "generation 1 · scoring", "generation 1 · measuring what was written"
+BASE, FIT, SYNTHESIS = "base · fit", "generation 1 · fit", "generation 1 · synthesis"
+SCORING, MEASURING = "generation 1 · scoring", "generation 1 · measuring the synthetic set"
 MOMENTS = {
     "base, within its first part": (BASE, "step", "progress/{key}", 2),
     "base, between parts": (BASE, "step", "progress/{key}/files/epoch-00001", 1),
@@ -189,15 +189,15 @@ MOMENTS = {
     "fit, before later best weights have their name": (FIT, "rename", "progress/{key}/files/epoch-00001", 1),
     "fit, while it validates": (FIT, "forward", "progress/{key}/files/epoch-00002", 5),
     "fit, before it is published": (FIT, "rename", "{kind}/.{key}.*/manifest.json", 1),
-    "writing, within the first shard": (WRITING, "forward", "progress/{key}", 3),
-    "writing, between shards": (WRITING, "forward", "progress/{key}/files/shard-000000-*", 1),
-    "writing, before a shard has its name": (
-        WRITING,
+    "synthesis, within the first shard": (SYNTHESIS, "forward", "progress/{key}", 3),
+    "synthesis, between shards": (SYNTHESIS, "forward", "progress/{key}/files/shard-000000-*", 1),
+    "synthesis, before a shard has its name": (
+        SYNTHESIS,
         "rename",
         "progress/{key}/files/.shard-000020-*",
         1,
     ),
-    "writing, before it is published": (WRITING, "rename", "{kind}/.{key}.*/manifest.json", 1),
+    "synthesis, before it is published": (SYNTHESIS, "rename", "{kind}/.{key}.*/manifest.json", 1),
     "scoring, between batches": (SCORING, "forward", "{kind}/.{key}.*", 3),
     "scoring, before it is published": (SCORING, "rename", "{kind}/.{key}.*/manifest.json", 1),
     "measuring, between batches": (MEASURING, "forward", "{kind}/.{key}.*", 3),
@@ -205,13 +205,13 @@ MOMENTS = {
 
 
 @pytest.mark.parametrize("name", MOMENTS)
-def test_a_killed_chain_ends_with_the_same_bits(runner, keys, undisturbed, chain, words, name):
+def test_a_killed_chain_ends_with_the_same_bits(runner, keys, undisturbed, chain, overrides, name):
     label, event, pattern, nth = MOMENTS[name]
     kind, key = keys[label].split("/")
     code, log = runner.finish(Moment(event, pattern.format(kind=kind, key=key), nth))
     assert code == -signal.SIGKILL, log
     assert not (runner.store / kind / key).exists()
-    resumed = chain(*words, store=runner.store)
+    resumed = chain(*overrides, store=runner.store)
     for file in RECORDED:
         assert resumed.bytes(file) == undisturbed[0][file], file
     assert label in resumed.computed()
@@ -224,14 +224,14 @@ def test_what_was_finished_before_the_kill_is_not_done_again(runner, keys):
 
     Renamed are the note of the run, two shards, and the artifact.
     """
-    fit, writing = (keys[label].split("/")[1] for label in (FIT, WRITING))
+    fit, synthesis = (keys[label].split("/")[1] for label in (FIT, SYNTHESIS))
     published = Moment("rename", f"model/.{fit}.*/manifest.json")
     assert runner.finish(Moment("step", f"progress/{fit}/files/epoch-00001", 2))[0] == -signal.SIGKILL
     assert runner.finish(published)[0] == -signal.SIGKILL
     assert runner.counts()["step"] == 6
-    in_second_shard = Moment("forward", f"progress/{writing}/files/shard-000000-000020.safetensors", 4)
+    in_second_shard = Moment("forward", f"progress/{synthesis}/files/shard-000000-000020.safetensors", 4)
     assert runner.finish(in_second_shard)[0] == -signal.SIGKILL
-    written = Moment("rename", f"synthetic/.{writing}.*/manifest.json")
+    written = Moment("rename", f"synthetic/.{synthesis}.*/manifest.json")
     assert runner.finish(written)[0] == -signal.SIGKILL
     assert runner.counts() == {"step": 0, "forward": 16, "rename": 4}
 
@@ -254,7 +254,7 @@ def test_a_chain_killed_over_and_over_ends_with_the_same_bits(runner, keys, undi
         (("model.training.generation0_epochs=100000",), "progress/*/files/epoch-00002"),
         (("decoding.batch_size=1", "decoding.beams=60", "data.train_blocks=300"), "progress/*/files/shard-000001-*"),
     ],
-    ids=["fit", "writing"],
+    ids=["fit", "synthesis"],
 )
 def test_a_signal_stops_the_chain_cleanly_and_says_how_to_go_on(forks, tmp_path, tiny, number, more, seen):
     runner = Runner(forks, tmp_path, tiny)
@@ -275,9 +275,9 @@ def test_a_signal_stops_the_chain_cleanly_and_says_how_to_go_on(forks, tmp_path,
 
 def test_the_script_itself_stops_cleanly_and_goes_on(tmp_path, tiny, repository, train):
     """train.py as people start it; what it has to do is long enough for the signal, and not too long to finish."""
-    words = [*tiny, "generations=0", "model.training.epochs=40"]
+    overrides = [*tiny, "generations=0", "model.training.epochs=40"]
     store = tmp_path / "stopped"
-    typed = [sys.executable, str(repository / "train.py"), *words, f"paths.store={store}", "hydra.run.dir=stopped-run"]
+    typed = [sys.executable, str(repository / "train.py"), *overrides, f"paths.store={store}", "hydra.run.dir=stopped"]
     process = subprocess.Popen(typed, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     _wait_for(process, store, "progress/*/files/epoch-00001")
     process.send_signal(signal.SIGTERM)
@@ -285,8 +285,8 @@ def test_the_script_itself_stops_cleanly_and_goes_on(tmp_path, tiny, repository,
     assert process.returncode == 128 + signal.SIGTERM
     assert "Stopped by SIGTERM" in said
     assert "Traceback" not in said
-    resumed = train(*words, store=store)
-    undisturbed = train(*words, store=tmp_path / "other")
+    resumed = train(*overrides, store=store)
+    undisturbed = train(*overrides, store=tmp_path / "other")
     assert resumed.bytes() == undisturbed.bytes()
 
 

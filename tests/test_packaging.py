@@ -141,11 +141,11 @@ def test_the_wheel_holds_what_the_page_of_a_report_is_made_of(repository, unpack
     assert templates == {path.name for path in (unpacked / "modelcollapse" / "report" / "templates").iterdir()}
 
 
-def run_script(unpacked, cwd, *words, function="train"):
+def run_script(unpacked, cwd, *overrides, function="train"):
     """Call the console script's function out of the unpacked wheel, as an installed script would."""
     script = f"import sys; from modelcollapse.commands.run import {function}; sys.exit({function}())"
     return subprocess.run(
-        [sys.executable, "-c", script, *words],
+        [sys.executable, "-c", script, *overrides],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(unpacked)},
         capture_output=True,

@@ -79,7 +79,7 @@ def test_golden_values():
     ]
 
 
-def test_at_names_another_artifact_of_the_same_stage():
+def test_at_names_another_stream_of_the_same_stage():
     stream = Stream(3, 2, "fit", 1)
     assert stream.at(5) == Stream(3, 2, "fit", 1, 5)
     assert stream.at(5).at(0) == stream

@@ -19,7 +19,7 @@ class ExponentialFamily(EstimatorFamily):
     stages = STAGES
     headline = EXPONENTIAL.headline
 
-    def make_estimator(self) -> ExponentialEstimator:
+    def build_estimator(self) -> ExponentialEstimator:
         """The estimator that the settings ask for."""
         return ExponentialEstimator(self.model.replicates, data_of(self.data))
 

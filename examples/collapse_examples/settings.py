@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from modelcollapse.data.settings import SamplesSettings
-from modelcollapse.families.estimators.settings import SegmentedSettings
+from modelcollapse.families.estimators.settings import EstimatorSettings
 from modelcollapse.settings import Range
 
 
 @dataclass(frozen=True)
-class ExponentialSettings(SegmentedSettings):
+class ExponentialSettings(EstimatorSettings):
     """Settings of the family ``exponential``."""
 
     family: Literal["exponential"]

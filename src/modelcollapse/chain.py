@@ -1,7 +1,7 @@
 """The loop over generations: fit, score, write, measure, and train the next one on what was written.
 
-The loop first declares every artifact (names it by its recipe) and then asks the store for each: what is there is not
-computed again. It knows no model family: one whose generations are cheap makes many of them in one fit.
+The loop first declares every artifact (kind, recipe, parents) and then obtains each from the store, which computes
+only what it lacks. It knows no model family: an artifact may hold many generations, where these are cheap.
 """
 
 import json
@@ -39,7 +39,7 @@ class Generation:
 
 @dataclass(frozen=True)
 class Work:
-    """What was done for one generation: its result, and the stages computed now."""
+    """A finished generation: its result, and the stages that were computed in this run."""
 
     generation: Generation
     result: GenerationResult
@@ -130,7 +130,7 @@ def goals(generation: Generation, settings: ChainSettings, family: Family) -> li
 
 
 def run_chain(settings: ChainSettings, family: Family, store: Store, record: "Record") -> Iterator[Work]:
-    """Work through the chain, recording each generation as it is finished."""
+    """Compute the chain, yielding each generation once it is finished and recorded."""
     previous: Generation | None = None
     known: Mapping[Artifact, Path] = {}
     generations = chain_generations(settings, family)
@@ -141,7 +141,7 @@ def run_chain(settings: ChainSettings, family: Family, store: Store, record: "Re
     inputs = measured_inputs(family, store)
     record.document(METRICS_FILE, metrics_text(family))
     for generation in generations:
-        # An artifact of several generations is asked for once, with the first.
+        # An artifact that holds several generations is obtained once, with the first of them.
         new = (goal for goal in goals(generation, settings, family) if goal not in known)
         computed, taken_in = [*taken_in, *(made for goal in new for made in _make_missing(store, goal))], []
         folders = {
@@ -160,20 +160,20 @@ def run_chain(settings: ChainSettings, family: Family, store: Store, record: "Re
 
 
 def measured_inputs(family: Family, store: Store) -> dict[str, Path]:
-    """Folders, by role, of what the chain takes in and its metrics are computed of."""
+    """Role -> folder of the inputs from which metrics are computed."""
     roles = family.metrics.roles(family.subjects(0))
     return {role: store.obtain(artifact) for role, artifact in family.inputs().items() if role in roles}
 
 
 def metrics_text(family: Family) -> str:
-    """What the run folder says of its metrics: their versions, and the roles of the artifacts they are computed of."""
+    """The content of ``metrics.json``: version of each metric, and the roles of the artifacts it is computed from."""
     return json.dumps(family.metrics.identity(family.subjects(0)), indent=1) + "\n"
 
 
 def _unbroken(result: GenerationResult, generation: Generation, settings: ChainSettings) -> GenerationResult:
-    """The result, which says so where the fit broke off because its loss was no number.
+    """The result, marked where the fit stopped because its loss was NaN or infinite.
 
-    Raises UserError where a chain is to stop there: another run was told to go on.
+    Raises UserError under ``trainer.on_nan=stop``: the artifact may come from a run under ``continue``.
     """
     broken = [line for line in result.epochs if not all(map(math.isfinite, line.values()))]
     if not broken:
@@ -190,7 +190,7 @@ def _make_missing(store: Store, goal: Artifact) -> list[Artifact]:
     missing = store.missing([goal])
     for artifact in missing:
         store.obtain(artifact)
-    return [artifact for artifact in missing if store.has_made(artifact)]
+    return [artifact for artifact in missing if store.has_built(artifact)]
 
 
 def _record(

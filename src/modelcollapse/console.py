@@ -1,4 +1,4 @@
-"""What people see while a chain runs: the plan, a line a generation, the table at the end."""
+"""Terminal output of a chain: the plan, a line for each generation, the table at the end."""
 
 import logging
 import shlex
@@ -27,7 +27,7 @@ def console() -> Console:
 
 
 def announce(message: str) -> None:
-    """One line about the store."""
+    """Print one line about the store."""
     print(f"store: {message}", flush=True)
 
 
@@ -40,7 +40,7 @@ class PrintedMessages(logging.Handler):
 
 
 def print_messages() -> None:
-    """Show what the package's modules have to say, such as where the run is seen in Weights & Biases."""
+    """Print the log messages of the package, such as the address of the run in Weights & Biases."""
     logger = logging.getLogger("modelcollapse")
     logger.setLevel(logging.INFO)
     if not any(isinstance(handler, PrintedMessages) for handler in logger.handlers):
@@ -48,7 +48,7 @@ def print_messages() -> None:
 
 
 class ChainReporter:
-    """Tells of one chain, from its first line to the next command worth typing."""
+    """Prints the progress of one chain, from its header to the suggested next command."""
 
     def __init__(self, settings: ChainSettings, folder: Path) -> None:
         self._settings, self._folder = settings, folder
@@ -59,7 +59,7 @@ class ChainReporter:
         self._made: set[Artifact] = set()
 
     def start(self, family: Family, store: Store) -> None:
-        """Say what runs and what is already there."""
+        """Print what will run, and what is in the store already."""
         self._family = family
         settings = self._settings
         self._console.print(
@@ -78,7 +78,7 @@ class ChainReporter:
             self._console.print(f"nothing to compute: all {len(wanted)} results are in {store.root}")
 
     def generation(self, work: Work) -> None:
-        """One line of the headline metrics; of a long chain some generations only, each with what was done since."""
+        """Print the headline metrics of a generation; of a long chain for some generations only."""
         assert self._family is not None
         self._untold.append(work)
         if work.generation.number not in self._shown:
@@ -93,7 +93,7 @@ class ChainReporter:
         self._console.print(f"generation {work.generation.number}  " + " · ".join(shown) + f"  [dim]{source}[/dim]")
 
     def _source(self, work: Work) -> str:
-        """Whether what was not told yet was computed now; nothing for a generation of a segment told before."""
+        """Whether the work not yet reported was computed now; empty for a generation of a segment reported before."""
         computed = [artifact for untold in self._untold for artifact in untold.computed]
         self._made.update(computed)
         if computed:
@@ -101,7 +101,7 @@ class ChainReporter:
         return "" if self._made.intersection(work.generation.artifacts.values()) else "from the store"
 
     def finish(self, works: Sequence[Work], figures: Sequence[Path], store: Store) -> None:
-        """The table, where everything lies, and what to type next."""
+        """Print the table, the paths of the results, and a suggested next command."""
         self._console.print(self._table(works))
         for figure in figures:
             self._console.print(f"figure  {shown_path(figure)}", soft_wrap=True)
@@ -125,14 +125,14 @@ class ChainReporter:
 
     def _next_command(self) -> str:
         """The same chain with some real data kept, or, from there, a second seed."""
-        words = [word for word in sys.argv[1:] if not word.startswith("hydra.")]
-        if self._settings.regime.name == "replace" and not any(word.startswith("regime") for word in words):
+        overrides = [override for override in sys.argv[1:] if not override.startswith("hydra.")]
+        if self._settings.regime.name == "replace" and not any(override.startswith("regime") for override in overrides):
             assert self._family is not None
             extra = [f"regime={self._family.compared_with}"]
         else:
-            words = [word for word in words if not word.startswith("seed=")]
+            overrides = [override for override in overrides if not override.startswith("seed=")]
             extra = [f"seed={self._settings.seed + 1}"]
-        return shlex.join(["python", Path(sys.argv[0]).name, *words, *extra])
+        return shlex.join(["python", Path(sys.argv[0]).name, *overrides, *extra])
 
 
 def _named(artifacts: Sequence[Artifact]) -> str:

@@ -1,4 +1,4 @@
-"""The errors that a user can mend, and the wish to stop."""
+"""Errors that a user can fix, and interruption by signals."""
 
 import errno
 import os
@@ -15,15 +15,27 @@ SWALLOWED_SECONDS = 0.05
 
 
 class UserError(Exception):
-    """Something that the user can mend: the message says what is wrong and what to do; no traceback is shown."""
+    """An error that the user can fix: the message says what is wrong and what to do; no traceback is shown.
+
+    Args:
+        message: what is wrong and what to do.
+        traceback: of code that the user registered, which then follows the message.
+    """
+
+    def __init__(self, message: str = "", traceback: str = "") -> None:
+        super().__init__(message)
+        self.message, self.traceback = message, traceback
+
+    def __str__(self) -> str:
+        return "\n".join(part for part in (self.message, self.traceback) if part)
 
 
 class FitFailed(UserError):
-    """A fit whose loss stopped being a number."""
+    """The loss of a fit became NaN or infinite."""
 
 
 class Interrupted(BaseException):
-    """Ctrl-C or SIGTERM: not an error, and nothing that a library may swallow."""
+    """Ctrl-C or SIGTERM; a BaseException, so that no library swallows it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -74,9 +86,9 @@ def _signals_come_again() -> Iterator[None]:
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers of a disk, a quota or a file that can take no more."""
 FULL_DISK_WORDS = tuple(f"(os error {number})" for number in FULL_DISK)
-"""How libraries written in Rust say it, in errors that carry no number."""
+"""The messages of libraries written in Rust, whose errors carry no number."""
 OUT_OF_MEMORY_WORDS = "can't allocate memory"
-"""How torch says it of a CPU's memory, in a RuntimeError; of a GPU's it raises an OutOfMemoryError."""
+"""Message of torch's RuntimeError when a CPU's memory is exhausted; for a GPU it raises an OutOfMemoryError."""
 GOES_ON = "What was finished is kept; the same command goes on where it stopped"
 
 

@@ -1,7 +1,7 @@
-"""What only the data can tell, looked at before anything is fitted.
+"""Checks that need the data, run before anything is fitted.
 
-Everything that is taken in rather than learnt is made first: tokenizer, real data, published weights, and the fresh
-real data of every generation. So an empty file, a reserve that is too small or a tokenizer that does not fit stops a
+The inputs of a chain are built first: tokenizer, real data, published weights, and the fresh real data of every
+generation. So an empty file, a reserve that is too small or a tokenizer that does not fit stops a
 chain in its first seconds, not after days.
 """
 
@@ -12,7 +12,7 @@ from modelcollapse.code_digests.house import as_locked, edited_code
 from modelcollapse.config.settings import ChainSettings
 from modelcollapse.errors import UserError, spoken
 from modelcollapse.families.base import Family
-from modelcollapse.regimes.availability import rows_that_cannot_be_had
+from modelcollapse.regimes.availability import unavailable_rows
 from modelcollapse.settings import SettingsError
 from modelcollapse.store import Artifact, Store
 from modelcollapse.store.artifacts import with_ancestors
@@ -20,7 +20,7 @@ from modelcollapse.training.settings import TrainerSettings
 
 
 def prepare(settings: ChainSettings, family: Family, store: Store, goals: Iterable[Artifact]) -> list[Artifact]:
-    """Make what the missing ones of the goals take in, and check that it goes together; returns what was made.
+    """Build the inputs that missing goals need and check them against the settings; returns what was built.
 
     Raises:
         UserError: the data cannot be used.
@@ -37,7 +37,7 @@ def prepare(settings: ChainSettings, family: Family, store: Store, goals: Iterab
         raise SettingsError(problems)
     folders = {role: store.obtain(artifact) for role, artifact in inputs.items()}
     problems = list(family.input_problems(folders))
-    problems += rows_that_cannot_be_had(settings.regime, settings.generations, *family.rows(folders["real"]))
+    problems += unavailable_rows(settings.regime, settings.generations, *family.rows(folders["real"]))
     if problems:
         raise SettingsError(problems)
     taken_in = [artifact for artifact in missing if artifact.work == "input"]
@@ -47,7 +47,7 @@ def prepare(settings: ChainSettings, family: Family, store: Store, goals: Iterab
 
 
 REDONE_SECONDS = 600.0
-"""Finished work of so long is not done again because of an edit, unless somebody says so."""
+"""Seconds of finished work that are redone because of edited code without ``store.redo``."""
 
 
 def refuse_to_redo(
@@ -56,7 +56,7 @@ def refuse_to_redo(
     declared: Iterable[Artifact],
     as_declared_before: Callable[[], Iterable[Artifact]],
 ) -> None:
-    """Stop before much finished work is done again only because code was edited.
+    """Raise before more than REDONE_SECONDS of finished work is redone only because code was edited.
 
     Args:
         settings: of the chain; ``store.redo`` lets it be done again.
@@ -85,7 +85,7 @@ def refuse_to_redo(
 
 
 def device_problems(trainer: TrainerSettings) -> list[str]:
-    """What is wrong with ``trainer.devices`` on this machine; on a CPU they are processes, and may be any number."""
+    """Problems with ``trainer.devices`` on this machine; on a CPU devices are processes, and any number is allowed."""
     if trainer.devices == 1 or trainer.accelerator == "cpu":
         return []
     import torch

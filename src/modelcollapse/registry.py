@@ -1,4 +1,4 @@
-"""What can be added to the laboratory: one kind of registry for families, data, regimes, metrics and all the rest.
+"""Registries of everything that can be added: families, data, regimes, metrics and all other kinds.
 
 A :class:`Member` is light: a name, a settings class, a version, and where its implementation is, which is imported when
 the member is asked for. Members come from three places:
@@ -58,11 +58,11 @@ KINDS: Mapping[str, str] = MappingProxyType(
 
 
 REQUIRED_OPTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType({"callbacks": ("changes_results",)})
-"""What a member of a kind must say in its options: finished work would be taken for what it is not otherwise."""
+"""Required options of the members of a kind: without them finished work could be mistaken for other work."""
 
 
 class RegistrationError(Exception):
-    """A member cannot be registered: its name is taken by another one, or it does not say what its kind must say."""
+    """A member cannot be registered: its name is taken by another one, or a required option of its kind is missing."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Member:
     kind: str
     """One of :data:`KINDS`."""
     name: str
-    """The word that chooses it in a configuration."""
+    """The name that chooses it in a configuration."""
     implementation: Any
     """The object itself, or ``"module:name"``, which is imported when it is asked for."""
     version: int = 1
@@ -82,7 +82,7 @@ class Member:
     label: str = ""
     """What it is called in figures and tables; the name if empty."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """What its kind asks to be said beside these, such as what a metric needs."""
+    """Further options of its kind, such as the ``needs`` of a metric."""
     origin: str = PACKAGE
     """Where it comes from: this package, a distribution with its version, or the path of a script."""
 
@@ -104,11 +104,11 @@ class Member:
         return self.origin == PACKAGE
 
     def identity(self) -> dict[str, int | str]:
-        """What recipes hold of its code: its version and a digest of what it is implemented in."""
+        """Its code identity for recipes: version and digest of the implementation."""
         return code_identity(f"{self.kind}/{self.name}", self.version, (self.implementation,))
 
     def described(self) -> dict[str, Any]:
-        """What a record says of it: name, origin, version, and a digest of its code."""
+        """Its description for the record: kind, name, origin, version, and a digest of its code."""
         return {"kind": self.kind, "name": self.name, "origin": self.origin, **self.identity()}
 
     def load(self) -> Any:
@@ -194,7 +194,7 @@ class Choice:
         return implementation(**named) if isinstance(implementation, type) else partial(implementation, **named)
 
     def recipe(self) -> dict[str, Any]:
-        """What the choice adds to a recipe: name, version and settings."""
+        """Its entry in a recipe: name, version and settings."""
         return {
             "name": self.name,
             **self.member.identity(),

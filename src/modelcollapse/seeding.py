@@ -51,7 +51,7 @@ class Stream:
     replicate: int = 0
     """The independent chain among those run in one batch of tensors."""
     index: int = 0
-    """The artifact of the stage: an epoch, a shard."""
+    """Number within the stage, such as that of an epoch or a shard."""
 
     def __post_init__(self) -> None:
         for name in ("seed", "generation", "replicate", "index"):
@@ -87,7 +87,7 @@ class Stream:
         return Stream(self.seed, self.generation, f"{self.stage}.{purpose}")
 
     def at(self, index: int) -> Stream:
-        """The stream of another artifact of the same stage."""
+        """The stream of the same stage at another index."""
         return replace(self, index=index)
 
     def numpy(self) -> np.random.Generator:

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class SettingsError(Exception):
-    """Everything that is wrong with a configuration, one problem a line."""
+    """All problems of a configuration, one a line."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
@@ -79,7 +79,7 @@ class Choosing(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Execution:
-    """Marks a field that says how, where or under which name work is done: it is part of no key and of no chain's id.
+    """Marks an execution field (device, batch size, label): it is part of no key and of no chain id.
 
     Every other field is identity: it decides results.
     """
@@ -105,7 +105,7 @@ MISSING = "???"
 
 @dataclasses.dataclass(frozen=True)
 class Unresolved:
-    """A value that refers to something that is not there."""
+    """A value that refers to another one which does not exist."""
 
     text: str
     """The reference, as it is written."""
@@ -116,7 +116,7 @@ class Unresolved:
 
 
 class UseOfUnknownError(Exception):
-    """Something depends on a setting whose value is not known."""
+    """A computation used a setting whose value is not allowed, so that its result is unknown."""
 
 
 class Unknown:

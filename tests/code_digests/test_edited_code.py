@@ -70,11 +70,11 @@ class Copy:
         path.write_text(text.replace(old, new))
         return lambda: path.write_text(text)
 
-    def run(self, *words):
+    def run(self, *overrides):
         """Run a chain; the labels of what it made, in order."""
         before = self.made()
         status, said = self.runs.run(
-            self.folder, [*words, "tracking=none", "trainer.threads=1", "trainer.accelerator=cpu"]
+            self.folder, [*overrides, "tracking=none", "trainer.threads=1", "trainer.accelerator=cpu"]
         )
         assert status == 0, said
         after = self.made()
@@ -125,17 +125,17 @@ def test_an_edited_estimator_is_fitted_anew_beside_the_old_and_undone_nothing_is
 
 
 def test_an_edited_fit_and_an_edited_metric_of_a_language_model(copy):
-    words = CHAINS["language_model"]
-    everything = copy.run(*words)
+    overrides = CHAINS["language_model"]
+    everything = copy.run(*overrides)
     undo = copy.edit("families/language_model/module.py", "return loss * batch", "return 1 * loss * batch")
-    fitted = copy.run(*words)
+    fitted = copy.run(*overrides)
     # All but what is taken in depends on the first fit.
     assert fitted == [label for label in everything if label not in ("real data", "tokenizer")]
     undo()
-    assert copy.run(*words) == []
+    assert copy.run(*overrides) == []
     # A metric is a function of what is stored.
     copy.edit("metrics/diversity.py", "import numpy as np\n", "import numpy as np\n\n_UNUSED = 0\n")
-    assert copy.run(*words) == []
+    assert copy.run(*overrides) == []
 
 
 def test_a_file_that_changes_under_a_run_stops_it(copy):

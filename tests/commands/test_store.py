@@ -1,4 +1,4 @@
-"""``python -m modelcollapse.store``: what it shows, what it removes, and what it never removes."""
+"""``python -m modelcollapse store``: what it shows, what it removes, and what it never removes."""
 
 import dataclasses
 import json
@@ -19,14 +19,14 @@ from modelcollapse.store.collecting import tree
 processes = multiprocessing.get_context("forkserver")
 
 
-def make(context):
+def build(context):
     (context.folder / "weights").write_text(context.artifact.recipe["name"] * 100)
     (context.folder / "settings.json").write_text("{}")
 
 
-def artifact(name, *parents, make=make, kind="model"):
+def artifact(name, *parents, build=build, kind="model"):
     roles = {f"parent {number}": parent for number, parent in enumerate(parents)}
-    return Artifact(kind, {"name": name}, roles, make, f"fit of {name}")
+    return Artifact(kind, {"name": name}, roles, build, f"fit of {name}")
 
 
 def run_folder(folder, chain="abc", keys=()):
@@ -267,16 +267,16 @@ def test_notes_that_killed_processes_left_half_written_go(store, said, tmp_path)
     assert store.has(artifact("a"))
 
 
-def make_until_told(context):
+def build_until_told(context):
     base = Path(context.artifact.recipe["name"])
     (base / "making").touch()
     while not (base / "go").exists():
         time.sleep(0.01)
-    make(context)
+    build(context)
 
 
 def obtain_until_told(root, base):
-    Store(root).obtain(Artifact("model", {"name": str(base)}, {"parent": artifact("a")}, make_until_told, "slow"))
+    Store(root).obtain(Artifact("model", {"name": str(base)}, {"parent": artifact("a")}, build_until_told, "slow"))
 
 
 def wait_for(path):
@@ -352,7 +352,7 @@ def test_help_answers_at_once():
     for _ in range(3):
         started = time.monotonic()
         answer = subprocess.run(
-            [sys.executable, "-m", "modelcollapse.store", "--help"], capture_output=True, text=True, timeout=60
+            [sys.executable, "-m", "modelcollapse", "store", "--help"], capture_output=True, text=True, timeout=60
         )
         best = min(best, time.monotonic() - started)
     assert answer.returncode == 0
@@ -364,11 +364,11 @@ def test_help_answers_at_once():
 def test_the_store_is_the_one_that_the_settings_name(tmp_path):
     Store(tmp_path / "elsewhere").obtain(artifact("a"))
     environment = {**os.environ, "MODELCOLLAPSE_STORE": str(tmp_path / "elsewhere")}
-    words = [sys.executable, "-m", "modelcollapse.store", "verify"]
+    words = [sys.executable, "-m", "modelcollapse", "store", "verify"]
     answer = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
     assert (answer.returncode, answer.stdout) == (0, "1 artifact checked, none damaged\n")
     piped = subprocess.run(
-        f"{sys.executable} -m modelcollapse.store list | head -1",
+        f"{sys.executable} -m modelcollapse store list | head -1",
         shell=True,
         cwd=tmp_path,
         env=environment,

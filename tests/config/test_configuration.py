@@ -74,13 +74,13 @@ def _assert_lists_all_fields(cls, values, place):
 
 
 @pytest.mark.parametrize(
-    "words",
+    "overrides",
     [(f"{group}={option}", *GIVEN.get((group, option), ())) for group, option in OPTIONS]
     + [(f"experiment={name}", *EXPERIMENT_GIVEN.get(name, ())) for name in EXPERIMENTS],
-    ids=lambda words: words[0],
+    ids=lambda overrides: overrides[0],
 )
-def test_the_files_list_exactly_the_settings_that_there_are(compose_values, words):
-    values = compose_values(*words)
+def test_the_files_list_exactly_the_settings_that_there_are(compose_values, overrides):
+    values = compose_values(*overrides)
     assert set(values) == {field.name for field in dataclasses.fields(ChainSettings)}
     hints = typing.get_type_hints(ChainSettings, include_extras=True)
     chosen = {group: registry(kind)[values[group][word]] for group, (kind, word) in MEMBER_GROUPS.items()}
@@ -91,7 +91,7 @@ def test_the_files_list_exactly_the_settings_that_there_are(compose_values, word
 
 
 @pytest.mark.parametrize(
-    ("words", "wanted"),
+    ("overrides", "wanted"),
     [
         (("experiment=paper_opt",), {"regime": "replace", "epochs": 5, "penalty": 1.0}),
         (("experiment=paper_opt", "regime=preserve"), {"regime": "preserve", "epochs": 10, "penalty": 1.0}),
@@ -101,8 +101,8 @@ def test_the_files_list_exactly_the_settings_that_there_are(compose_values, word
         ),
     ],
 )
-def test_the_papers_experiments_hold_the_papers_values(compose_values, words, wanted):
-    settings = read_chain_settings(compose_values(*words))
+def test_the_papers_experiments_hold_the_papers_values(compose_values, overrides, wanted):
+    settings = read_chain_settings(compose_values(*overrides))
     training, decoding = settings.model.training, settings.decoding
     assert settings.generations == 9
     assert settings.model.pretrained == "facebook/opt-125m"
@@ -195,9 +195,9 @@ IMPOSSIBLE = {
 
 @pytest.mark.parametrize("name", IMPOSSIBLE)
 def test_an_impossible_combination_is_refused_with_the_settings_named(compose_values, name):
-    words, beginning = IMPOSSIBLE[name]
+    overrides, beginning = IMPOSSIBLE[name]
     with pytest.raises(SettingsError) as caught:
-        read_chain_settings(compose_values(*words))
+        read_chain_settings(compose_values(*overrides))
     assert any(problem.startswith(beginning) for problem in caught.value.problems), caught.value.problems
 
 
@@ -211,7 +211,7 @@ def test_a_base_does_not_go_with_words(compose_values):
     assert [problem for problem in caught.value.problems if problem.startswith("model.base: a base is")]
 
 
-def test_several_impossible_combinations_are_told_together(compose_values):
+def test_several_impossible_combinations_are_reported_together(compose_values):
     with pytest.raises(SettingsError) as caught:
         read_chain_settings(
             compose_values("decoding=beam", "decoding.new_tokens=31", "regime=grown_replace", "model.init=pretrained")
@@ -244,7 +244,7 @@ def test_several_impossible_combinations_are_told_together(compose_values):
         ("store.keep=some", "store.keep: 'some' is not allowed"),
     ],
 )
-def test_a_wrong_setting_is_told(compose_values, word, beginning):
+def test_a_wrong_setting_is_reported(compose_values, word, beginning):
     with pytest.raises(SettingsError) as caught:
         read_chain_settings(compose_values(word))
     assert [problem for problem in caught.value.problems if problem.startswith(beginning)], caught.value.problems
@@ -268,13 +268,13 @@ def test_fields_are_described():
 
 
 def test_callbacks_are_chosen_by_name(compose_values):
-    words = ("callbacks=[lr_monitor,{name:weight_averaging,decay:0.9}]", "model.training.checkpoint=last")
-    monitor, averaging = read_chain_settings(compose_values(*words)).callbacks
+    overrides = ("callbacks=[lr_monitor,{name:weight_averaging,decay:0.9}]", "model.training.checkpoint=last")
+    monitor, averaging = read_chain_settings(compose_values(*overrides)).callbacks
     assert (monitor.name, averaging.name, averaging.settings.decay) == ("lr_monitor", "weight_averaging", 0.9)
 
 
 @pytest.mark.parametrize(
-    ("words", "problem"),
+    ("overrides", "problem"),
     [
         (("callbacks=[weight_averaging]",), "choose model.training.checkpoint=last"),
         (("callbacks=[lr_monitor,lr_monitor]",), "callbacks: lr_monitor is named 2 times"),
@@ -287,8 +287,8 @@ def test_callbacks_are_chosen_by_name(compose_values):
     ],
     ids=str,
 )
-def test_callbacks_that_do_not_go_with_a_chain_are_refused(compose_values, words, problem):
+def test_callbacks_that_do_not_go_with_a_chain_are_refused(compose_values, overrides, problem):
     with pytest.raises(SettingsError) as caught:
-        read_chain_settings(compose_values(*words))
+        read_chain_settings(compose_values(*overrides))
     assert len(caught.value.problems) == 1
     assert problem in caught.value.problems[0]

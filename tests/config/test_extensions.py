@@ -26,9 +26,9 @@ finally:
 def composing(tmp_path):
     """Run train.py or sweep.py with an extension installed; what was printed, and heavy modules that it imported."""
 
-    def run(*words, command="train", cwd=tmp_path, **extension):
+    def run(*overrides, command="train", cwd=tmp_path, **extension):
         environment = install(tmp_path / "site", **extension)
-        program = [sys.executable, "-c", COMPOSING, command, *words]
+        program = [sys.executable, "-c", COMPOSING, command, *overrides]
         finished = subprocess.run(program, env=environment, cwd=cwd, capture_output=True, text=True, timeout=120)
         *errors, heavy = finished.stderr.splitlines()
         return finished.stdout, "\n".join(errors), json.loads(heavy)
@@ -49,7 +49,7 @@ def test_a_file_of_a_package_builds_on_ours(composing):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("overrides", "said"),
     [
         (("regime=lab_evry",), "there is no such regime (did you mean lab_every?); there are: accumulate"),
         (("regime=lab_mixd",), "did you mean lab_mixed?"),
@@ -57,8 +57,8 @@ def test_a_file_of_a_package_builds_on_ours(composing):
         (("regime=lab_every", "regime.j=2"), "regime.j: no such setting; there are: k, rule"),
     ],
 )
-def test_a_mistake_names_what_extensions_have_and_imports_nothing_heavy(composing, words, said):
-    _, errors, heavy = composing(*GAUSSIAN, *words)
+def test_a_mistake_names_what_extensions_have_and_imports_nothing_heavy(composing, overrides, said):
+    _, errors, heavy = composing(*GAUSSIAN, *overrides)
     assert said in errors
     assert heavy == []
 
@@ -116,9 +116,9 @@ def test_a_folder_of_ones_own_options_works_for_a_grid_and_its_chains(mine, monk
     from modelcollapse.sweeps.points import read_grid
 
     monkeypatch.chdir(mine.parent)
-    words = use_config_dirs(["--config-dir", "mine", *GAUSSIAN, "model.synthesis=samples", "regime=half,replace"])
+    overrides = use_config_dirs(["--config-dir", "mine", *GAUSSIAN, "model.synthesis=samples", "regime=half,replace"])
     try:
-        grid = read_grid([*words, "seed=0"])
+        grid = read_grid([*overrides, "seed=0"])
         assert [point.settings.regime.name for point in grid.points] == ["half", "replace"]
         assert config_dir_arguments() == [f"--config-dir={mine}"]
     finally:

@@ -126,7 +126,7 @@ def test_a_problem_says_what_is_allowed():
     assert "one of alpha, beta" in problems(word="x")[0]
 
 
-def test_all_problems_are_told_at_once():
+def test_all_problems_are_reported_at_once():
     values = {**GOOD, "count": 0, "word": "alpa", "colour": 1, "inner": {"share": 2, "rat": 1}}
     del values["text"]
     with pytest.raises(SettingsError) as caught:
@@ -168,7 +168,7 @@ def name_of(operation):
 
 
 @pytest.mark.parametrize("operation", [*ARITHMETIC, *LOGIC, *COMPARISONS], ids=name_of)
-def test_whatever_is_computed_with_a_wrong_setting_says_that_it_is_unknown(operation):
+def test_whatever_is_computed_with_a_wrong_setting_is_unknown(operation):
     for pair in ((UNKNOWN, 3), (3, UNKNOWN), (UNKNOWN, 0.5), (0.5, UNKNOWN), (UNKNOWN, UNKNOWN)):
         with pytest.raises(UseOfUnknownError):
             operation(*pair)
@@ -204,7 +204,7 @@ def test_a_member_is_chosen_by_its_name_or_with_its_settings():
     assert read(Chosen, {"loss": truncated, "maybe": truncated}).maybe == read(Chosen, {"loss": truncated}).loss
 
 
-def test_all_that_is_wrong_with_chosen_members_is_said_at_once():
+def test_all_that_is_wrong_with_chosen_members_is_reported_at_once():
     values = {
         "loss": {"name": "truncated_cross_entropy", "gamma": 0, "gama": 1},
         "others": ["cros_entropy", {"name": "cross_entropy", "gamma": 1}, 3, {"gamma": 1}],

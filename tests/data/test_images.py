@@ -99,7 +99,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_idx_file_is_told(tmp_path, name):
+def test_a_broken_idx_file_is_reported(tmp_path, name):
     content, message = BROKEN[name]
     path = tmp_path / "images"
     path.write_bytes(content)
@@ -110,20 +110,20 @@ def test_a_broken_idx_file_is_told(tmp_path, name):
 
 
 @pytest.mark.parametrize("broken", [lambda packed: packed[:-20], lambda packed: b"\x1f\x8b" + bytes(30)])
-def test_a_broken_gzip_file_is_told(tmp_path, broken):
+def test_a_broken_gzip_file_is_reported(tmp_path, broken):
     path = tmp_path / "images.gz"
     path.write_bytes(broken(gzip.compress(idx(RANDOM.integers(0, 256, (9, 28, 28))))))
     with pytest.raises(BadImages, match="is not a complete gzip file"):
         read_idx(path, 3)
 
 
-def test_images_of_another_size_are_told(tmp_path):
+def test_images_of_another_size_are_reported(tmp_path):
     write_idx_folder(tmp_path, side=27)
     with pytest.raises(BadImages, match="images of 27 x 27 pixels, uint8; they must be 28 x 28 grey bytes"):
         data_of(images(tmp_path)).splits()
 
 
-def test_labels_of_another_number_are_told(tmp_path):
+def test_labels_of_another_number_are_reported(tmp_path):
     write_idx_folder(tmp_path)
     (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(np.zeros(29))))
     with pytest.raises(BadImages, match="30 images, but 29 labels"):
@@ -170,7 +170,7 @@ def test_digits_are_the_resized_ones_of_scikit_learn():
 @pytest.mark.parametrize(
     "changes", [{"validation_rows": 1500}, {"train_rows": 1298}, {"train_rows": 1, "reserve": 0.9}, {"test_rows": 1797}]
 )
-def test_more_rows_than_there_are_is_told(changes):
+def test_more_rows_than_there_are_is_reported(changes):
     with pytest.raises(BadImages, match=r"^data\.t"):
         data_of(digits(**changes)).splits()
 

@@ -153,7 +153,7 @@ def test_context_lowers_the_entropy(english):
     assert long.mean + 10 * long.standard_error < short.mean
 
 
-def test_topic_is_carried_across_a_sentence_that_does_not_tell_it():
+def test_topic_is_carried_across_a_sentence_that_does_not_show_it():
     def advantage(persistence):
         language = HiddenMarkovLanguage(LanguageSettings(topic_persistence=persistence))
         at_sea, on_farm = (

@@ -121,7 +121,7 @@ def test_a_command_on_bad_text_says_one_thing(train, small_opt_words, tmp_path, 
     assert len(finished.err.strip().splitlines()) == 1
 
 
-def test_text_too_short_for_a_block_is_told(train, small_opt_words, tmp_path):
+def test_text_too_short_for_a_block_is_reported(train, small_opt_words, tmp_path):
     (tmp_path / "short.txt").write_text("two words\n")
     words = [*small_opt_words, f"data.test={tmp_path / 'short.txt'}", "generations=0"]
     finished = train(*words, "data.block_length=40")
@@ -130,7 +130,7 @@ def test_text_too_short_for_a_block_is_told(train, small_opt_words, tmp_path):
     assert "fewer than one block of data.block_length=40" in finished.err
 
 
-def test_a_base_text_too_short_for_a_base_is_told(train, small_opt_words, tmp_path):
+def test_a_base_text_too_short_for_a_base_is_reported(train, small_opt_words, tmp_path):
     (tmp_path / "short.txt").write_text("a few words only, not enough\n")
     finished = train(*small_opt_words, f"model.base.text={tmp_path / 'short.txt'}", "data.block_length=64")
     assert finished.code == 2
@@ -227,13 +227,13 @@ def test_another_column_and_other_names_of_splits(table, tmp_path):
         ({"train": "learn"}, "the split 'learn' could not be loaded"),
     ],
 )
-def test_what_a_data_set_does_not_have_is_told(table, tmp_path, changed, reason):
+def test_what_a_data_set_does_not_have_is_reported(table, tmp_path, changed, reason):
     table.save_to_disk(tmp_path / "saved")
     with pytest.raises(BadText, match=reason):
         list(data_of(hub(tmp_path / "saved", **changed)).lines("train"))
 
 
-def test_a_data_set_that_cannot_be_had_is_told_with_what_to_do(tmp_path, monkeypatch):
+def test_an_unavailable_data_set_is_reported_with_advice(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(BadText, match=r"data\.path=FOLDER") as caught:
         list(data_of(hub(tmp_path / "nowhere" / "at-all")).lines("train"))

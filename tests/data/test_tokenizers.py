@@ -108,6 +108,6 @@ def test_code_beside_a_tokenizer_is_not_run(byte_pairs, tmp_path):
     assert not target.exists()
 
 
-def test_a_folder_without_a_tokenizer_is_told(tmp_path):
+def test_a_folder_without_a_tokenizer_is_reported(tmp_path):
     with pytest.raises(UserError, match=str(tmp_path)):
         load_tokenizer(tmp_path)

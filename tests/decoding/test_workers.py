@@ -68,7 +68,7 @@ def test_workers_write_what_one_process_writes(groups, folder, changed, workers)
 
 
 @pytest.mark.slow
-def test_an_error_of_a_worker_is_told_as_its_own(groups, folder):
+def test_an_error_of_a_worker_is_reported_as_its_own(groups, folder):
     with pytest.raises(UserError, match=r"decoding\.beams: 30 must be fewer than the 30 tokens"):
         written_by_workers(groups, folder, settings(beams=30), workers=1)
     assert not left_behind()
@@ -77,9 +77,9 @@ def test_an_error_of_a_worker_is_told_as_its_own(groups, folder):
 def test_a_chain_written_by_workers_is_the_same_and_a_killed_worker_costs_its_own_shard_only(
     chain, tiny, tmp_path, monkeypatch
 ):
-    words = [*tiny, "generations=0", "decoding.batch_size=4", "decoding.kind=sample", "decoding.beams=1"]
-    expected = chain(*words, store=tmp_path / "one")
-    words += ["decoding.workers=2"]
+    overrides = [*tiny, "generations=0", "decoding.batch_size=4", "decoding.kind=sample", "decoding.beams=1"]
+    expected = chain(*overrides, store=tmp_path / "one")
+    overrides += ["decoding.workers=2"]
     written, write = [], Shards.write
 
     def kill_a_worker_at_the_third(shards, group, tokens):
@@ -91,10 +91,10 @@ def test_a_chain_written_by_workers_is_the_same_and_a_killed_worker_costs_its_ow
 
     monkeypatch.setattr(Shards, "write", kill_a_worker_at_the_third)
     with pytest.raises(WorkerLost, match=r"decoding\.workers.*the same command goes on.*decoding\.batch_size"):
-        chain(*words)
+        chain(*overrides)
     assert not left_behind()
     before = len(written)
-    found = chain(*words)
+    found = chain(*overrides)
     assert sorted(written) == list(range(15)), "nothing is written twice"
     assert 3 <= before < 15
     assert found.bytes() == expected.bytes()

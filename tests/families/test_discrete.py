@@ -107,8 +107,8 @@ def finished(tmp_path_factory):
     from conftest import run_command
 
     place = tmp_path_factory.mktemp("discrete")
-    words = [*CHAIN, f"paths.store={place / 'store'}", f"hydra.run.dir={place / 'run'}"]
-    found = run_command(words, place, place / "run")
+    overrides = [*CHAIN, f"paths.store={place / 'store'}", f"hydra.run.dir={place / 'run'}"]
+    found = run_command(overrides, place, place / "run")
     assert found.code == 0, found.err
     return found
 

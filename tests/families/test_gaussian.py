@@ -49,7 +49,7 @@ def one_fit(gaussian, rows, synthesis, stream=STREAM):
 
 @pytest.mark.parametrize("synthesis", ["samples", "statistics"])
 @pytest.mark.parametrize(("kind", "share"), [("unbiased", 1.0), ("biased", 0.8)])
-def test_the_mean_of_the_estimates_is_what_the_estimator_promises(kind, share, synthesis):
+def test_the_mean_of_the_estimates_has_the_bias_of_the_estimator(kind, share, synthesis):
     variances = covariance_of(one_fit(estimator(kind), 5, synthesis).state)[:, 0, 0]
     assert standard_errors(variances, share) < SIGMAS
     other = {1.0: 0.8, 0.8: 1.0}[share]
@@ -162,7 +162,7 @@ def test_in_one_dimension_the_distance_of_the_deviations_is_exact_however_small(
     assert measures["kl_from_true"][1] == torch.inf
 
 
-def test_a_singular_covariance_is_told_with_its_generation():
+def test_a_singular_covariance_is_reported_with_its_generation():
     gaussian = estimator(dimension=3, replicates=2)
     with pytest.raises(FitFailed, match="generation 3: the covariance of 2 of 2 replicates is singular"):
         gaussian.fit(torch.zeros(2, 8, 3, dtype=torch.float64), None, None, STREAM)
@@ -188,8 +188,8 @@ SIZES = {"replace": [12] * 10, "grown_replace": [12, *(12 * t for t in range(1, 
 @pytest.mark.parametrize("synthesis", ["samples", "statistics"])
 @pytest.mark.parametrize("kind", ["biased", "unbiased"])
 def test_a_chain_keeps_to_theory(chain, kind, synthesis, regime):
-    words = (f"regime={regime}", f"model.estimator={kind}", f"model.synthesis={synthesis}")
-    works = chain(*CHAIN, *words).works
+    overrides = (f"regime={regime}", f"model.estimator={kind}", f"model.synthesis={synthesis}")
+    works = chain(*CHAIN, *overrides).works
     sizes = SIZES[regime]
     expected = {
         "squared_mean_error": 4 * theory.squared_mean_error(sizes, kind),
@@ -204,10 +204,10 @@ def test_a_chain_keeps_to_theory(chain, kind, synthesis, regime):
 @pytest.mark.parametrize("synthesis", ["samples", "statistics"])
 @pytest.mark.parametrize("kind", ["biased", "unbiased"])
 def test_a_chain_that_accumulates_keeps_to_theory(chain, kind, synthesis):
-    words = ("regime=accumulate", f"model.estimator={kind}", f"model.synthesis={synthesis}")
+    overrides = ("regime=accumulate", f"model.estimator={kind}", f"model.synthesis={synthesis}")
     errors, variances = theory.accumulated_moments(12, 10, kind)
     expected = {"squared_mean_error": 4 * errors, "variance": 4 * variances}
-    assert _largest_deviation(chain(*CHAIN, *words).works, expected) < SIGMAS
+    assert _largest_deviation(chain(*CHAIN, *overrides).works, expected) < SIGMAS
 
 
 def _largest_deviation(works, expected):
@@ -246,7 +246,7 @@ def test_a_sweep_over_numbers_of_rows_shows_the_error_of_one_estimate(train, tmp
 
     for seed in (0, 1):
         for rows in (10, 100):
-            words = (f"data.rows={rows}", f"seed={seed}", "model.replicates=50", "tracking=none")
-            assert train("experiment=paper_gaussian_one_shot", *words).code == 0
+            overrides = (f"data.rows={rows}", f"seed={seed}", "model.replicates=50", "tracking=none")
+            assert train("experiment=paper_gaussian_one_shot", *overrides).code == 0
     figures = write_sweep_report([tmp_path], tmp_path / "report").figures
     assert {path.name for path in figures} == {"one_shot_errors.png", "one_shot_errors.pdf"}

@@ -79,7 +79,7 @@ def training(**changed):
 
 
 def execution(precision="32-true"):
-    return Execution(TrainerSettings("cpu", precision, 1, 4, False), None, lambda generation, line: None)
+    return Execution(TrainerSettings("cpu", precision, 1, 4, False), None)
 
 
 def fit(module, settings, count=12, callbacks=(), weights=None, precision="32-true"):
@@ -220,7 +220,7 @@ def test_scores_do_not_depend_on_the_batch_size():
 @pytest.mark.parametrize(("asked", "used"), [(None, 4), (7, 7)])
 def test_a_score_takes_the_largest_batch_that_fits(asked, used, monkeypatch):
     monkeypatch.setattr(trainer, "CPU_SCORING_BYTES", 4 * scoring_bytes(network(), LENGTH) + 1)
-    chosen = Execution(TrainerSettings("cpu", "32-true", 1, asked, False), None, lambda generation, line: None)
+    chosen = Execution(TrainerSettings("cpu", "32-true", 1, asked, False), None)
     assert chosen.scoring_batch_size(scoring_bytes(network(), LENGTH)) == used
     assert chosen.scoring_batch_size(2**40) == (asked or 1)
 

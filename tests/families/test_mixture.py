@@ -331,7 +331,7 @@ def test_a_fit_depends_on_data_and_stream_alone(start):
     assert all(values.dtype == torch.float64 and values.shape == (4,) for values in one.diagnostics.values())
 
 
-def test_collapsed_components_are_told():
+def test_collapsed_components_are_reported():
     fitting = estimator()
     data = fitting.real(200, Stream(0, 0, "real"))
     healthy = fitting.fit(data, None, None, Stream(0, 0, "fit"))
@@ -384,9 +384,9 @@ def test_measures_of_the_first_generation_are_those_of_no_loss(dimensions):
 
 @pytest.mark.parametrize("regime", ["replace", "golden_ratio", "accumulate_subsample"])
 def test_a_chain_in_segments_is_the_chain_in_one_go(chain, tmp_path, regime):
-    words = (*TINY, f"regime={regime}", "generations=5")
-    cut = chain(*words)
-    whole = chain(*words, "model.segment_length=100", store=tmp_path / "other")
+    overrides = (*TINY, f"regime={regime}", "generations=5")
+    cut = chain(*overrides)
+    whole = chain(*overrides, "model.segment_length=100", store=tmp_path / "other")
     assert len(cut.lines()) == 6
     assert [_measured(line) for line in cut.lines()] == [_measured(line) for line in whole.lines()]
 

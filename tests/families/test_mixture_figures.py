@@ -66,7 +66,7 @@ def test_every_generation_has_a_panel_with_its_samples_and_ellipses():
     assert (heavy.width, heavy.height, heavy.angle % 180) == (4.0, 2.0, 0.0)
 
 
-def test_samples_outside_the_axes_are_told():
+def test_samples_outside_the_axes_are_reported():
     far = samples([0], rows=3000)
     far.iloc[0, :2] = 1e6
     figure = figures.samples_by_generation(far, components([0]), TEXT)

@@ -86,7 +86,7 @@ def test_a_row_has_its_density_whatever_block_it_is_in(components, rows):
         (1e-28 * np.eye(2), [0.0, 3.0], True),
     ],
 )
-def test_a_component_without_a_density_is_told(covariance, mean, sound):
+def test_a_component_without_a_density_is_reported(covariance, mean, sound):
     whitening, constants = np.zeros((1, 2, 2)), np.empty(1)
     assert whiten(np.ones(1), np.array([mean]), covariance[None].copy(), whitening, constants) is sound
     if sound:

@@ -54,13 +54,13 @@ def folder(request, tmp_path_factory, pretrained):
 
 
 @pytest.fixture
-def words(folder, texts):
+def overrides(folder, texts):
     files = [f"data.{split}={texts / split}.txt" for split in ("train", "validation", "test")]
     return [*WORDS, *files, f"model.pretrained={folder}"]
 
 
-def test_a_whole_chain(chain, words, folder):
-    run = chain(*words)
+def test_a_whole_chain(chain, overrides, folder):
+    run = chain(*overrides)
     first, second = run.lines()
     assert first["test/perplexity"] < 0.9 * first["zero_shot/test/perplexity"]
     assert second["test/perplexity"] > 1
@@ -91,10 +91,10 @@ def test_losses_are_those_of_the_networks_own_head(folder, precision, monkeypatc
     assert torch.allclose(found, expected, atol=1e-5 if precision == "32-true" else 5e-2)
 
 
-def test_positions_and_sizes_are_found_under_every_name(folder, train, words):
+def test_positions_and_sizes_are_found_under_every_name(folder, train, overrides):
     assert network_config(folder).max_position_embeddings == 40
     assert scoring_bytes(load_network(folder), 10) > 4 * 10 * 6 * 16
-    finished = train(*words, "decoding.new_tokens=8", "data.block_length=24", "decoding.new_tokens=24")
+    finished = train(*overrides, "decoding.new_tokens=8", "data.block_length=24", "decoding.new_tokens=24")
     assert finished.code == 2
     assert "have positions for 40" in finished.err
 

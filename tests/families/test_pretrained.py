@@ -74,11 +74,11 @@ def as_pickle(folder, state):
 def real_chain(tmp_path_factory, opt_folder, wikitext):
     """The chain from a tiny OPT under the real tokenizer on real text: what the command left, and its artifacts."""
     place = tmp_path_factory.mktemp("real")
-    words = [*WORDS, "data.train_blocks=14", "data.evaluation_blocks=8", "model.training.batch_size=7"]
-    words += [f"model.pretrained={opt_folder}", f"data.path={wikitext}"]
+    overrides = [*WORDS, "data.train_blocks=14", "data.evaluation_blocks=8", "model.training.batch_size=7"]
+    overrides += [f"model.pretrained={opt_folder}", f"data.path={wikitext}"]
     folders = [f"paths.store={place / 'store'}", f"hydra.run.dir={place / 'run'}"]
-    finished = run_command([*words, *folders], place, place / "run")
-    return finished, run_chain_of(words, place / "store", None, execute=False)
+    finished = run_command([*overrides, *folders], place, place / "run")
+    return finished, run_chain_of(overrides, place / "store", None, execute=False)
 
 
 def test_a_chain_from_published_weights_with_the_real_tokenizer(real_chain):
@@ -95,21 +95,21 @@ def test_a_chain_from_published_weights_with_the_real_tokenizer(real_chain):
 
 
 def test_the_published_weights_are_taken_over_to_the_bit(real_chain, opt_folder):
-    _, promised = real_chain
-    first = promised.generations()[0].artifacts
+    _, declared = real_chain
+    first = declared.generations()[0].artifacts
     artifact = first["zero_shot"].parents["model"]
-    ours, theirs = (load_network(folder).state_dict() for folder in (promised.store.folder(artifact), opt_folder))
+    ours, theirs = (load_network(folder).state_dict() for folder in (declared.store.folder(artifact), opt_folder))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert first["model"].parents["initial"] == artifact
 
 
 def test_real_text_is_tokenised_as_opt_reads_it_with_a_start_token_before_every_line(real_chain, wikitext):
-    _, promised = real_chain
+    _, declared = real_chain
     tokenizer = AutoTokenizer.from_pretrained(REAL_TOKENIZER)
     with (wikitext / "wiki.test.raw").open(encoding="utf-8", newline="\n") as file:
         lines = [line if line.strip() else "" for line in file]
     tokens = [token for line in lines for token in tokenizer(line)["input_ids"]]
-    blocks = read_blocks(promised.store.folder(promised.family.inputs()["real"]), "test")
+    blocks = read_blocks(declared.store.folder(declared.family.inputs()["real"]), "test")
     assert blocks.shape == (8, 16)
     assert blocks.flatten().tolist() == tokens[: blocks.numel()]
     assert tokens[0] == tokenizer.bos_token_id == 2
@@ -117,11 +117,11 @@ def test_real_text_is_tokenised_as_opt_reads_it_with_a_start_token_before_every_
 
 def test_published_weights_and_the_same_ones_elsewhere_are_one_key(chain, pretrained, tmp_path, texts):
     files = [f"data.{split}={texts / split}.txt" for split in ("train", "validation", "test")]
-    words = ["model=opt_125m", "data=text_files", "decoding=beam", *files, "data.block_length=8"]
+    overrides = ["model=opt_125m", "data=text_files", "decoding=beam", *files, "data.block_length=8"]
 
     def key(folder):
-        promised = chain(*words, f"model.pretrained={folder}", execute=False).generations()[0]
-        return promised.artifacts["model"].key
+        declared = chain(*overrides, f"model.pretrained={folder}", execute=False).generations()[0]
+        return declared.artifacts["model"].key
 
     moved = shutil.copytree(pretrained, tmp_path / "moved")
     assert key(moved) == key(pretrained)
@@ -160,10 +160,10 @@ def test_a_pickle_as_facebooks_is_read(copy, pretrained):
 
 def test_a_chain_from_a_pickle(chain, copy, pretrained, texts):
     files = [f"data.{split}={texts / split}.txt" for split in ("train", "validation", "test")]
-    words = [word for word in WORDS if word != "data=wikitext2"] + ["data=text_files", *files, "generations=1"]
-    expected = chain(*words, f"model.pretrained={pretrained}")
+    overrides = [word for word in WORDS if word != "data=wikitext2"] + ["data=text_files", *files, "generations=1"]
+    expected = chain(*overrides, f"model.pretrained={pretrained}")
     as_pickle(copy, load_network(pretrained).state_dict())
-    assert chain(*words, f"model.pretrained={copy}").bytes() == expected.bytes()
+    assert chain(*overrides, f"model.pretrained={copy}").bytes() == expected.bytes()
 
 
 class Malice:
@@ -181,8 +181,8 @@ def test_a_malicious_pickle_is_refused_and_not_executed(train, copy, tmp_path, t
     with pytest.raises(UserError, match=r"pytorch_model\.bin"):
         load_network(copy)
     files = [f"data.{split}={texts / split}.txt" for split in ("train", "validation", "test")]
-    words = [word for word in WORDS if word != "data=wikitext2"]
-    finished = train(*words, "data=text_files", *files, f"model.pretrained={copy}")
+    overrides = [word for word in WORDS if word != "data=wikitext2"]
+    finished = train(*overrides, "data=text_files", *files, f"model.pretrained={copy}")
     assert finished.code == 2
     assert "pytorch_model.bin" in finished.err
     assert "Traceback" not in finished.err
@@ -257,7 +257,7 @@ def test_a_folder_below_the_home_folder_is_found(copy, monkeypatch):
 
 
 @pytest.mark.parametrize("left", ["config.json", "model.safetensors"])
-def test_an_incomplete_folder_is_told(copy, left):
+def test_an_incomplete_folder_is_reported(copy, left):
     for path in copy.iterdir():
         if path.name != left:
             path.unlink()
@@ -265,11 +265,11 @@ def test_an_incomplete_folder_is_told(copy, left):
         load_network(copy)
 
 
-def test_a_name_that_cannot_be_reached_is_told_without_a_traceback(train, monkeypatch, texts):
+def test_an_unreachable_name_is_reported_without_a_traceback(train, monkeypatch, texts):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     files = [f"data.{split}={texts / split}.txt" for split in ("train", "validation", "test")]
-    words = [word for word in WORDS if word != "data=wikitext2"]
-    finished = train(*words, "data=text_files", *files, "model.pretrained=./no-such-folder")
+    overrides = [word for word in WORDS if word != "data=wikitext2"]
+    finished = train(*overrides, "data=text_files", *files, "model.pretrained=./no-such-folder")
     assert finished.code == 2
     assert "no-such-folder" in finished.err
     assert "Traceback" not in finished.err

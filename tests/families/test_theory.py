@@ -83,7 +83,7 @@ def test_the_moments_of_a_gaussian_chain_are_those_of_a_loop_over_samples(sizes,
         assert max(errors.values()) < SIGMAS, (fit, errors)
 
 
-def test_the_comparison_tells_the_estimators_apart():
+def test_the_comparison_distinguishes_the_estimators():
     *_, (_, deviation) = gaussian_loop([6] * 8, 60_000, 0, seed=1)
     assert standard_errors(deviation**2, gaussian_theory.variance_kept([6] * 8, "unbiased")[-1]) > 2 * SIGMAS
     assert standard_errors(deviation, gaussian_theory.deviation_kept([6] * 8, "unbiased")[-1]) > 2 * SIGMAS

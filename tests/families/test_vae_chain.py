@@ -56,12 +56,12 @@ def metrics_of(run):
 @pytest.mark.parametrize("synthesis", ["fixed", "stream"])
 @pytest.mark.parametrize("regime", REGIMES)
 def test_every_regime(chain, compose_values, store, regime, synthesis):
-    words = (*TINY, RESERVE, f"regime={regime}", f"model.synthesis={synthesis}")
+    overrides = (*TINY, RESERVE, f"regime={regime}", f"model.synthesis={synthesis}")
     if synthesis == "stream" and regime in POOLING:
         with pytest.raises(SettingsError, match=r"model\.synthesis: 'stream' stores no synthetic images, and regime="):
-            read_chain_settings(compose_values(*words))
+            read_chain_settings(compose_values(*overrides))
         return
-    run = chain(*words, store=store)
+    run = chain(*overrides, store=store)
     for metrics in metrics_of(run):
         assert all(np.isfinite(value) for value in metrics.values())
         shares = [value for name, value in metrics.items() if name.startswith("synthetic/class_share/")]
@@ -91,7 +91,7 @@ def assert_trained_on(run, regime):
 
 
 def test_generation_0_is_one_model_for_all_regimes_and_ways_of_synthesis(chain, store):
-    promised = [
+    declared = [
         chain(*TINY, f"regime={regime}", *more, store=store, execute=False).generations()
         for regime, more in (
             ("replace", ()),
@@ -101,8 +101,8 @@ def test_generation_0_is_one_model_for_all_regimes_and_ways_of_synthesis(chain, 
             ("replace", ("model.training.epochs=2", "model.training.generation0_epochs=1")),
         )
     ]
-    assert len({generations[0].artifacts["model"].key for generations in promised}) == 1
-    accumulate, augment = promised[2], promised[3]
+    assert len({generations[0].artifacts["model"].key for generations in declared}) == 1
+    accumulate, augment = declared[2], declared[3]
     assert accumulate[1].artifacts["model"].key == augment[1].artifacts["model"].key
     assert accumulate[2].artifacts["model"].key != augment[2].artifacts["model"].key
 
@@ -165,8 +165,8 @@ def test_rows_that_two_draws_share_are_weighted(tmp_path, chain, store):
 @pytest.mark.parametrize(("epoch_size", "steps"), [("training_set", 15), ("real", 8)])
 def test_an_epoch_is_as_long_as_asked(chain, store, epoch_size, steps):
     """Generation 1 of augment has 240 rows, in batches of 16."""
-    words = (*TINY, "regime=augment", "generations=1", f"model.training.epoch_size={epoch_size}")
-    run = chain(*words, store=store)
+    overrides = (*TINY, "regime=augment", "generations=1", f"model.training.epoch_size={epoch_size}")
+    run = chain(*overrides, store=store)
     assert [work.result.epochs[-1]["step"] for work in run.works] == [8, steps]
 
 
@@ -233,11 +233,11 @@ def test_an_epoch_that_was_finished_is_not_done_again(chain, tmp_path):
 
 
 def test_weights_can_be_dropped_on_the_way(chain, tmp_path):
-    words = (*TINY, "store.keep=ends")
-    run = chain(*words, store=tmp_path / "store")
+    overrides = (*TINY, "store.keep=ends")
+    run = chain(*overrides, store=tmp_path / "store")
     there = [run.store.has(generation.artifacts["model"]) for generation in run.generations()]
     assert there == [True, False, True]
-    again = chain(*words, store=tmp_path / "store")
+    again = chain(*overrides, store=tmp_path / "store")
     assert again.computed() == []
     assert metrics_of(again) == metrics_of(run)
     assert again.bytes("training.jsonl") == run.bytes("training.jsonl")
@@ -257,8 +257,8 @@ def test_a_generation_can_start_from_another(chain, store, init):
 
 
 def test_the_command_leaves_tables_and_figures_and_does_nothing_twice(train, tmp_path):
-    words = (*TINY, "generations=1")
-    finished = train(*words)
+    overrides = (*TINY, "generations=1")
+    finished = train(*overrides)
     assert (finished.code, finished.err) == (0, "")
     assert "ELBO (real test, nats)" in finished.out
     figures = {path.name for path in (finished.folder / "figures").iterdir()}
@@ -275,19 +275,19 @@ def test_the_command_leaves_tables_and_figures_and_does_nothing_twice(train, tmp
     for number, line in enumerate(finished.lines()):
         spread = table[table["generation"] == number]["latent_mean"].std()
         assert line["synthetic/latent_spread"] == pytest.approx(spread, rel=1e-5)
-    again = train(*words)
+    again = train(*overrides)
     assert "nothing was computed" in again.out
     assert again.bytes() == finished.bytes()
 
 
-@pytest.mark.parametrize("words", [("model=vae",), ("model=vae", "decoding=none"), ("decoding=none", "data=mnist")])
-def test_a_model_without_its_data_is_told_what_goes_with_it(compose_values, words):
+@pytest.mark.parametrize("overrides", [("model=vae",), ("model=vae", "decoding=none"), ("decoding=none", "data=mnist")])
+def test_a_model_without_its_data_reports_what_goes_with_it(compose_values, overrides):
     with pytest.raises(SettingsError) as caught:
-        read_chain_settings(compose_values(*words))
+        read_chain_settings(compose_values(*overrides))
     assert all("choose" in problem for problem in caught.value.problems)
 
 
-def test_fresh_rows_without_a_reserve_are_told(compose_values):
+def test_fresh_rows_without_a_reserve_are_reported(compose_values):
     with pytest.raises(SettingsError, match=r"data\.reserve: 0 leaves no real data that was never seen before"):
         read_chain_settings(compose_values(*VAE, "regime=fresh"))
 

@@ -106,7 +106,7 @@ def test_several_seeds_have_a_mean_and_a_band():
     assert all(axes.collections for axes in figure.axes)
 
 
-def test_what_is_missing_is_told():
+def test_what_is_missing_is_reported():
     with pytest.raises(ValueError, match="lacks test/kl"):
         elbo_by_generation(chain().drop(columns="test/kl"), TEXT)
     with pytest.raises(ValueError, match="no generations"):

@@ -28,7 +28,7 @@ def test_title_names_model_regime_seeds_and_n():
     assert "\nseed 3," in style.FigureText("m", "r", "3", "1").title()
 
 
-def test_save_writes_a_picture_of_the_promised_size_and_a_page(tmp_path):
+def test_save_writes_a_picture_of_the_stated_size_and_a_page(tmp_path):
     picture, page = style.save(line_figure(), tmp_path / "new" / "folder", "line")
     pixels = imread(picture)
     assert pixels.shape[:2] == (2.5 * style.DOTS_PER_INCH, style.SINGLE_COLUMN * style.DOTS_PER_INCH)

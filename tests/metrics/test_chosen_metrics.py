@@ -42,7 +42,7 @@ GOLDEN = json.loads((Path(__file__).parent / "golden.json").read_text())
 
 
 @pytest.mark.parametrize(
-    ("name", "words", "generation", "tolerance"),
+    ("name", "overrides", "generation", "tolerance"),
     [
         ("quickstart", TINY, 0, 1e-3),
         ("vae", CHAINS["vae"], 0, 1e-3),
@@ -50,9 +50,9 @@ GOLDEN = json.loads((Path(__file__).parent / "golden.json").read_text())
         ("mixture", CHAINS["gaussian_mixture"], -1, 1e-6),
     ],
 )
-def test_the_numbers_are_those_of_golden_values(chain, name, words, generation, tolerance):
+def test_the_numbers_are_those_of_golden_values(chain, name, overrides, generation, tolerance):
     """Networks are fitted a little differently on other processors, and may then choose another word or two."""
-    line = {key: value for key, value in chain(*words).lines()[generation].items() if key in GOLDEN[name]}
+    line = {key: value for key, value in chain(*overrides).lines()[generation].items() if key in GOLDEN[name]}
     assert line.keys() == GOLDEN[name].keys()
     assert line == pytest.approx(GOLDEN[name], rel=tolerance, abs=tolerance, nan_ok=True)
 
@@ -93,11 +93,11 @@ def test_a_dear_metric_is_an_artifact_and_its_version_makes_it_anew_alone(chain,
             return {"version": version, "nothing": float("nan")}
 
     registered(1)
-    words = (*CHAINS["language_model"], "metrics.add=[dearest]")
-    chain(*words)
-    assert chain(*words).computed() == []
+    overrides = (*CHAINS["language_model"], "metrics.add=[dearest]")
+    chain(*overrides)
+    assert chain(*overrides).computed() == []
     registered(2)
-    again = chain(*words)
+    again = chain(*overrides)
     assert again.computed() == ["generation 0 · dearest", "generation 1 · dearest"]
     assert [line["synthetic/dearest/version"] for line in again.lines()] == [2, 2]
     assert again.lines()[0]["synthetic/dearest/nothing"] is None
@@ -127,9 +127,9 @@ def test_metrics_of_replicates_are_summarised_as_measures_are(chain, added, tmp_
         assert states["mean"].shape[1:] == first["mean"].shape
         return (states["mean"] - true["mean"]).norm(dim=-1)
 
-    words = CHAINS["gaussian"]
-    plain = chain(*words)
-    run = chain(*words, "metrics.add=[distance]")
+    overrides = CHAINS["gaussian"]
+    plain = chain(*overrides)
+    run = chain(*overrides, "metrics.add=[distance]")
     assert run.computed() == []
     for line, before in zip(run.lines(), plain.lines(), strict=True):
         for statistic in ("mean", "standard_deviation", "p05", "median", "p95"):
@@ -141,15 +141,15 @@ def test_a_metric_that_fails_is_named_with_its_traceback_and_the_artifacts_are_k
     def broken(tokens):
         return tokens.no_such_thing
 
-    words = CHAINS["language_model"]
-    failed = train(*words, "metrics.add=[broken]")
+    overrides = CHAINS["language_model"]
+    failed = train(*overrides, "metrics.add=[broken]")
     assert failed.code == 2
     assert "error: generation 0: metric 'broken' failed" in failed.err
     assert "Traceback (most recent call last)" in failed.err
     assert "return tokens.no_such_thing" in failed.err
     assert "AttributeError: 'Tensor' object has no attribute 'no_such_thing'" in failed.err
     assert "computing.py" not in failed.err
-    assert not any(line["computed"] for line in train(*words, "generations=0").lines("timings.jsonl"))
+    assert not any(line["computed"] for line in train(*overrides, "generations=0").lines("timings.jsonl"))
 
 
 @pytest.mark.parametrize("given", ["text", None, torch.zeros(3)])
@@ -177,8 +177,8 @@ def test_a_metric_of_another_family_is_refused_with_what_this_one_offers(chain):
 
 def test_metrics_are_no_part_of_the_chains_identity(compose_values, tiny):
     ids = {
-        chain_id(read_chain_settings(compose_values(*tiny, *words)))
-        for words in ((), ("metrics.add=[distinct_4]",), ("metrics.set=full",), ("metrics.remove=[against_truth]",))
+        chain_id(read_chain_settings(compose_values(*tiny, *overrides)))
+        for overrides in ((), ("metrics.add=[distinct_4]",), ("metrics.set=full",), ("metrics.remove=[against_truth]",))
     }
     assert len(ids) == 1
 

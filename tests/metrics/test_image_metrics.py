@@ -76,7 +76,7 @@ def test_precision_and_recall_of_equal_far_and_partial_sets():
     assert precision_and_recall(real, features(50, -100.0)) == (0.0, 0.0)
     one_mode = precision_and_recall(real, real[:50])
     assert one_mode == (1.0, 0.5)
-    with pytest.raises(ValueError, match="3 neighbours cannot be had among 3 rows"):
+    with pytest.raises(ValueError, match="3 neighbours are not available among 3 rows"):
         precision_and_recall(real, real[:3])
 
 

@@ -103,7 +103,7 @@ def test_metrics_may_not_take_the_names_of_the_keys(record, name):
     assert lines(record, "generations") == []
 
 
-def test_text_is_no_metric_and_a_generation_is_told_once(record):
+def test_text_is_no_metric_and_a_generation_is_reported_once(record):
     with pytest.raises(TypeError, match="regime_name"):
         record.generation(0, {"regime_name": "1.0"})
     record.generation(0, {})
@@ -129,7 +129,7 @@ def test_epochs_out_of_order_or_without_a_step_are_refused(record):
     with pytest.raises(ValueError, match="step"):
         record.epoch(0, {"epoch": 0, "train/loss": 1.0})
     record.epoch(2, {"epoch": 0, "step": 1})
-    with pytest.raises(ValueError, match="generation 1 told after one of 2"):
+    with pytest.raises(ValueError, match="generation 1 reported after one of 2"):
         record.epoch(1, {"epoch": 0, "step": 1})
 
 
@@ -274,10 +274,10 @@ for generation in range(10**6):
 """
 
 
-@pytest.mark.parametrize("told", [1, 8, 40])
-def test_killed_process_leaves_every_generation_it_told(tmp_path, told):
+@pytest.mark.parametrize("reported", [1, 8, 40])
+def test_killed_process_leaves_every_generation_it_reported(tmp_path, reported):
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    announced = [int(process.stdout.readline()) for _ in range(told)]
+    announced = [int(process.stdout.readline()) for _ in range(reported)]
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     announced += [int(word) for word in process.stdout.read().split("\n")[:-1]]

@@ -11,15 +11,15 @@ from modelcollapse.record.run_tables import results
 HEAD = ["run", "experiment", "family", "model", "regime", "seed", "generation"]
 
 
-def write_run(folder, *, regime="replace", seed=1, told=({"test/perplexity": 34.0},), identifier="chain"):
+def write_run(folder, *, regime="replace", seed=1, recorded=({"test/perplexity": 34.0},), identifier="chain"):
     identity = ChainIdentity(identifier, "paper_opt", "language", "opt-125m", regime, seed)
     with Record(folder, identity, {}) as record:
-        for generation, metrics in enumerate(told):
+        for generation, metrics in enumerate(recorded):
             record.generation(generation, metrics)
 
 
 def test_one_run(tmp_path):
-    write_run(tmp_path / "run", told=[{"test/perplexity": 34.0, "a": 1}, {"test/perplexity": 55.5, "a": 2}])
+    write_run(tmp_path / "run", recorded=[{"test/perplexity": 34.0, "a": 1}, {"test/perplexity": 55.5, "a": 2}])
     expected = pd.DataFrame(
         {
             "run": ["run"] * 2,
@@ -37,9 +37,9 @@ def test_one_run(tmp_path):
 
 
 def test_many_runs_at_any_depth_with_different_metrics(tmp_path):
-    write_run(tmp_path / "sweep" / "1", regime="accumulate", seed=2, told=[{"b": 1.0}] * 3)
-    write_run(tmp_path / "sweep" / "0", told=[{"a": 1.0}, {"a": 2.0}])
-    write_run(tmp_path / "single", seed=9, told=[{"a": 5.0}])
+    write_run(tmp_path / "sweep" / "1", regime="accumulate", seed=2, recorded=[{"b": 1.0}] * 3)
+    write_run(tmp_path / "sweep" / "0", recorded=[{"a": 1.0}, {"a": 2.0}])
+    write_run(tmp_path / "single", seed=9, recorded=[{"a": 5.0}])
     table = results(tmp_path)
     assert list(table.columns) == [*HEAD, "a", "b"]
     assert list(zip(table["run"], table["generation"], strict=True)) == [
@@ -62,7 +62,7 @@ def test_two_runs_of_one_chain_keep_their_rows(tmp_path):
 
 
 def test_what_is_not_finite_comes_back_as_it_was(tmp_path):
-    write_run(tmp_path, told=[{"nan": math.nan, "high": math.inf, "low": -math.inf}])
+    write_run(tmp_path, recorded=[{"nan": math.nan, "high": math.inf, "low": -math.inf}])
     (row,) = results(tmp_path).to_dict("records")
     assert math.isnan(row["nan"])
     assert (row["high"], row["low"]) == (math.inf, -math.inf)
@@ -70,7 +70,7 @@ def test_what_is_not_finite_comes_back_as_it_was(tmp_path):
 
 
 def test_run_that_was_cut_short_counts_as_far_as_it_went(tmp_path):
-    write_run(tmp_path / "run", told=[{"a": 1.0}, {"a": 2.0}])
+    write_run(tmp_path / "run", recorded=[{"a": 1.0}, {"a": 2.0}])
     with (tmp_path / "run" / "generations.jsonl").open("a") as file:
         file.write('{"generation": 2, "se')
     assert list(results(tmp_path)["generation"]) == [0, 1]
@@ -93,6 +93,6 @@ def test_nothing_found_says_what_was_looked_for(tmp_path):
         results(tmp_path)
     with pytest.raises(FileNotFoundError, match="missing is no folder"):
         results(tmp_path / "missing")
-    write_run(tmp_path / "run", told=[])
+    write_run(tmp_path / "run", recorded=[])
     with pytest.raises(FileNotFoundError, match="no finished generation in any of the 1 runs"):
         results(tmp_path)

@@ -23,7 +23,7 @@ CONF = Path(__file__).parents[2] / "conf"
 
 
 def tell_chain(folder: Path, settings: TrackingSettings, generations: int, *, replayed: bool, maim: bool = False):
-    """Tell a record all that a chain of three generations tells, as a computing or as a replaying one."""
+    """Write to a record all that a chain of three generations reports, as a computing or as a replaying one."""
     identity = ChainIdentity("chain-7f3a", "paper_opt", "language", "opt-125m", "replace", 3, ("mine",))
     store = folder.parent / "store"
     config = {"seed": 3, "hub_token": os.environ.get("HF_TOKEN")}
@@ -80,10 +80,10 @@ def run_chain(folder: Path, *, environment=None, generations=3, replayed=False, 
     """Tell a chain in a process of its own, with a home of its own; returns what it wrote on the console."""
     home = folder.parent / "home"
     home.mkdir(exist_ok=True)
-    told = {"folder": str(folder), "generations": generations, "replayed": replayed, "maim": maim}
+    arguments = {"folder": str(folder), "generations": generations, "replayed": replayed, "maim": maim}
     clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
     done = subprocess.run(
-        [sys.executable, __file__, json.dumps(told | {"settings": settings})],
+        [sys.executable, __file__, json.dumps(arguments | {"settings": settings})],
         env={**clean, "HOME": str(home), **(environment or {})},
         cwd=home,
         capture_output=True,
@@ -145,7 +145,7 @@ def test_two_axes_and_every_metric_on_one_of_them(live):
         assert axes[parent] == ("training/step" if name.startswith("training/") else "generation")
 
 
-def test_training_axis_never_restarts_and_an_epoch_told_twice_is_shown_once(live):
+def test_training_axis_never_restarts_and_an_epoch_reported_twice_is_shown_once(live):
     rows = [row for row in history(live[2]) if "training/step" in row]
     assert [row["training/step"] for row in rows] == [10, 20, 30, 40, 50, 60]
     assert [row["training/generation"] for row in rows] == [0, 0, 1, 1, 2, 2]
@@ -314,7 +314,7 @@ class StandInHandler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def test_resumed_online_run_is_told_only_what_it_does_not_hold(tmp_path):
+def test_resumed_online_run_is_sent_only_what_it_does_not_hold(tmp_path):
     server = StandInServer()
     online = {"WANDB_API_KEY": SECRET, "WANDB_BASE_URL": server.url}
     (line,) = run_chain(tmp_path / "first", environment=online, generations=2)
@@ -352,11 +352,12 @@ def test_nothing_heavy_is_imported_where_nothing_is_shown(tmp_path, settings):
 import sys
 from pathlib import Path
 from modelcollapse import record
-from modelcollapse.record import results, views, wandb_view
+from modelcollapse.record import run_tables, wandb_view
+from modelcollapse.record.views import views
 identity = record.ChainIdentity("a", "b", "c", "d", "e", 0)
 shown = views(wandb_view.TrackingSettings({settings}))
-with record.Record(Path({str(tmp_path)!r}), identity, {{}}, shown) as told:
-    told.generation(0, {{"x": 1}})
+with record.Record(Path({str(tmp_path)!r}), identity, {{}}, shown) as writing:
+    writing.generation(0, {{"x": 1}})
 assert not {{"wandb", "pandas", "torch", "numpy"}} & sys.modules.keys()
 """
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -389,8 +390,8 @@ def test_configuration_files_hold_the_defaults(kind):
 
 
 def test_of_a_long_chain_some_generations_are_shown_and_all_are_recorded(train):
-    words = ("experiment=paper_gaussian", "generations=600", "data.rows=100", "model.replicates=2")
-    finished = train(*words, "tracking.mode=offline")
+    overrides = ("experiment=paper_gaussian", "generations=600", "data.rows=100", "model.replicates=2")
+    finished = train(*overrides, "tracking.mode=offline")
     assert finished.code == 0, finished.err
     shown = [row["generation"] for row in history(inspect(finished.folder)) if "generation" in row]
     assert shown == sorted(set(shown))
@@ -404,11 +405,11 @@ if __name__ == "__main__":
     import logging
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    told = json.loads(sys.argv[1])
+    arguments = json.loads(sys.argv[1])
     tell_chain(
-        Path(told["folder"]),
-        TrackingSettings(**told["settings"]),
-        told["generations"],
-        replayed=told["replayed"],
-        maim=told["maim"],
+        Path(arguments["folder"]),
+        TrackingSettings(**arguments["settings"]),
+        arguments["generations"],
+        replayed=arguments["replayed"],
+        maim=arguments["maim"],
     )

@@ -69,15 +69,15 @@ def training_set(settings, generation, n, seed=0):
 
 
 def rows_by_source(rows):
-    return {artifact.source: len(artifact.indices) for artifact in rows}
+    return {part.source: len(part.indices) for part in rows}
 
 
 def total(rows):
-    return sum(len(artifact.indices) for artifact in rows)
+    return sum(len(part.indices) for part in rows)
 
 
 def as_lists(rows):
-    return [(artifact.source, artifact.indices.tolist(), artifact.weight) for artifact in rows]
+    return [(part.source, part.indices.tolist(), part.weight) for part in rows]
 
 
 def recipe(draws, settings=REGIMES["replace"]):
@@ -165,18 +165,18 @@ def test_sizes_over_generations(settings, t, n, seed):
 def test_rows_exist_and_none_is_drawn_twice(settings, t, n, seed):
     rows = training_set(settings, t, n, seed)
     sizes = Sizes(settings, n)
-    assert len({artifact.source for artifact in rows}) == len(rows)
-    for artifact in rows:
-        assert artifact.indices.dtype == np.int64
-        assert len(artifact.indices) > 0
-        assert np.all(np.diff(artifact.indices) > 0)
-        assert artifact.indices[0] >= 0
-        assert artifact.indices[-1] < sizes[artifact.source]
+    assert len({part.source for part in rows}) == len(rows)
+    for part in rows:
+        assert part.indices.dtype == np.int64
+        assert len(part.indices) > 0
+        assert np.all(np.diff(part.indices) > 0)
+        assert part.indices[0] >= 0
+        assert part.indices[-1] < sizes[part.source]
 
 
 @given(st.sampled_from(["replace", "grown_replace"]), generations, sizes_of_real_data, seeds)
 def test_no_real_row_where_none_is_allowed(name, t, n, seed):
-    assert {artifact.source.kind for artifact in training_set(REGIMES[name], t, n, seed)} == {"synthetic"}
+    assert {part.source.kind for part in training_set(REGIMES[name], t, n, seed)} == {"synthetic"}
 
 
 @given(st.sampled_from(["fresh", "golden_ratio"]), generations, sizes_of_real_data)
@@ -213,7 +213,7 @@ def test_shares_that_add_up_to_one_give_n_rows(real, older, t, n, seed):
 @pytest.mark.parametrize(("n", "expected"), [(37, (4, 33)), (10, (1, 9)), (5, (1, 4)), (15, (2, 13))])
 def test_preserve_keeps_n_rows_and_rounds_halves_up(n, expected):
     rows = training_set(REGIMES["preserve"], 2, n)
-    assert tuple(len(artifact.indices) for artifact in rows) == expected
+    assert tuple(len(part.indices) for part in rows) == expected
 
 
 def test_shares_are_read_as_decimals():
@@ -350,8 +350,8 @@ def test_same_seed_same_rows_other_seed_other_rows(name, t, seed):
 
 
 def real_rows(settings, t, seed=0, replicate=0, n=2000):
-    artifacts = resolve(compose(settings, t, seed, replicate), Sizes(settings, n), n)
-    return next(artifact.indices.tolist() for artifact in artifacts if artifact.source == REAL)
+    parts = resolve(compose(settings, t, seed, replicate), Sizes(settings, n), n)
+    return next(part.indices.tolist() for part in parts if part.source == REAL)
 
 
 def test_kept_rows_stay_and_redrawn_rows_change():
@@ -372,17 +372,17 @@ def test_a_smaller_share_is_part_of_a_larger_one(t, percents):
 @given(st.integers(1, 20_000))
 def test_rows_are_those_with_the_smallest_random_numbers(count):
     stream, n = Stream(1, 1, "draw.real"), 20_000
-    (artifact,) = resolve([Draw((REAL,), count / n, stream)], {REAL: n}, n)
+    (part,) = resolve([Draw((REAL,), count / n, stream)], {REAL: n}, n)
     by_number = np.argsort(stream.numpy().bit_generator.random_raw(n), kind="stable")
-    assert np.array_equal(artifact.indices, np.sort(by_number[:count]))
+    assert np.array_equal(part.indices, np.sort(by_number[:count]))
 
 
 def test_every_row_of_the_union_is_equally_likely():
     settings, n, t, draws = REGIMES["accumulate_subsample"], 20, 3, 4000
     hits = {source: np.zeros(n) for source in (REAL, *map(synthetic, range(t)))}
     for seed in range(draws):
-        for artifact in training_set(settings, t, n, seed):
-            hits[artifact.source][artifact.indices] += 1
+        for part in training_set(settings, t, n, seed):
+            hits[part.source][part.indices] += 1
     every_row = np.concatenate(list(hits.values()))
     assert every_row.sum() == draws * n
     chance = 1 / (t + 1)
@@ -396,18 +396,16 @@ def test_rows_in_one_draw_are_independent_of_their_neighbours():
     pairs = np.zeros((6, 6))
     draw = Draw((REAL,), rows=0.5)
     for seed in range(4000):
-        (artifact,) = resolve([dataclasses.replace(draw, stream=Stream(seed, 1, "draw.real"))], {REAL: 6}, 6)
-        pairs[tuple(zip(*itertools.combinations(artifact.indices, 2), strict=True))] += 1
+        (part,) = resolve([dataclasses.replace(draw, stream=Stream(seed, 1, "draw.real"))], {REAL: 6}, 6)
+        pairs[tuple(zip(*itertools.combinations(part.indices, 2), strict=True))] += 1
     together = pairs[np.triu_indices(6, 1)]
     # Each of the 15 pairs is in 4 of the 20 sets of three.
     assert np.abs(together / 4000 - 0.2).max() < 5 * math.sqrt(0.2 * 0.8 / 4000)
 
 
 def test_golden_rows():
-    artifacts = training_set(REGIMES["mixture"], 3, 20, seed=5)
-    assert [
-        (artifact.source.kind, artifact.source.generation, artifact.indices.tolist()) for artifact in artifacts
-    ] == [
+    parts = training_set(REGIMES["mixture"], 3, 20, seed=5)
+    assert [(part.source.kind, part.source.generation, part.indices.tolist()) for part in parts] == [
         ("real", None, [5, 16]),
         ("synthetic", 0, [13, 14, 18]),
         ("synthetic", 1, [0, 11, 18]),
@@ -422,7 +420,7 @@ def test_golden_rows():
 def test_fresh_rows_are_never_seen_twice(rows, last, spare, seed):
     size = rows * last + spare
     slices = [reserve_rows(size, t, rows, reserve_stream(seed)) for t in range(1, last + 1)]
-    assert all(len(artifact) == rows and np.all(np.diff(artifact) > 0) for artifact in slices)
+    assert all(len(part) == rows and np.all(np.diff(part) > 0) for part in slices)
     everything = np.concatenate(slices)
     assert len(set(everything)) == rows * last
     assert everything.min() >= 0
@@ -477,9 +475,9 @@ def test_weights_have_mean_one_and_the_real_rows_their_golden_share(name, t, n, 
         rows = training_set(settings, t, n)
     except DrawError:
         assume(False)
-    weights = np.concatenate([np.full(len(artifact.indices), artifact.weight) for artifact in rows])
+    weights = np.concatenate([np.full(len(part.indices), part.weight) for part in rows])
     assert weights.mean() == pytest.approx(1)
-    real = [len(artifact.indices) * artifact.weight for artifact in rows if artifact.source.kind != "synthetic"]
+    real = [len(part.indices) * part.weight for part in rows if part.source.kind != "synthetic"]
     shares_of = compose(settings, t, 0)
     asked = {"accumulate": t, "mixture": (latest + 0.3) / 0.1}.get(name, latest)
     assert sum(real) / weights.sum() == pytest.approx((math.sqrt(1 + 4 * asked) - 1) / (2 * asked))
@@ -501,12 +499,9 @@ def test_the_golden_weight_solves_its_quadratic(k):
 
 def test_rows_weigh_the_same_without_weighting():
     rows = [
-        artifact
-        for settings in REGIMES.values()
-        if settings.weighting == "none"
-        for artifact in training_set(settings, 3, 40)
+        part for settings in REGIMES.values() if settings.weighting == "none" for part in training_set(settings, 3, 40)
     ]
-    assert {artifact.weight for artifact in rows} == {1.0}
+    assert {part.weight for part in rows} == {1.0}
 
 
 # What cannot be had.
@@ -583,9 +578,7 @@ choices = {
 def test_settings_without_problems_compose_in_every_generation(settings, t, n):
     assume(not settings.problems())
     rows = training_set(settings, t, n)
-    assert np.concatenate(
-        [np.full(len(artifact.indices), artifact.weight) for artifact in rows]
-    ).mean() == pytest.approx(1)
+    assert np.concatenate([np.full(len(part.indices), part.weight) for part in rows]).mean() == pytest.approx(1)
 
 
 def test_generations_count_from_0():

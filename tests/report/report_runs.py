@@ -35,20 +35,20 @@ def write_run(
     penalty=1.0,
     effect=1.0,
     generations=3,
-    told=None,
+    recorded=None,
     texts=None,
     family="language_model",
     metrics=metrics_of,
     config=None,
     experiment="paper_opt",
 ):
-    """A run folder of a language model's chain, unfinished where ``told`` is less than the generations + 1."""
+    """A run folder of a language model's chain, unfinished where ``recorded`` is less than the generations + 1."""
     settings = config or config_of(penalty, generations, name=regime)
     identity = ChainIdentity(f"{family}-{regime}-{seed}-{penalty}", experiment, family, "OPT test", regime, seed)
-    told = generations + 1 if told is None else told
+    recorded = generations + 1 if recorded is None else recorded
     random = np.random.default_rng(seed)
     with Record(folder, identity, settings) as record:
-        for generation in range(told):
+        for generation in range(recorded):
             record.timing(generation, "model", 60.0, computed=True, key=f"key {generation}")
             record.generation(
                 generation,
@@ -60,7 +60,7 @@ def write_run(
                 samples=[{"prompt": f"Prompt {n}", "continuation": (texts or str)(generation)} for n in (1, 2)],
                 artifacts={"model": PIECE_KEY},
             )
-        if told <= generations:
+        if recorded <= generations:
             record.finish("interrupted")
     return folder
 

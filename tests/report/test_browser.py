@@ -97,7 +97,7 @@ def legend_of(browser, label):
 
 
 def choose(browser, element, value):
-    """Set a form's element as a reader would, and tell the page."""
+    """Set a form's element as a reader would, and fire its event."""
     browser.execute_script("arguments[0].value = arguments[1]", element, value)
     for event in ("input", "change"):
         browser.execute_script("arguments[0].dispatchEvent(new Event(arguments[1]))", element, event)
@@ -162,9 +162,9 @@ def test_a_point_says_its_numbers(opened):
 
     point = elements(opened, f"{CURVES} svg.marks .mark-symbol.role-mark path")[0]
     ActionChains(opened).move_to_element(point).perform()
-    told = eventually(lambda: [one.text for one in elements(opened, "#vg-tooltip-element.visible") if one.text])[0]
-    assert "95 % interval" in told
-    assert "generation" in told
+    shown = eventually(lambda: [one.text for one in elements(opened, "#vg-tooltip-element.visible") if one.text])[0]
+    assert "95 % interval" in shown
+    assert "generation" in shown
 
 
 @pytest.mark.parametrize("width", [1280, 420])

@@ -47,9 +47,9 @@ def sweep(tmp_path, one_run, dead):
         3: (1, {"ended": ENDED, "exit_code": -15, "stopped": True, "error": "killed by SIGTERM"}),
         4: (2, {}),
     }
-    for number, (told, end) in ends.items():
+    for number, (recorded, end) in ends.items():
         regime, seed = places[number]
-        one_run(folder.chain(number), regime=regime, seed=seed, told=told)
+        one_run(folder.chain(number), regime=regime, seed=seed, recorded=recorded)
         process = os.getpid() if number == 4 else dead
         folder.write_process(number, ChainProcess(HERE, dead, STARTED, process, **end))
     folder.chain(5).mkdir()
@@ -76,8 +76,8 @@ SENTENCES = (
 
 def test_every_chain_that_was_asked_for_and_is_not_finished_is_named(sweep, capsys):
     report_on([f"report={sweep.path}"])
-    told = capsys.readouterr().out.splitlines()
-    assert told[told.index("unfinished:") + 1 :] == [f"  {sentence}" for sentence in SENTENCES]
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[printed.index("unfinished:") + 1 :] == [f"  {sentence}" for sentence in SENTENCES]
     text = Elements((sweep.path / "report" / "report.html").read_text()).text
     assert all(sentence in text for sentence in SENTENCES)
     assert "8 chains in 2 groups, 1 of them finished" in text

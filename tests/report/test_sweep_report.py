@@ -144,8 +144,8 @@ def test_secrets_are_not_in_any_file(tmp_path, one_run, grid_config, monkeypatch
 
 def test_an_unfinished_sweep_is_reported_and_says_so(tmp_path, one_run):
     one_run(tmp_path / "0", seed=0)
-    one_run(tmp_path / "1", seed=1, told=2)
-    one_run(tmp_path / "2", seed=0, regime="preserve", told=0)
+    one_run(tmp_path / "1", seed=1, recorded=2)
+    one_run(tmp_path / "2", seed=0, regime="preserve", recorded=0)
     files = write_sweep_report([tmp_path], tmp_path / "report")
     assert files.headline["group"].tolist() == ["replace"]
     assert files.unfinished == (
@@ -221,8 +221,8 @@ def test_a_real_chain_is_reported_with_its_pooled_figures(finished_chain, tmp_pa
         "reference_perplexity_histograms_3d",
         "perplexity_by_generation",
     } <= names
-    told = {name for line in read_lines(finished.folder / "generations.jsonl") for name in line}
-    assert set(files.aggregated["metric"]) == told - {"generation", "seed", "regime"}
+    recorded = {name for line in read_lines(finished.folder / "generations.jsonl") for name in line}
+    assert set(files.aggregated["metric"]) == recorded - {"generation", "seed", "regime"}
 
 
 # ---- histograms -----------------------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ def test_settings_that_the_regime_decides_are_columns_but_no_names(tmp_path, one
     assert differing_settings(read_chains([tmp_path])) == ["decoding.repetition_penalty"]
 
 
-def test_a_parameter_of_one_regime_tells_its_groups_apart(tmp_path, one_run, grid_config):
+def test_a_parameter_of_one_regime_distinguishes_its_groups(tmp_path, one_run, grid_config):
     for number, real in enumerate((0.1, 0.2)):
         one_run(tmp_path / str(number), regime="preserve", config=grid_config(name="preserve", real=real))
     groups, _ = grouped(tmp_path)
@@ -72,8 +72,8 @@ def test_a_number_typed_in_another_way_makes_no_group_of_its_own(tmp_path, one_r
 
 
 def test_of_two_runs_of_a_chain_the_one_that_came_further_counts(tmp_path, one_run):
-    one_run(tmp_path / "0", told=4)
-    one_run(tmp_path / "1", told=2)
+    one_run(tmp_path / "0", recorded=4)
+    one_run(tmp_path / "1", recorded=2)
     (chain,) = read_chains([tmp_path])
     assert chain.run == "0"
 
@@ -84,7 +84,7 @@ def test_runs_come_in_the_order_of_their_numbers(tmp_path, one_run):
     assert [chain.run for chain in read_chains([tmp_path])] == ["0", "9", "10"]
 
 
-def test_two_sweeps_are_named_by_what_tells_their_folders_apart(tmp_path, one_run):
+def test_two_sweeps_are_named_by_what_distinguishes_their_folders(tmp_path, one_run):
     one_run(tmp_path / "monday" / "12-00" / "0")
     one_run(tmp_path / "tuesday" / "12-00" / "0")
     groups, _ = grouped(tmp_path / "monday" / "12-00", tmp_path / "tuesday" / "12-00")
@@ -98,14 +98,14 @@ def test_two_sweeps_are_named_by_what_tells_their_folders_apart(tmp_path, one_ru
         (lambda folder: folder.mkdir(), "no run lies there"),
     ],
 )
-def test_where_there_is_nothing_to_report_it_is_said(tmp_path, make, message):
+def test_nothing_to_report_is_an_error(tmp_path, make, message):
     make(tmp_path / "sweep")
     with pytest.raises(UserError, match=message):
         read_chains([tmp_path / "sweep"])
 
 
 def test_chains_without_a_generation_are_nothing_to_report(tmp_path, one_run):
-    one_run(tmp_path / "0", told=0)
+    one_run(tmp_path / "0", recorded=0)
     with pytest.raises(UserError, match="none of 1 chains has finished a generation"):
         read_chains([tmp_path])
 
@@ -136,7 +136,7 @@ def test_the_summary_has_a_row_for_every_chain_generation_and_metric(tmp_path, g
     assert row[["regime", "seed", "value", "family"]].to_numpy().tolist() == [["preserve", 1, 41.0, "language_model"]]
 
 
-def test_nan_is_kept_in_the_summary_and_what_was_not_told_is_not(tmp_path, one_run):
+def test_nan_is_kept_in_the_summary_and_what_was_not_recorded_is_not(tmp_path, one_run):
     def metrics(generation, seed, effect):
         return {"a": float("nan"), "b": float("inf")} if generation else {"a": 1.0}
 
@@ -228,8 +228,8 @@ def test_groups_without_a_common_seed_have_no_differences(tmp_path, one_run):
 
 
 def test_chains_of_different_length_are_compared_as_far_as_both_go(tmp_path, one_run):
-    one_run(tmp_path / "0", told=4)
-    one_run(tmp_path / "1", regime="preserve", told=2)
+    one_run(tmp_path / "0", recorded=4)
+    one_run(tmp_path / "1", regime="preserve", recorded=2)
     groups, cubes = grouped(tmp_path)
     assert set(paired_differences(pairs_of(groups), cubes)["generation"]) == {0, 1}
 
@@ -238,8 +238,8 @@ def test_chains_of_different_length_are_compared_as_far_as_both_go(tmp_path, one
 
 
 def test_the_headline_is_the_last_generation_that_all_chains_of_the_group_have(tmp_path, one_run):
-    for seed, told in enumerate((4, 3, 0)):
-        one_run(tmp_path / str(seed), seed=seed, told=told)
+    for seed, recorded in enumerate((4, 3, 0)):
+        one_run(tmp_path / str(seed), seed=seed, recorded=recorded)
     groups, cubes = grouped(tmp_path)
     statistics = statistics_table(groups, cubes, {"language_model": Presentation()})
     (row,) = headline_table(groups, statistics, {"test/perplexity": "perplexity"}).to_dict("records")
@@ -259,7 +259,7 @@ def test_the_headline_is_the_last_generation_that_all_chains_of_the_group_have(t
         (float("nan"), 1.0, 2.0, "–"),
     ],
 )
-def test_a_mean_is_told_as_precisely_as_it_is_known(mean, low, high, text):
+def test_a_mean_is_reported_as_precisely_as_it_is_known(mean, low, high, text):
     assert interval_text(mean, low, high) == text
 
 
@@ -275,9 +275,9 @@ def test_a_cell_of_fewer_values_than_its_neighbours_says_so(tmp_path, one_run):
     assert (row["a"], row["b"], row["c"]) == ("2.0 [-0.5, 4.5]", "2.5 [-3.9, 8.9], n = 2", "–")
 
 
-def test_what_is_missing_is_said_chain_by_chain(tmp_path, grid, one_run):
+def test_what_is_missing_is_reported_chain_by_chain(tmp_path, grid, one_run):
     grid(tmp_path, seeds=(0, 1))
-    one_run(tmp_path / "1", regime="preserve", seed=0, told=2)
+    one_run(tmp_path / "1", regime="preserve", seed=0, recorded=2)
     one_run(tmp_path / "9", regime="replace", seed=5)
     groups, _ = grouped(tmp_path)
     assert unfinished(groups, states_of([tmp_path], groups)) == [
@@ -286,7 +286,7 @@ def test_what_is_missing_is_said_chain_by_chain(tmp_path, grid, one_run):
     ]
 
 
-def test_numbers_are_told_as_ranges():
+def test_numbers_are_reported_as_ranges():
     assert ranges([5, 1, 2, 3, 9, 10]) == "1-3, 5, 9-10"
     assert listed_seeds([2, 0, 1]) == "0-2"
     assert listed_seeds([3, 0]) == "0, 3"

@@ -47,7 +47,7 @@ def test_a_killed_selection_ends_with_the_same_bits(forks, tmp_path, undisturbed
     for file in RECORDED:
         assert resumed.bytes(file) == undisturbed.bytes(file), file
     assert artifact.label in resumed.computed()
-    assert "generation 1 · writing" not in resumed.computed()
+    assert "generation 1 · synthesis" not in resumed.computed()
     assert not list(runner.store.glob(f"{artifact.kind}/.*"))
     for each in resumed.generations()[1].artifacts.values():
         kept, expected = resumed.store.manifest(each), undisturbed.store.manifest(each)

@@ -44,9 +44,9 @@ VAE = (
 )
 
 
-def problems(compose_values, *words):
+def problems(compose_values, *overrides):
     with pytest.raises(SettingsError) as caught:
-        read_chain_settings(compose_values(*words))
+        read_chain_settings(compose_values(*overrides))
     return caught.value.problems
 
 
@@ -96,8 +96,8 @@ def test_the_record_says_what_was_kept_and_by_what(top):
 
 
 def test_a_set_written_from_what_was_kept_continues_it(chain):
-    words = (*SAMPLED, "selection=random", "decoding.prompts=previous")
-    run = chain(*words)
+    overrides = (*SAMPLED, "selection=random", "decoding.prompts=previous")
+    run = chain(*overrides)
     assert (
         run.generations()[1].artifacts["candidates"].parents["prompts"] == run.generations()[0].artifacts["synthetic"]
     )
@@ -119,15 +119,15 @@ def test_rules_share_the_candidates_of_generation_0(top, chain):
     assert other["candidates"] == first["candidates"]
     assert other["synthetic"] != first["synthetic"]
     assert "candidate_scores" not in other
-    assert "generation 0 · writing" not in random.computed()
+    assert "generation 0 · synthesis" not in random.computed()
     assert "generation 0 · selecting" in random.computed()
-    assert "generation 1 · writing" in random.computed()
+    assert "generation 1 · synthesis" in random.computed()
 
 
 def test_a_random_choice_of_all_is_no_selection(chain):
     plain, random = (
-        chain(*SAMPLED, *words, execute=False).generations()
-        for words in ((), ("selection=random", "selection.oversampling=1"))
+        chain(*SAMPLED, *overrides, execute=False).generations()
+        for overrides in ((), ("selection=random", "selection.oversampling=1"))
     )
     assert [generation.artifacts for generation in random] == [generation.artifacts for generation in plain]
     assert set(plain[0].artifacts) & {"candidates", "candidate_scores"} == set()
@@ -139,7 +139,7 @@ def test_a_random_choice_of_all_is_no_selection(chain):
 )
 def test_what_depends_on_a_setting_of_the_selection(chain, lowest, word, shared):
     before, after = (
-        chain(*SAMPLED, "selection=top", *words, execute=False).generations()[0].artifacts for words in ((), (word,))
+        chain(*SAMPLED, "selection=top", *more, execute=False).generations()[0].artifacts for more in ((), (word,))
     )
     roles = ("candidates", "candidate_scores", "synthetic")
     assert {role for role in roles if before[role] == after[role]} == shared
@@ -240,7 +240,7 @@ def test_images_are_selected_by_their_loss_under_the_reference_model(chain):
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("overrides", "expected"),
     [
         ((*TINY, "selection=top"), "selection.oversampling: 2 candidates a row would be the same block again with"),
         (
@@ -267,8 +267,8 @@ def test_images_are_selected_by_their_loss_under_the_reference_model(chain):
         ((*SAMPLED, "selection=top", "selection.scope=training_set"), "selection.scope: 'training_set' is not allowed"),
     ],
 )
-def test_what_goes_together_with_nothing_is_one_message(compose_values, words, expected):
-    (problem,) = problems(compose_values, *words)
+def test_what_goes_together_with_nothing_is_one_message(compose_values, overrides, expected):
+    (problem,) = problems(compose_values, *overrides)
     assert problem.startswith(expected)
 
 

@@ -45,7 +45,7 @@ def answer(function, *arguments):
         return pool.apply(function, arguments)
 
 
-def make_weights(context):
+def build_weights(context):
     read = [path.joinpath("weights").read_text() for path in context.parents.values()]
     name = context.artifact.recipe["name"]
     context.folder.joinpath("weights").write_text(f"{name}({','.join(read)})")
@@ -53,14 +53,14 @@ def make_weights(context):
     context.folder.joinpath("nested", "settings.json").write_text('{"width": 3}')
 
 
-def artifact(name, *parents, log=None, make=make_weights, kind="model"):
+def artifact(name, *parents, log=None, build=build_weights, kind="model"):
     def made(context):
         if log is not None:
             note(log, name)
-        make(context)
+        build(context)
 
     roles = {f"parent {index}": parent for index, parent in enumerate(parents)}
-    return Artifact(kind=kind, recipe={"name": name}, parents=roles, make=made, label=f"fit of {name}")
+    return Artifact(kind=kind, recipe={"name": name}, parents=roles, build=made, label=f"fit of {name}")
 
 
 def litter(root):
@@ -68,7 +68,7 @@ def litter(root):
     return [*root.glob("*/.*"), *root.glob("progress/*")]
 
 
-def make_nothing(context):
+def build_nothing(context):
     pass
 
 

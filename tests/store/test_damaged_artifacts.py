@@ -21,13 +21,13 @@ def flip(path):
 
 
 def forge(path, **changes):
-    """Alter a manifest and seal it again, as no accident would."""
+    """Alter a manifest and renew its checksum, as no accident would."""
     fields = json.loads(path.read_text()) | changes
-    del fields["seal"]
-    sealing = subprocess.run(
+    del fields["checksum"]
+    checksum = subprocess.run(
         ["sha256sum"], input=canonical_json(fields).encode(), capture_output=True, check=True, text=False
     )
-    path.write_text(json.dumps({**fields, "seal": sealing.stdout.decode().split()[0]}))
+    path.write_text(json.dumps({**fields, "checksum": checksum.stdout.decode().split()[0]}))
 
 
 damages = {
@@ -52,7 +52,7 @@ damages = {
     "manifest a list": ("manifest.json", lambda folder, other: (folder / "manifest.json").write_text("[]")),
     "manifest infinite": (
         "manifest.json",
-        lambda f, o: (f / "manifest.json").write_text('{"seal": 1, "a": 1e999}'),
+        lambda f, o: (f / "manifest.json").write_text('{"checksum": 1, "a": 1e999}'),
     ),
     "manifest of another recipe": (
         "manifest.json",
@@ -89,16 +89,16 @@ def damaged(tmp_path, request):
 @pytest.mark.parametrize("damaged", damages, indirect=True)
 def test_damaged_artifact_is_moved_aside_and_made_again(damaged):
     root, name, model = damaged
-    told = []
-    store = Store(root, announce=told.append)
+    announced = []
+    store = Store(root, announce=announced.append)
     folder = store.obtain(model)
     assert folder.joinpath("weights").read_text() == "model(parent())"
     verify(folder)
     aside = root / "damaged" / "model" / f"{model.key}.1"
     assert os.path.lexists(aside)
-    assert len(told) == 1
-    assert str(store.folder(model) / name) in told[0]
-    assert str(aside) in told[0]
+    assert len(announced) == 1
+    assert str(store.folder(model) / name) in announced[0]
+    assert str(aside) in announced[0]
     assert litter(root) == []
 
 
@@ -144,12 +144,12 @@ def test_artifact_made_anew_by_another_process_is_verified_anew(tmp_path):
 
 
 def test_damaged_manifest_does_not_hide_the_other_artifacts(tmp_path):
-    told = []
-    store = Store(tmp_path, announce=told.append)
+    announced = []
+    store = Store(tmp_path, announce=announced.append)
     flip(store.obtain(artifact("a")) / "manifest.json")
     store.obtain(artifact("b"))
     assert [manifest.key for manifest in store.artifacts()] == [artifact("b").key]
-    assert "passed over" in told[0]
+    assert "passed over" in announced[0]
 
 
 @pytest.fixture(scope="module")

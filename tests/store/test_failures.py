@@ -7,19 +7,19 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from store_artifacts import answer, artifact, litter, make_nothing, make_weights, obtain_plain
+from store_artifacts import answer, artifact, build_nothing, build_weights, litter, obtain_plain
 
 from modelcollapse.store import Store
 
 
 def test_failed_make_leaves_its_progress_and_nothing_else(tmp_path):
-    def make(context):
+    def build(context):
         context.folder.joinpath("weights").write_text("half")
         if not any(context.progress.iterdir()):
             context.progress.joinpath("epoch").write_text("1")
             raise ZeroDivisionError("diverged")
 
-    store, model = Store(tmp_path), artifact("model", make=make)
+    store, model = Store(tmp_path), artifact("model", build=build)
     with pytest.raises(ZeroDivisionError, match="diverged"):
         store.obtain(model)
     assert not store.has(model)
@@ -37,7 +37,7 @@ def link_folder(context):
     context.folder.joinpath("weights").symlink_to(context.progress, target_is_directory=True)
 
 
-def make_pipe(context):
+def build_pipe(context):
     os.mkfifo(context.folder / "weights")
 
 
@@ -46,24 +46,24 @@ def take_the_manifests_name(context):
 
 
 def tell_no_json(context):
-    make_weights(context)
+    build_weights(context)
     context.execution["device"] = Path("cpu")
 
 
 @pytest.mark.parametrize(
-    ("make", "error", "told"),
+    ("build", "error", "message"),
     [
         (link_out, ValueError, "weights: only plain files"),
         (link_folder, ValueError, "weights: only plain files"),
-        (make_pipe, ValueError, "weights: only plain files"),
-        (make_nothing, ValueError, "fit of model"),
+        (build_pipe, ValueError, "weights: only plain files"),
+        (build_nothing, ValueError, "fit of model"),
         (take_the_manifests_name, ValueError, r"manifest\.json"),
         (tell_no_json, TypeError, r"execution\.device"),
     ],
 )
-def test_what_cannot_be_kept_is_refused(tmp_path, make, error, told):
-    store, model = Store(tmp_path), artifact("model", make=make)
-    with pytest.raises(error, match=told):
+def test_an_invalid_build_is_refused(tmp_path, build, error, message):
+    store, model = Store(tmp_path), artifact("model", build=build)
+    with pytest.raises(error, match=message):
         store.obtain(model)
     assert not store.has(model)
     assert list(tmp_path.glob("model/.*")) == []
@@ -71,27 +71,27 @@ def test_what_cannot_be_kept_is_refused(tmp_path, make, error, told):
 
 def test_a_artifact_that_needs_itself_is_an_error_rather_than_a_wait_without_end(tmp_path):
     store = Store(tmp_path)
-    model = artifact("model", make=lambda context: store.obtain(context.artifact))
+    model = artifact("model", build=lambda context: store.obtain(context.artifact))
     with pytest.raises(RuntimeError, match="wait for a lock that it holds itself"):
         store.obtain(model)
 
 
-def fail_on_a_full_disk(root, make):
+def fail_on_a_full_disk(root, build):
     resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
-    model = artifact("model", make=make)
+    model = artifact("model", build=build)
     try:
         Store(root).obtain(model)
     except OSError as error:
         return error.filename, Store(root).has(model)
 
 
-def make_large(context):
+def build_large(context):
     context.folder.joinpath("weights").write_bytes(bytes(301))
 
 
-@pytest.mark.parametrize(("make", "place"), [(make_weights, ".*/manifest.json"), (make_large, ".*")])
-def test_full_disk_is_an_error_that_says_where(tmp_path, make, place):
-    path, published = answer(fail_on_a_full_disk, tmp_path, make)
+@pytest.mark.parametrize(("build", "place"), [(build_weights, ".*/manifest.json"), (build_large, ".*")])
+def test_full_disk_is_an_error_that_says_where(tmp_path, build, place):
+    path, published = answer(fail_on_a_full_disk, tmp_path, build)
     assert Path(path).relative_to(tmp_path / "model").match(place)
     assert not published
     assert list(tmp_path.glob("model/.*")) == []

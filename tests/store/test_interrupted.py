@@ -11,7 +11,7 @@ from store_artifacts import artifact, kill, litter, note, noted, started, wait_f
 from modelcollapse.store import Artifact, Store, verify
 
 
-def make_shards(context):
+def build_shards(context):
     """Write five shards, each kept in progress; stalls in the fourth while the file ``stall`` is there."""
     base = Path(context.artifact.recipe["base"])
     for index in range(5):
@@ -33,7 +33,7 @@ def make_shards(context):
 
 
 def shards(base):
-    return Artifact("synthetic", {"base": str(base)}, {}, make_shards, "generation 1 · synthesis")
+    return Artifact("synthetic", {"base": str(base)}, {}, build_shards, "generation 1 · synthesis")
 
 
 def obtain_shards(root, base):
@@ -43,9 +43,9 @@ def obtain_shards(root, base):
 def test_killed_make_goes_on_from_its_progress_with_the_same_result(tmp_path):
     base, root = tmp_path, tmp_path / "store"
     base.joinpath("stall").touch()
-    maker = started(obtain_shards, root, base)
+    builder = started(obtain_shards, root, base)
     wait_for(base / "stalled")
-    kill(maker)
+    kill(builder)
     assert len(litter(root)) == 2
     base.joinpath("stall").unlink()
 
@@ -63,7 +63,7 @@ def test_killed_make_goes_on_from_its_progress_with_the_same_result(tmp_path):
     assert 0.45 < store.manifest(shards(base)).seconds < 5
 
 
-def make_and_fork(context):
+def build_and_fork(context):
     base = Path(context.artifact.recipe["name"])
     if not base.joinpath("worker").exists():
         worker = os.fork()
@@ -77,19 +77,19 @@ def make_and_fork(context):
 
 
 def obtain_and_fork(root, base):
-    Store(root).obtain(artifact(str(base), make=make_and_fork))
+    Store(root).obtain(artifact(str(base), build=build_and_fork))
 
 
-def test_forked_worker_that_outlives_a_killed_maker_holds_no_lock(tmp_path):
-    maker = started(obtain_and_fork, tmp_path / "store", tmp_path)
+def test_forked_worker_that_outlives_a_killed_builder_holds_no_lock(tmp_path):
+    builder = started(obtain_and_fork, tmp_path / "store", tmp_path)
     wait_for(tmp_path / "worker")
-    kill(maker)
+    kill(builder)
     worker = int((tmp_path / "worker").read_text())
     try:
-        told = []
-        Store(tmp_path / "store", announce=told.append).obtain(artifact(str(tmp_path), make=make_and_fork))
+        announced = []
+        Store(tmp_path / "store", announce=announced.append).obtain(artifact(str(tmp_path), build=build_and_fork))
         os.kill(worker, 0)
-        assert told == []
+        assert announced == []
     finally:
         os.kill(worker, signal.SIGKILL)
 
@@ -103,7 +103,7 @@ def test_what_was_left_between_publishing_and_dropping_progress_is_tidied(tmp_pa
     assert litter(tmp_path) == []
 
 
-def test_temporary_folders_of_dead_makers_are_swept_and_those_of_others_are_not(tmp_path):
+def test_temporary_folders_of_dead_builders_are_swept_and_those_of_others_are_not(tmp_path):
     store, model, other = Store(tmp_path), artifact("model"), artifact("other")
     for each in (model, other):
         stale = tmp_path / "model" / f".{each.key}.elsewhere-7"
@@ -133,12 +133,12 @@ def test_artifacts_are_whole_or_absent_after_kills_at_any_moment(tmp_path):
             kill(process)
         for manifest in Store(root).artifacts():
             verify(root / manifest.kind / manifest.key)
-    told = []
-    store, goals = Store(root, announce=told.append), [artifact(str(n), artifact("parent")) for n in range(3)]
+    announced = []
+    store, goals = Store(root, announce=announced.append), [artifact(str(n), artifact("parent")) for n in range(3)]
     assert [store.obtain(goal).joinpath("weights").read_text() for goal in goals] == [
         f"{n}(parent())" for n in range(3)
     ]
     for each in (*goals, artifact("parent")):
         assert store.remove(each)
     assert litter(root) == []
-    assert told == []
+    assert announced == []

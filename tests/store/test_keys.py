@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from store_artifacts import artifact, make_nothing, make_weights
+from store_artifacts import artifact, build_nothing, build_weights
 
 from modelcollapse.store import Artifact, canonical_json
 
 
 def reference_recipe():
-    data = Artifact("data", {"corpus": "wikitext", "rows": 100}, {}, make_nothing, "data")
+    data = Artifact("data", {"corpus": "wikitext", "rows": 100}, {}, build_nothing, "data")
     model = Artifact(
         "model",
         {"settings": {"rate": 2e-5, "layers": (1, 2), "dropout": None}, "seed": [3, 0, "fit"], "version": 1},
         {"training data": data, "validation data": data},
-        make_nothing,
+        build_nothing,
         "generation 0 · fit",
     )
     return data, model
@@ -63,22 +63,22 @@ def test_key_depends_on_everything_in_the_recipe(change):
         "recipe": {"rate": 0.1, "version": 1},
         "parents": {"training data": artifact("a")},
     }
-    usual = Artifact(**fields, make=make_nothing, label="x")
-    changed = Artifact(**(fields | change), make=make_nothing, label="x")
+    usual = Artifact(**fields, build=build_nothing, label="x")
+    changed = Artifact(**(fields | change), build=build_nothing, label="x")
     assert changed.key != usual.key
     assert changed != usual
 
 
 def test_key_depends_on_nothing_else():
-    one = Artifact("model", {"a": 1, "b": [2]}, {"x": artifact("x"), "y": artifact("y")}, make_nothing, "one")
-    two = Artifact("model", {"b": (2,), "a": 1}, {"y": artifact("y"), "x": artifact("x")}, make_weights, "two", 10**9)
+    one = Artifact("model", {"a": 1, "b": [2]}, {"x": artifact("x"), "y": artifact("y")}, build_nothing, "one")
+    two = Artifact("model", {"b": (2,), "a": 1}, {"y": artifact("y"), "x": artifact("x")}, build_weights, "two", 10**9)
     assert one.key == two.key
     assert len({one, two}) == 1
 
 
 def test_recipe_cannot_be_changed_behind_the_key():
     settings = {"rate": [0.1]}
-    model = Artifact("model", settings, {}, make_nothing, "x")
+    model = Artifact("model", settings, {}, build_nothing, "x")
     settings["rate"].append(0.2)
     assert model.recipe == {"rate": [0.1]}
     with pytest.raises(TypeError):
@@ -86,7 +86,7 @@ def test_recipe_cannot_be_changed_behind_the_key():
 
 
 @pytest.mark.parametrize(
-    ("value", "error", "told"),
+    ("value", "error", "message"),
     [
         ({"a": [1, {"b": float("nan")}]}, ValueError, r"recipe\.a\[1\]\.b is nan"),
         ({"a": float("-inf")}, ValueError, r"recipe\.a is -inf"),
@@ -97,15 +97,15 @@ def test_recipe_cannot_be_changed_behind_the_key():
         ({"a": signal.SIGKILL}, TypeError, "a Signals"),
     ],
 )
-def test_recipe_that_is_not_json_is_refused_and_the_place_named(value, error, told):
-    with pytest.raises(error, match=told):
-        Artifact("model", value, {}, make_nothing, "x")
+def test_recipe_that_is_not_json_is_refused_and_the_place_named(value, error, message):
+    with pytest.raises(error, match=message):
+        Artifact("model", value, {}, build_nothing, "x")
 
 
 @pytest.mark.parametrize("kind", ["locks", "progress", "damaged", "", "../model", "a/b", ".model", "Model"])
 def test_kind_that_cannot_name_a_folder_is_refused(kind):
     with pytest.raises(ValueError, match="cannot name a folder"):
-        Artifact(kind, {}, {}, make_nothing, "x")
+        Artifact(kind, {}, {}, build_nothing, "x")
 
 
 json_values = st.recursive(

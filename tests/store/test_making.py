@@ -6,7 +6,7 @@ import sys
 from datetime import datetime
 
 import pytest
-from store_artifacts import artifact, litter, make_weights, noted
+from store_artifacts import artifact, build_weights, litter, noted
 
 from modelcollapse.store import Store, verify
 
@@ -54,20 +54,20 @@ def test_parent_removed_before_it_is_used_is_made_again(tmp_path):
     def remove_first(context):
         if noted(log).count("second") == 1:
             assert store.remove(first)
-        make_weights(context)
+        build_weights(context)
 
-    child = artifact("child", first, artifact("second", log=log, make=remove_first), log=log)
+    child = artifact("child", first, artifact("second", log=log, build=remove_first), log=log)
     assert store.obtain(child).joinpath("weights").read_text() == "child(first(),second())"
     assert noted(log) == ["first", "second", "first", "child"]
 
 
-def test_manifest_tells_what_was_made_of_what_and_how(tmp_path):
-    def make(context):
+def test_manifest_holds_recipe_parents_and_execution(tmp_path):
+    def build(context):
         context.execution["device"] = {"name": "cpu", "threads": 1}
-        make_weights(context)
+        build_weights(context)
 
     store, parent = Store(tmp_path), artifact("parent")
-    model = artifact("model", parent, make=make)
+    model = artifact("model", parent, build=build)
     folder = store.obtain(model)
     manifest = store.manifest(model)
     assert manifest == verify(folder)
@@ -88,14 +88,14 @@ def test_manifest_tells_what_was_made_of_what_and_how(tmp_path):
         store.manifest(artifact("absent"))
 
 
-def test_files_of_a_artifact_may_be_read_by_whom_the_umask_says(tmp_path):
-    def make(context):
-        make_weights(context)
+def test_files_of_an_artifact_have_the_permissions_of_the_umask(tmp_path):
+    def build(context):
+        build_weights(context)
         (context.folder / "weights").chmod(0o600)
 
     before = os.umask(0o027)
     try:
-        folder = Store(tmp_path).obtain(artifact("model", make=make))
+        folder = Store(tmp_path).obtain(artifact("model", build=build))
     finally:
         os.umask(before)
     assert {path.stat().st_mode & 0o777 for path in folder.rglob("*") if path.is_file()} == {0o640}

@@ -7,19 +7,19 @@ import threading
 import time
 from pathlib import Path
 
-from store_artifacts import answer, artifact, kill, litter, make_weights, noted, processes, remove, started, wait_for
+from store_artifacts import answer, artifact, build_weights, kill, litter, noted, processes, remove, started, wait_for
 
 from modelcollapse.store import Store
 
 
-def make_slowly(context):
+def build_slowly(context):
     time.sleep(0.2)
-    make_weights(context)
+    build_weights(context)
 
 
 def obtain_slow_pair(root, log):
-    parent = artifact("parent", log=log, make=make_slowly)
-    return Store(root).obtain(artifact("child", parent, log=log, make=make_slowly)).joinpath("weights").read_text()
+    parent = artifact("parent", log=log, build=build_slowly)
+    return Store(root).obtain(artifact("child", parent, log=log, build=build_slowly)).joinpath("weights").read_text()
 
 
 def test_many_processes_make_a_artifact_once(tmp_path):
@@ -32,7 +32,7 @@ def test_many_processes_make_a_artifact_once(tmp_path):
 
 def test_many_threads_make_a_artifact_once(tmp_path):
     store, log = Store(tmp_path / "store"), tmp_path / "log"
-    model = artifact("model", log=log, make=make_slowly)
+    model = artifact("model", log=log, build=build_slowly)
     threads = [threading.Thread(target=store.obtain, args=[model]) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -42,31 +42,31 @@ def test_many_threads_make_a_artifact_once(tmp_path):
     assert store.has(model)
 
 
-def make_when_told(context):
+def build_when_signalled(context):
     base = Path(context.artifact.recipe["name"])
-    base.joinpath("making").touch()
+    base.joinpath("building").touch()
     wait_for(base / "go")
-    make_weights(context)
+    build_weights(context)
 
 
 def obtain_when_told(root, base):
-    Store(root).obtain(artifact(str(base), make=make_when_told))
+    Store(root).obtain(artifact(str(base), build=build_when_signalled))
 
 
-def test_waiting_says_once_for_whom(tmp_path):
-    maker = started(obtain_when_told, tmp_path / "store", tmp_path)
-    wait_for(tmp_path / "making")
-    told = []
+def test_waiting_names_the_builder_once(tmp_path):
+    builder = started(obtain_when_told, tmp_path / "store", tmp_path)
+    wait_for(tmp_path / "building")
+    announced = []
 
     def listen(message):
-        told.append(message)
+        announced.append(message)
         threading.Timer(1, (tmp_path / "go").touch).start()
 
-    model = artifact(str(tmp_path), make=make_when_told)
+    model = artifact(str(tmp_path), build=build_when_signalled)
     Store(tmp_path / "store", announce=listen).obtain(model)
-    maker.join()
+    builder.join()
     host = os.uname().nodename
-    assert told == [f"waiting for {model}: process {maker.pid} on {host} is making {model}"]
+    assert announced == [f"waiting for {model}: process {builder.pid} on {host} is building {model}"]
 
 
 def read_until_told(root, base):
@@ -153,41 +153,41 @@ def test_removal_cut_short_leaves_no_half_of_a_artifact(tmp_path):
 
 
 def test_parents_are_not_removed_while_a_child_is_made(tmp_path):
-    def make(context):
+    def build(context):
         assert not answer(remove, tmp_path, "parent")
         assert not Store(tmp_path).remove(artifact("parent"))
-        make_weights(context)
+        build_weights(context)
 
     store = Store(tmp_path)
-    store.obtain(artifact("child", artifact("parent"), make=make))
+    store.obtain(artifact("child", artifact("parent"), build=build))
     assert store.has(artifact("parent"))
     assert answer(remove, tmp_path, "parent")
 
 
 def winner(tmp_path, text):
-    """A maker that finds, when it is done, that a process with no respect for locks was faster."""
+    """A builder that finds, when it is done, that a process with no respect for locks was faster."""
 
-    def make(context):
-        make_weights(context)
+    def build(context):
+        build_weights(context)
         elsewhere = Store(tmp_path / "elsewhere")
-        folder = elsewhere.obtain(artifact("model", make=lambda w: w.folder.joinpath("weights").write_text("winner")))
+        folder = elsewhere.obtain(artifact("model", build=lambda w: w.folder.joinpath("weights").write_text("winner")))
         folder.joinpath("weights").write_text(text)
         shutil.copytree(folder, tmp_path / "store" / "model" / folder.name)
 
-    return make
+    return build
 
 
 def test_loser_of_a_race_takes_what_the_winner_published(tmp_path):
     store = Store(tmp_path / "store")
-    folder = store.obtain(artifact("model", make=winner(tmp_path, "winner")))
+    folder = store.obtain(artifact("model", build=winner(tmp_path, "winner")))
     assert folder.joinpath("weights").read_text() == "winner"
     assert litter(store.root) == []
 
 
 def test_loser_of_a_race_replaces_a_damaged_winner(tmp_path):
-    told = []
-    store = Store(tmp_path / "store", announce=told.append)
-    folder = store.obtain(artifact("model", make=winner(tmp_path, "broken")))
+    announced = []
+    store = Store(tmp_path / "store", announce=announced.append)
+    folder = store.obtain(artifact("model", build=winner(tmp_path, "broken")))
     assert folder.joinpath("weights").read_text() == "model()"
-    assert "weights" in told[0]
+    assert "weights" in announced[0]
     assert litter(store.root) == []

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from modelcollapse.record import ChainIdentity, Record
+from modelcollapse.record import ChainIdentity, Record, RunState
 from modelcollapse.record.sweep_folder import ChainProcess, PlannedChain, SweepFolder
 from modelcollapse.sweeps.watching import PlainLines, drawn, seconds_left, seen
 
@@ -23,13 +23,13 @@ def sweep(tmp_path):
     chains = [chain(0), chain(1), chain(2), chain(3), chain(4, generations=1999)]
     folder.begin("python sweep.py", chains)
     write(folder, chains[0], finished=4, stored=2, exit_code=0)
-    write(folder, chains[1], finished=2, stored=0, output="  generation 2 · fit: 30/120, about 90 s left\n")
+    write(folder, chains[1], finished=2, stored=0, progress=("generation 2 · fit", 30, 120, 90.0))
     write(folder, chains[2], finished=1, stored=0, exit_code=-9, error="killed by SIGKILL, probably for memory")
     write(folder, chains[4], finished=500, stored=0)
     return folder, chains
 
 
-def write(folder, one, finished, stored, exit_code=None, error=None, output=""):
+def write(folder, one, finished, stored, exit_code=None, error=None, progress=None):
     place = folder.chain(one.number)
     with Record(place, ChainIdentity(one.id, "e", "f", "m", "replace", 0), {}) as record:
         for generation in range(finished):
@@ -38,7 +38,8 @@ def write(folder, one, finished, stored, exit_code=None, error=None, output=""):
             if generation % 2 == 0:
                 record.timing(generation, "fit", 1.0, computed=generation >= stored, key=key)
             record.generation(generation, {"loss": 1.0}, artifacts={"model": key})
-    folder.output(one.number).write_text(output)
+    if progress:
+        RunState(place).progress(*progress)
     ended = None if exit_code is None else ENDED
     folder.write_process(one.number, ChainProcess("host", 1, STARTED, 2, ended, exit_code, error))
 

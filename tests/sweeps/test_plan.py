@@ -7,7 +7,7 @@ from rich.console import Console
 
 from modelcollapse.errors import spoken
 from modelcollapse.sweeps import planning
-from modelcollapse.sweeps.planning import FITS, plans_of, print_plan_tree
+from modelcollapse.sweeps.planning import plans_of, print_plan_tree
 from modelcollapse.sweeps.points import read_grid
 
 CHEAP = ("experiment=paper_gaussian", "tracking=none", "data.rows=20", "model.replicates=4", "model.segment_length=2")
@@ -69,8 +69,8 @@ def test_a_seed_or_a_regime_more_costs_just_that(plan_of, printed, chain, tmp_pa
 
     def compute(plan):
         """Run the chains of a plan; how many fits that took."""
-        chains = [chain(*one.point.words, store=tmp_path / "store") for one in plan.chains]
-        return sum(artifact.kind in FITS for one in chains for work in one.works for artifact in work.computed)
+        chains = [chain(*one.point.overrides, store=tmp_path / "store") for one in plan.chains]
+        return sum(artifact.work == "fit" for one in chains for work in one.works for artifact in work.computed)
 
     first = plan_of(*words, "regime=replace,accumulate", "seed=0,1")
     assert first.fits == compute(first) == 2 * (1 + 2 * 2)

@@ -1,4 +1,4 @@
-"""From words to the points of a grid, and what is said of points that cannot be."""
+"""Expanding overrides into the points of a grid, and errors of invalid points."""
 
 from dataclasses import replace
 
@@ -48,9 +48,9 @@ def test_every_experiment_brings_its_grid(experiment, count):
     assert len(read_grid([f"experiment={experiment}"]).points) == count
 
 
-def test_each_point_is_what_its_words_alone_compose_to(compose_values):
+def test_each_point_is_what_its_overrides_alone_compose_to(compose_values):
     for point in read_grid(["experiment=paper_gaussian", "data.rows=10,20", "seed=3"]).points:
-        values = compose_values(*point.words)
+        values = compose_values(*point.overrides)
         assert (values["data"]["rows"], values["seed"]) == (point.settings.data.rows, point.settings.seed)
 
 
@@ -58,7 +58,7 @@ def test_problems_of_all_points_are_told_once_each():
     with pytest.raises(UserError) as refusal:
         read_grid(["seed=0,x", "generations=1,-1", "regime=replace,replase"])
     told = str(refusal.value)
-    assert "nothing was run: 7 of the grid's 8 points cannot be" in told
+    assert "nothing was run: 7 of the grid's 8 points are invalid" in told
     for text in ("seed: 'x' is not allowed", "generations: -1 is not allowed", "did you mean replace?"):
         assert told.count(text) == 1
     assert "at generations=1 regime=replase seed=0" in told
@@ -67,7 +67,7 @@ def test_problems_of_all_points_are_told_once_each():
 def test_a_plan_is_no_point():
     grid = read_grid(["seed=0,1", "plan=true"])
     assert grid.plan
-    assert not any("plan" in word for point in grid.points for word in point.words)
+    assert not any("plan" in override for point in grid.points for override in point.overrides)
 
 
 ONE_OF_THE_PAPERS = ("experiment=paper_opt", "seed=0", "regime=replace", "decoding.repetition_penalty=1.0")

@@ -1,4 +1,4 @@
-"""Tiny fits that other processes can be told of: everything is a function of a module."""
+"""Tiny fits that can be pickled for other ranks: everything is a module-level function."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from transformers import OPTConfig, OPTForCausalLM
 
-from modelcollapse.data.batches import EVERYTHING, EpochSampler
+from modelcollapse.data.batches import ONLY_RANK, EpochSampler
 from modelcollapse.data.block_batches import BlocksDataModule
 from modelcollapse.families.language_model.module import FittingModule
 from modelcollapse.families.language_model.settings import TrainingSettings
@@ -25,7 +25,7 @@ CLIP = 0.5
 
 
 class Faulty(FittingModule):
-    """Goes wrong in rank 1, in the middle of the second epoch, as it is told."""
+    """Goes wrong in rank 1, in the middle of the second epoch, as ``fault`` says."""
 
     fault = None
 
@@ -73,17 +73,17 @@ def training(**changed):
     return TrainingSettings(**{**values, **changed})
 
 
-def assemble(dropout, fault, execution, share, validation_rows=VALIDATION_ROWS):
+def assemble(dropout, fault, execution, rank, validation_rows=VALIDATION_ROWS):
     generator = torch.Generator().manual_seed(1)
     blocks = torch.randint(0, 30, (ROWS, 8), generator=generator, dtype=torch.int32)
     validation = torch.randint(0, 30, (validation_rows, 8), generator=generator, dtype=torch.int32)
     weights = torch.rand(ROWS, generator=generator) * 2
     sampler = EpochSampler(ROWS, ROWS, BATCH, Stream(0, 0, "test.order"))
-    part = EVERYTHING if fault == "same rows" else share
+    part = ONLY_RANK if fault == "same rows" else rank
     data = BlocksDataModule(blocks, weights, validation, sampler, 4, part)
     module = Faulty(network(dropout), training(), EPOCHS, len(sampler))
     module.fault = fault
-    if fault == "unready" and share.rank == 1:
+    if fault == "unready" and rank.index == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     return module, data
 
@@ -104,7 +104,7 @@ def fit(
     )
     module, _, lines = fit_resumably(
         described,
-        execution=Execution(TrainerSettings("cpu", "32-true", 1, 4, False), None, lambda generation, line: None),
+        execution=Execution(TrainerSettings("cpu", "32-true", 1, 4, False), None),
         progress=Progress(folder, "fit", lambda path, fault: None),
         on_epoch=on_epoch,
     )

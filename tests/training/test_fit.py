@@ -52,7 +52,7 @@ def fit(
     data = BlocksDataModule(blocks, torch.ones(ROWS), validation, sampler, 4)
     module = FittingModule(network(), settings, EPOCHS, len(sampler))
     described = Fit(
-        assemble=lambda execution, share: (module, data),
+        assemble=lambda execution, rank: (module, data),
         epochs=EPOCHS,
         keep_best=keep_best,
         gradient_clip=settings.gradient_clip,
@@ -63,7 +63,7 @@ def fit(
     )
     _, _, lines = fit_resumably(
         described,
-        execution=Execution(TrainerSettings("cpu", "32-true", 1, 4, False), None, lambda generation, line: None),
+        execution=Execution(TrainerSettings("cpu", "32-true", 1, 4, False), None),
         progress=Progress(progress, owner, discard),
         on_epoch=on_epoch,
     )
@@ -96,11 +96,11 @@ def test_interrupted_after_an_epoch_a_fit_ends_with_the_same_bits(tmp_path, whol
     with pytest.raises(Interruption):
         fit(tmp_path / "progress", keep_best, interrupted_after(epoch))
     assert finished_epochs(newest_checkpoint(tmp_path / "progress")) == epoch + 1
-    told = []
-    again, again_lines = fit(tmp_path / "progress", keep_best, told.append)
+    reported = []
+    again, again_lines = fit(tmp_path / "progress", keep_best, reported.append)
     assert_same_bits(again, weights)
     assert again_lines == lines
-    assert [line["epoch"] for line in told] == list(range(EPOCHS))
+    assert [line["epoch"] for line in reported] == list(range(EPOCHS))
 
 
 def test_interrupted_after_every_epoch_a_fit_ends_with_the_same_bits(tmp_path, whole):
@@ -146,7 +146,7 @@ def test_another_stream_gives_another_fit(tmp_path, whole):
     assert any(not torch.equal(other[name], weights[name]) for name in weights)
 
 
-def test_the_lines_tell_epoch_step_losses_and_rate(tmp_path):
+def test_the_lines_hold_epoch_step_losses_and_rate(tmp_path):
     _, lines = fit(tmp_path / "progress", keep_best=False)
     assert [line["epoch"] for line in lines] == list(range(EPOCHS))
     assert [line["step"] for line in lines] == [STEPS * (epoch + 1) for epoch in range(EPOCHS)]
@@ -218,7 +218,7 @@ FILES = {
 
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_progress_is_told_and_not_gone_on_from(tmp_path, whole, file, damage):
+def test_damaged_progress_is_reported_and_not_resumed_from(tmp_path, whole, file, damage):
     keep_best, weights, lines = whole
     if file == "best" and not keep_best:
         pytest.skip("no best weights are kept")
@@ -227,11 +227,11 @@ def test_damaged_progress_is_told_and_not_gone_on_from(tmp_path, whole, file, da
             fit(tmp_path / name, keep_best, interrupted_after(1), seed=seed, owner=f"fit {seed}")
     (path,), (other,) = ((tmp_path / name).glob(FILES[file]) for name in ("progress", "other"))
     DAMAGES[damage](path, other)
-    told = []
+    reported = []
     again, again_lines = fit(
-        tmp_path / "progress", keep_best, owner="fit 0", discard=lambda path, fault: told.append(path.name)
+        tmp_path / "progress", keep_best, owner="fit 0", discard=lambda path, fault: reported.append(path.name)
     )
-    assert told == [path.name if file == "best" else path.parent.name]
+    assert reported == [path.name if file == "best" else path.parent.name]
     assert_same_bits(again, weights)
     assert again_lines == lines
 
@@ -244,9 +244,9 @@ def test_a_checkpoint_of_another_fit_is_not_gone_on_from(tmp_path, whole, damage
             fit(tmp_path / name, keep_best, interrupted_after(1), seed=seed, owner=f"fit {seed}")
     path, other = (newest_checkpoint(tmp_path / name) for name in ("progress", "other"))
     swap(path, other if damage == "whole checkpoint swapped" else other / "structure.json")
-    told = []
-    again, _ = fit(tmp_path / "progress", keep_best, owner="fit 0", discard=lambda *what: told.append(what))
-    assert len(told) == 1
+    reported = []
+    again, _ = fit(tmp_path / "progress", keep_best, owner="fit 0", discard=lambda *what: reported.append(what))
+    assert len(reported) == 1
     assert_same_bits(again, weights)
 
 
@@ -291,13 +291,13 @@ def test_a_fit_that_breaks_can_end_with_the_weights_before(tmp_path, whole, monk
         return loss * math.nan if self.trainer.global_step == 2 * STEPS + 1 else loss
 
     monkeypatch.setattr(FittingModule, "training_step", broken_step)
-    told = []
+    reported = []
     if interrupted:
         with pytest.raises(Interruption):
             fit(tmp_path / "progress", keep_best, interrupted_after(1), on_nan="continue")
-    weights, broken = fit(tmp_path / "progress", keep_best, told.append, on_nan="continue")
+    weights, broken = fit(tmp_path / "progress", keep_best, reported.append, on_nan="continue")
     assert broken[:2] == lines[:2]
-    assert [line["epoch"] for line in told] == [0, 1, 2]
+    assert [line["epoch"] for line in reported] == [0, 1, 2]
     assert len(broken) == 3
     assert not math.isfinite(broken[2]["validation/perplexity"])
     assert all(tensor.isfinite().all() for tensor in weights.values())

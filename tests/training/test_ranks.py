@@ -1,4 +1,4 @@
-"""Fits that several processes share: what one device computes, and no process left behind, whatever ends one."""
+"""DDP fits: what one device computes, and no process left behind, whatever ends one."""
 
 import multiprocessing
 import os
@@ -94,7 +94,7 @@ def test_every_rank_has_a_dropout_of_its_own(tmp_path, dropout):
 
 
 @pytest.mark.slow
-def test_a_rank_that_is_killed_before_it_is_ready_is_told(tmp_path):
+def test_a_rank_that_is_killed_before_it_is_ready_is_reported(tmp_path):
     started = time.monotonic()
     with pytest.raises(RankLost):
         fit(tmp_path / "killed", 3, DROPOUT, "unready")
@@ -102,8 +102,8 @@ def test_a_rank_that_is_killed_before_it_is_ready_is_told(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_error_of_a_rank_is_told_as_its_own(tmp_path):
-    """Others feel it as a connection that is closed, and do not tell that."""
+def test_an_error_of_a_rank_is_reported_as_its_own(tmp_path):
+    """Others feel it as a connection that is closed, and do not report that."""
     with pytest.raises(MemoryError, match="too little in rank 1"):
         fit(tmp_path / "failed", 3, DROPOUT, "memory")
     assert finished_epochs(newest_checkpoint(tmp_path / "failed")) == 1
@@ -117,9 +117,9 @@ def test_a_loss_that_is_no_number_in_one_rank_stops_all_and_says_where(tmp_path)
 
 @pytest.mark.slow
 def test_a_loss_that_is_no_number_in_one_rank_can_end_the_fit_of_all(tmp_path):
-    told = []
-    weights, lines = fit(tmp_path / "broken", 2, DROPOUT, "nan", told.append, on_nan="continue")
-    assert [line["epoch"] for line in told] == [line["epoch"] for line in lines] == [0, 1]
+    reported = []
+    weights, lines = fit(tmp_path / "broken", 2, DROPOUT, "nan", reported.append, on_nan="continue")
+    assert [line["epoch"] for line in reported] == [line["epoch"] for line in lines] == [0, 1]
     assert all(tensor.isfinite().all() for tensor in weights.values())
 
 
@@ -185,7 +185,7 @@ def test_ranks_end_with_the_process_that_started_them(tmp_path, number):
 # ---- whole chains ---------------------------------------------------------------------------------------------------
 
 
-def test_more_gpus_than_there_are_are_told_before_anything_is_made(train, tiny, tmp_path):
+def test_more_gpus_than_there_are_are_reported_before_anything_is_made(train, tiny, tmp_path):
     answer = train(*tiny, "trainer.accelerator=gpu", "trainer.devices=1000", "model.training.batch_size=1000")
     assert answer.code == 2
     assert "trainer.devices: 1000 GPUs are asked for" in answer.err
@@ -206,9 +206,9 @@ def undisturbed(tiny, tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("ended", ["a rank", "the chain", "the chain, politely"])
 def test_a_chain_whose_processes_are_ended_goes_on_to_the_same_bits(ended, undisturbed, tiny, tmp_path, repository):
-    words = (*tiny, *SHARED)
+    overrides = (*tiny, *SHARED)
     store = tmp_path / "store"
-    typed = [sys.executable, str(repository / "train.py"), *words, f"paths.store={store}", "hydra.run.dir=run"]
+    typed = [sys.executable, str(repository / "train.py"), *overrides, f"paths.store={store}", "hydra.run.dir=run"]
     with subprocess.Popen(typed, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         until = time.monotonic() + PATIENCE
         while not any(store.glob("progress/*/files/epoch-00002")) and time.monotonic() < until:
@@ -224,7 +224,7 @@ def test_a_chain_whose_processes_are_ended_goes_on_to_the_same_bits(ended, undis
     assert ("(trainer.devices) was ended from outside" in said) == (ended == "a rank")
     assert ("the same command goes on" in said) == (ended != "the chain")
     assert_end(started, PATIENCE)
-    resumed = run_chain_of(words, store, tmp_path / "resumed")
+    resumed = run_chain_of(overrides, store, tmp_path / "resumed")
     assert resumed.bytes() == undisturbed.bytes()
     assert resumed.bytes("training.jsonl") == undisturbed.bytes("training.jsonl")
     assert not list((store / "progress").iterdir())

@@ -1,4 +1,4 @@
-"""What only the data can tell: one message, before anything is fitted. And losses that are no numbers."""
+"""Problems that only the data show: one message, before anything is fitted. And losses that are no numbers."""
 
 import gzip
 import json
@@ -65,7 +65,7 @@ SPOILT = {
 
 @pytest.mark.parametrize("split", ["train", "test", "base"])
 @pytest.mark.parametrize("name", SPOILT)
-def test_bad_text_is_told_before_the_first_fit(refused, own_texts, split, name):
+def test_bad_text_is_reported_before_the_first_fit(refused, own_texts, split, name):
     if split == "test" and name not in ("empty", "zeros"):
         pytest.skip("as for the training split")
     spoil, reason = SPOILT[name]
@@ -77,7 +77,7 @@ def test_bad_text_is_told_before_the_first_fit(refused, own_texts, split, name):
 
 
 @pytest.mark.parametrize("spoil", [lambda content: content[: len(content) // 2], lambda content: b"no gzip at all"])
-def test_a_broken_gzip_file_is_told_before_the_first_fit(refused, own_texts, spoil):
+def test_a_broken_gzip_file_is_reported_before_the_first_fit(refused, own_texts, spoil):
     folder, words = own_texts
     packed = folder / "train.txt.gz"
     packed.write_bytes(spoil(gzip.compress((folder / "train.txt").read_bytes())))
@@ -85,32 +85,32 @@ def test_a_broken_gzip_file_is_told_before_the_first_fit(refused, own_texts, spo
     assert f"{packed}: is not a complete gzip file" in said
 
 
-def test_more_fresh_text_than_was_set_aside_is_told_before_the_first_fit(refused, own_texts):
+def test_more_fresh_text_than_was_set_aside_is_reported_before_the_first_fit(refused, own_texts):
     _, words = own_texts
     said = refused(*words, "regime=fresh", "regime.real=0.5", "data.reserve=0.2", "generations=3")
     assert "data.reserve: sets aside 12 rows; regime=fresh needs 72, for each of 3 generations 24" in said
 
 
-def test_a_reserve_that_leaves_nothing_is_told(refused, own_texts):
+def test_a_reserve_that_leaves_nothing_is_reported(refused, own_texts):
     _, words = own_texts
     said = refused(*words, "data.train_blocks=1", "data.reserve=0.9")
     assert "data.reserve: 0.9 sets aside all 1 blocks" in said
 
 
-def test_a_share_of_no_block_is_told_before_the_first_fit(refused, own_texts):
+def test_a_share_of_no_block_is_reported_before_the_first_fit(refused, own_texts):
     _, words = own_texts
     said = refused(*words, "regime=preserve", "regime.real=0.001")
     assert "regime.real: 0.001 of 60 real rows comes to no row at all; it must be 0 or at least 0.0083" in said
 
 
-def test_a_text_too_long_to_be_continued_is_told_before_the_first_fit(refused, own_texts):
+def test_a_text_too_long_to_be_continued_is_reported_before_the_first_fit(refused, own_texts):
     _, words = own_texts
     said = refused(*words, f"decoding.shown_texts=[{'word ' * 200}]", "model.architecture.positions=40")
     assert "decoding.shown_texts[0]" in said
     assert "tokens long; with decoding.new_tokens=8 it must be at most 32" in said
 
 
-def test_a_text_of_words_that_the_language_lacks_is_told_before_the_first_fit(refused, tiny):
+def test_a_text_of_words_that_the_language_lacks_is_reported_before_the_first_fit(refused, tiny):
     said = refused(*tiny, "decoding.shown_texts=[xyzzy]")
     assert "decoding.shown_texts[0]: 'xyzzy' holds words that the tokenizer does not know" in said
 
@@ -134,7 +134,7 @@ def pretrained_words(own_texts, pretrained, tmp_path):
     )
 
 
-def test_a_tokenizer_that_does_not_fit_the_weights_is_told_before_the_first_fit(
+def test_a_tokenizer_that_does_not_fit_the_weights_is_reported_before_the_first_fit(
     refused, pretrained_words, texts, tmp_path
 ):
     from modelcollapse.data.tokenizers import train_byte_pairs
@@ -146,7 +146,7 @@ def test_a_tokenizer_that_does_not_fit_the_weights_is_told_before_the_first_fit(
     assert f"the weights of model.pretrained={folder} know 300" in said
 
 
-def test_blocks_longer_than_the_weights_can_read_are_told_before_the_first_fit(refused, pretrained_words):
+def test_blocks_longer_than_the_weights_can_read_are_reported_before_the_first_fit(refused, pretrained_words):
     _, words = pretrained_words
     said = refused(*words, "data.block_length=70")
     assert "data.block_length: 70 makes prompt and continuation 140 tokens together" in said
@@ -164,7 +164,7 @@ def test_blocks_longer_than_the_weights_can_read_are_told_before_the_first_fit(r
     ],
     ids=["no tokenizer", "half a tokenizer", "half a description", "half the weights", "no weights"],
 )
-def test_spoilt_weights_are_told_before_the_first_fit(refused, pretrained_words, spoil, reason):
+def test_spoilt_weights_are_reported_before_the_first_fit(refused, pretrained_words, spoil, reason):
     folder, words = pretrained_words
     spoil(folder)
     said = refused(*words)
@@ -205,7 +205,7 @@ SPOILT_IMAGES = {
 
 
 @pytest.mark.parametrize("name", SPOILT_IMAGES)
-def test_bad_images_are_told_before_the_first_fit(refused, images, name):
+def test_bad_images_are_reported_before_the_first_fit(refused, images, name):
     folder, words = images
     spoil, reason = SPOILT_IMAGES[name]
     spoil(folder / "train-images-idx3-ubyte")
@@ -214,7 +214,7 @@ def test_bad_images_are_told_before_the_first_fit(refused, images, name):
     assert reason in said
 
 
-def test_images_cut_off_inside_their_gzip_file_are_told(refused, images):
+def test_images_cut_off_inside_their_gzip_file_are_reported(refused, images):
     folder, words = images
     plain = folder / "train-images-idx3-ubyte"
     content = gzip.compress(plain.read_bytes())
@@ -223,7 +223,7 @@ def test_images_cut_off_inside_their_gzip_file_are_told(refused, images):
     assert "is not a complete gzip file" in refused(*words)
 
 
-def test_fewer_test_images_than_neighbours_are_told_before_the_first_fit(refused, images):
+def test_fewer_test_images_than_neighbours_are_reported_before_the_first_fit(refused, images):
     _, words = images
     said = refused(*words, "data.test_rows=null", "model.evaluation.neighbours=20", "model.evaluation.samples=100")
     assert "model.evaluation.neighbours: 20 must be less than the 20 images" in said

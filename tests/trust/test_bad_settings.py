@@ -50,7 +50,7 @@ NAMES_OF_CLASSES = ("family", "kind")
 class Case(NamedTuple):
     """A wrong configuration."""
 
-    words: tuple[str, ...]
+    overrides: tuple[str, ...]
     setting: str
     shown: str
     """The value as the message shows it."""
@@ -113,7 +113,7 @@ def _outside(kind, allowed: Range):
 
 
 def classes_of(chain):
-    """Group -> settings class, as the chain's words choose them."""
+    """Group -> settings class, as the chain's overrides choose them."""
     chosen = zip(MEMBER_GROUPS.items(), CHOSEN[chain], strict=True)
     return {group: registry(kind)[name].settings for (group, (kind, _)), name in chosen}
 
@@ -123,11 +123,11 @@ def generated():
     seen = set()
     for name, hint in [*leaves(ChainSettings), *leaves(RegimeSettings, "regime")]:
         yield from _cases((), name, hint)
-    for chain, words in WITH.items():
+    for chain, overrides in WITH.items():
         for group, cls in classes_of(chain).items():
             for name, hint in leaves(cls, group):
                 if (cls, name) not in seen and not name.endswith(NAMES_OF_CLASSES) and _is_there(chain, name):
-                    yield from _cases(words, name, hint)
+                    yield from _cases(overrides, name, hint)
             seen |= {(cls, name) for name, _ in leaves(cls, group) if _is_there(chain, name)}
 
 
@@ -139,10 +139,10 @@ def _is_there(chain, name):
     )
 
 
-def _cases(words, name, hint):
+def _cases(overrides, name, hint):
     allowed = describe(hint).removesuffix(", or null")
     for typed, shown in wrong_values(hint):
-        yield Case((*words, f"{name}={typed}"), name, shown, allowed)
+        yield Case((*overrides, f"{name}={typed}"), name, shown, allowed)
 
 
 SINGLE = list(generated())
@@ -282,12 +282,12 @@ IMPOSSIBLE = {
 }
 
 
-def run(words, folder):
-    return run_command(words, folder, folder)
+def run(overrides, folder):
+    return run_command(overrides, folder, folder)
 
 
 def check_case(case, folder):
-    answer = run(case.words, folder)
+    answer = run(case.overrides, folder)
     assert answer.code == 2, (case, answer)
     beginning = f"{case.setting}: {case.shown} is not allowed"
     lines = [line.strip() for line in answer.err.splitlines()]
@@ -302,24 +302,24 @@ def check_case(case, folder):
 
 def test_there_are_hundreds():
     assert len(SINGLE) + len(IMPOSSIBLE) >= 300
-    assert len({case.words for case in SINGLE}) == len(SINGLE)
+    assert len({case.overrides for case in SINGLE}) == len(SINGLE)
 
 
-@pytest.mark.parametrize("case", SINGLE[::29], ids=lambda case: case.words[-1])
-def test_a_wrong_value_is_told(tmp_path, case):
+@pytest.mark.parametrize("case", SINGLE[::29], ids=lambda case: case.overrides[-1])
+def test_a_wrong_value_is_reported(tmp_path, case):
     check_case(case, tmp_path)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("case", SINGLE, ids=lambda case: " ".join(case.words))
-def test_every_wrong_value_is_told(tmp_path, case):
+@pytest.mark.parametrize("case", SINGLE, ids=lambda case: " ".join(case.overrides))
+def test_every_wrong_value_is_reported(tmp_path, case):
     check_case(case, tmp_path)
 
 
 @pytest.mark.parametrize("name", IMPOSSIBLE)
-def test_what_cannot_be_is_told(tmp_path, name):
-    words, expected = IMPOSSIBLE[name]
-    answer = run(words, tmp_path)
+def test_invalid_combinations_are_reported(tmp_path, name):
+    overrides, expected = IMPOSSIBLE[name]
+    answer = run(overrides, tmp_path)
     assert answer.code not in (0, None)
     for text in expected:
         assert text in answer.err, answer.err
@@ -332,10 +332,10 @@ PROGRAM = [name for number, name in enumerate(IMPOSSIBLE) if number % 5 == 0]
 
 
 @pytest.mark.parametrize("name", PROGRAM)
-def test_the_program_tells_it_at_once(repository, tmp_path, name):
+def test_the_program_reports_it_at_once(repository, tmp_path, name):
     """Processor seconds: those that people wait on a machine that does nothing else."""
-    words, expected = IMPOSSIBLE[name]
-    typed = [sys.executable, str(repository / "train.py"), *words]
+    overrides, expected = IMPOSSIBLE[name]
+    typed = [sys.executable, str(repository / "train.py"), *overrides]
     environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     answer = subprocess.run(typed, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)

@@ -49,8 +49,8 @@ def run(tmp_path_factory):
 
     def run_one(family, store, *more):
         folder = places / f"run-{next(numbers)}"
-        words = [*CHAINS[family], f"paths.store={store}", f"hydra.run.dir={folder}", *more]
-        return run_command(words, places, folder)
+        overrides = [*CHAINS[family], f"paths.store={store}", f"hydra.run.dir={folder}", *more]
+        return run_command(overrides, places, folder)
 
     return run_one
 

@@ -40,8 +40,8 @@ def remount(place, options):
 
 
 def run(family, folder, store, *more):
-    words = [*CHAINS[family], f"paths.store={store}", f"hydra.run.dir={folder}", *more]
-    return run_command(words, folder.parent, folder)
+    overrides = [*CHAINS[family], f"paths.store={store}", f"hydra.run.dir={folder}", *more]
+    return run_command(overrides, folder.parent, folder)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def undisturbed(tmp_path_factory):
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
 @pytest.mark.parametrize("family", ["language_model", "gaussian"])
-def test_a_full_disk_is_told_and_the_same_command_goes_on_when_there_is_room(undisturbed, tmp_path, family, share):
+def test_a_full_disk_is_reported_and_the_same_command_goes_on_when_there_is_room(undisturbed, tmp_path, family, share):
     record, size = undisturbed(family)
     with small_disk(tmp_path / "disk", int(size * share)) as disk:
         store = disk / "store"
@@ -87,7 +87,7 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on_when_there_is_room(und
 
 
 @pytest.mark.parametrize("size", ["4k", "40k"])
-def test_a_full_disk_under_the_run_folder_is_told_and_the_store_keeps_what_was_finished(tmp_path, size):
+def test_a_full_disk_under_the_run_folder_is_reported_and_the_store_keeps_what_was_finished(tmp_path, size):
     with small_disk(tmp_path / "disk", size) as disk:
         stopped = run("gaussian", disk / "run", tmp_path / "store")
         assert stopped.code == 2, stopped.out
@@ -157,11 +157,11 @@ def test_a_store_of_somebody_else_can_be_read(undisturbed, tmp_path_factory):
         shutil.rmtree(place)
 
 
-def test_a_run_folder_that_cannot_be_made_is_told(tmp_path):
+def test_a_run_folder_that_cannot_be_created_is_reported(tmp_path):
     blocked = tmp_path / "a-file"
     blocked.write_text("no folder")
-    words = [*CHAINS["gaussian"], f"paths.store={tmp_path / 'store'}", f"hydra.run.dir={blocked / 'run'}"]
-    stopped = run_command(words, tmp_path, blocked / "run")
+    overrides = [*CHAINS["gaussian"], f"paths.store={tmp_path / 'store'}", f"hydra.run.dir={blocked / 'run'}"]
+    stopped = run_command(overrides, tmp_path, blocked / "run")
     assert stopped.code == 2
     assert "Traceback" not in stopped.err
     assert str(blocked) in stopped.err
@@ -170,7 +170,7 @@ def test_a_run_folder_that_cannot_be_made_is_told(tmp_path):
 # ---- memory ---------------------------------------------------------------------------------------------------
 
 
-def test_too_little_memory_is_told_with_what_takes_less(train, tiny, tmp_path):
+def test_too_little_memory_is_reported_with_what_takes_less(train, tiny, tmp_path):
     stopped = train(*tiny, "model.architecture.feedforward_size=100000000000")
     assert stopped.code == 2
     assert "Traceback" not in stopped.err
@@ -194,11 +194,11 @@ train()
 
 def test_a_chain_that_outgrows_its_memory_keeps_what_it_finished(tmp_path):
     """A real limit on a real process, beyond what the libraries take; the same words with fewer rows finish."""
-    words = [*CHAINS["gaussian"], "model.synthesis=samples", f"paths.store={tmp_path / 'store'}"]
-    typed = [sys.executable, "-c", LIMITED, *words, "data.rows=20000000", "hydra.run.dir=large"]
+    overrides = [*CHAINS["gaussian"], "model.synthesis=samples", f"paths.store={tmp_path / 'store'}"]
+    typed = [sys.executable, "-c", LIMITED, *overrides, "data.rows=20000000", "hydra.run.dir=large"]
     stopped = subprocess.run(typed, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert stopped.returncode == 2, stopped.stderr
     assert "Traceback" not in stopped.stderr
     assert "there is not enough memory" in stopped.stderr
-    typed = [sys.executable, "-c", LIMITED, *words, "data.rows=2000", "hydra.run.dir=small"]
+    typed = [sys.executable, "-c", LIMITED, *overrides, "data.rows=2000", "hydra.run.dir=small"]
     assert subprocess.run(typed, cwd=tmp_path, capture_output=True, timeout=300).returncode == 0

@@ -1,7 +1,7 @@
 """Another arithmetic, device, batch size or number of threads: results within stated tolerances of float32 on one CPU.
 
-The tolerances are those of docs/reliability.md; ``-s`` shows what is seen. Bits are promised for equal executions only,
-which many other tests hold to.
+The tolerances are those of docs/reliability.md; ``-s`` shows what is seen. Bits are equal for equal executions
+only, which many other tests hold to.
 """
 
 import math
@@ -97,11 +97,11 @@ def usual(tmp_path_factory):
     """Words -> the lines of their chain in float32 on one thread, each run once."""
     found = {}
 
-    def get(words):
-        if words not in found:
+    def get(overrides):
+        if overrides not in found:
             folder = tmp_path_factory.mktemp("usual")
-            found[words] = run_chain_of(words, folder / "store", folder / "run").lines()
-        return found[words]
+            found[overrides] = run_chain_of(overrides, folder / "store", folder / "run").lines()
+        return found[overrides]
 
     return get
 
@@ -121,9 +121,9 @@ def largest_difference(lines, others, names):
 
 
 def check_case(case, usual, folder):
-    words = WORDS[case.chain]
-    lines = run_chain_of((*words, *case.execution), folder / "store", folder / "run").lines()
-    difference, which = largest_difference(usual(words), lines, COMPARED.get(case.chain, ()))
+    overrides = WORDS[case.chain]
+    lines = run_chain_of((*overrides, *case.execution), folder / "store", folder / "run").lines()
+    difference, which = largest_difference(usual(overrides), lines, COMPARED.get(case.chain, ()))
     print(f"{name_of(case)}: {difference:.1e} of {case.tolerance:.1e}, {which}")
     assert difference <= case.tolerance, which
 

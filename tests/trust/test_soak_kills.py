@@ -44,14 +44,14 @@ def undisturbed(forks, tmp_path_factory):
     return get
 
 
-def killed_until_done(program, words, seconds, shuffler, most):
+def killed_until_done(program, overrides, seconds, shuffler, most):
     """Start the command again after each kill until it ends by itself; how often it was killed.
 
     Moments are exponential: most kills come early, some runs are left alone for long enough to end.
     """
     kills = 0
     while True:
-        process = program.start(words, "run")
+        process = program.start(overrides, "run")
         patience = math.inf if kills >= most else shuffler.expovariate(3 / seconds)
         if ended_within(process, patience):
             assert process.exitcode == 0, program.log("run")

@@ -13,7 +13,7 @@ from processes import memory_and_files, soak_size
 MEGABYTE = 2**20
 
 
-def measured(words, folder):
+def measured(overrides, folder):
     """Memory, open files and processor seconds after each generation, as a chain goes on."""
     from modelcollapse.chain import run_chain
     from modelcollapse.families import family_for
@@ -21,10 +21,10 @@ def measured(words, folder):
     from modelcollapse.store import Store
     from modelcollapse.training.trainer import Execution, prepare_process
 
-    values = composed(*words)
+    values = composed(*overrides)
     settings = read_chain_settings(values)
     prepare_process(settings.trainer)
-    family = family_for(settings, Execution(settings.trainer, None, lambda generation, line: None))
+    family = family_for(settings, Execution(settings.trainer, None))
     identity = ChainIdentity("long", settings.name, family.name, family.title, settings.regime.name, settings.seed)
     rows = []
     with Record(folder / "run", identity, values) as record:
@@ -57,12 +57,12 @@ def test_a_chain_of_eighty_gaussians_does_not_grow(tmp_path):
 @pytest.mark.timeout(0)
 def test_two_thousand_mixtures_in_one_process(tmp_path):
     generations = soak_size("SOAK_MIXTURES", 2000)
-    words = (*CHAINS["gaussian_mixture"], f"generations={generations}", "data.rows=200", "model.segment_length=20")
-    check_growth(measured(words, tmp_path), segment=20)
+    overrides = (*CHAINS["gaussian_mixture"], f"generations={generations}", "data.rows=200", "model.segment_length=20")
+    check_growth(measured(overrides, tmp_path), segment=20)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(0)
 def test_two_hundred_language_models_in_one_process(tmp_path):
-    words = (*TINY, f"generations={soak_size('SOAK_LANGUAGE_MODELS', 200)}", "store.keep=ends", "decoding=sample")
-    check_growth(measured(words, tmp_path), segment=1)
+    overrides = (*TINY, f"generations={soak_size('SOAK_LANGUAGE_MODELS', 200)}", "store.keep=ends", "decoding=sample")
+    check_growth(measured(overrides, tmp_path), segment=1)

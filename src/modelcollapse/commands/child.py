@@ -1,6 +1,6 @@
-"""The process of one chain of a grid: ``python -m modelcollapse.commands.child STARTER WORDS``.
+"""The process of one chain of a grid: ``python -m modelcollapse.commands.child STARTER OVERRIDES``.
 
-It is train.py with these words, and ends when the process that started it (of id STARTER) is gone.
+It is train.py with these overrides, and ends when the process that started it (of id STARTER) is gone.
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 
 POLL_SECONDS = 0.5
 FIRST_TO_GO = "800"
-"""Where memory runs out, Linux kills the process with the highest score: a chain rather than who waits for it."""
+"""Out of memory, Linux kills the process with the highest score: a chain rather than the job that waits for it."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Writes finished weights as a Hugging Face folder: ``python -m modelcollapse.commands.export KEY FOLDER``.
+"""Writes finished weights as a Hugging Face folder: ``python -m modelcollapse export KEY FOLDER``.
 
 The folder holds what ``AutoModelForCausalLM.from_pretrained`` and ``AutoTokenizer.from_pretrained`` load, and a model
 card that says where the weights come from.
@@ -25,7 +25,7 @@ USER_ERROR = 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code is 0, or 2 for what the user can mend."""
     parser = argparse.ArgumentParser(
-        prog="python -m modelcollapse.commands.export", description="Write weights out of the store."
+        prog="python -m modelcollapse export", description="Write weights out of the store."
     )
     parser.add_argument(
         "key", metavar="KEY", help="key of the artifact, or how it begins (provenance.jsonl, plan=true)"

@@ -1,4 +1,4 @@
-"""The command line: composes the configuration, reads it into settings, runs a chain or a grid, and speaks to people.
+"""The command line: composes the configuration, reads it into settings, runs a chain or a grid, and prints errors.
 
 Nothing heavy is imported before the settings have been read: ``--help``, ``--cfg job`` and a typo answer at once.
 """
@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from modelcollapse.config.composing import HYDRA_VERSION_BASE, explained, known_errors, settings_of
 from modelcollapse.config.extensions import prepared_configuration, use_config_dirs
@@ -27,6 +27,7 @@ from modelcollapse.registry import SCRIPT_VARIABLE
 
 if TYPE_CHECKING:
     from modelcollapse.families.base import Family
+    from modelcollapse.record import RunState
 
 
 USER_ERROR = 2
@@ -39,37 +40,37 @@ INFORMATION = ("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--in
 
 def train() -> None:
     """Run one chain, or with ``--multirun`` several."""
-    with _speaking():
+    with _reported_errors():
         sys.argv = _multirun_last(use_config_dirs(sys.argv))
         folder = prepared_configuration()
         try:
             _through_hydra("train", folder)
         except UserError:
-            # Told where it happened.
+            # Printed by _job.
             sys.exit(USER_ERROR)
 
 
 def sweep() -> None:
     """Run a grid of chains and report on it, or with ``report=PATH`` report on grids that were run."""
-    with _speaking():
+    with _reported_errors():
         arguments = use_config_dirs(sys.argv[1:])
-        words = [word for word in arguments if word not in (*MULTIRUN, SWEEP)]
-        if {*INFORMATION} & {*words}:
-            sys.argv = [sys.argv[0], *words]
+        overrides = [override for override in arguments if override not in (*MULTIRUN, SWEEP)]
+        if {*INFORMATION} & {*overrides}:
+            sys.argv = [sys.argv[0], *overrides]
             _through_hydra("sweep", prepared_configuration())
-        elif flags := [word for word in words if word.startswith("-")]:
+        elif flags := [override for override in overrides if override.startswith("-")]:
             raise UserError(
                 f"{' '.join(flags)}: sweep.py takes SETTING=VALUE, GROUP=OPTION, --config-dir DIR, and for information"
                 " --help"
             )
-        elif any(word.startswith("report=") for word in words):
+        elif any(override.startswith("report=") for override in overrides):
             from modelcollapse.sweeps.reporting import report_on
 
-            report_on(words)
+            report_on(overrides)
         else:
             from modelcollapse.sweeps.session import run_grid
 
-            sys.exit(run_grid(words))
+            sys.exit(run_grid(overrides))
 
 
 def main() -> None:
@@ -88,19 +89,19 @@ def _is_grid(arguments: Sequence[str]) -> bool:
     """Whether the arguments name several chains, and not for Hydra's own multirun."""
     if SWEEP in arguments:
         return True
-    words = [word for word in arguments if not word.startswith("-")]
+    overrides = [argument for argument in arguments if not argument.startswith("-")]
     if {*MULTIRUN} & {*arguments}:
         return False
     with suppress(HydraException):
-        return any(override.is_sweep_override() for override in OverridesParser.create().parse_overrides(words))
-    # Wrong words are for the command itself to explain.
+        return any(override.is_sweep_override() for override in OverridesParser.create().parse_overrides(overrides))
+    # Invalid overrides are for the command itself to report.
     return False
 
 
-def _multirun_last(words: list[str]) -> list[str]:
-    """The command line with the multirun flag at its end: Hydra takes no words on both sides of a flag."""
-    flags = [word for word in words if word in MULTIRUN]
-    return [word for word in words if word not in MULTIRUN] + flags[:1]
+def _multirun_last(arguments: list[str]) -> list[str]:
+    """The command line with the multirun flag at its end: Hydra takes no overrides on both sides of a flag."""
+    flags = [argument for argument in arguments if argument in MULTIRUN]
+    return [argument for argument in arguments if argument not in MULTIRUN] + flags[:1]
 
 
 def _through_hydra(configuration: str, folder: str) -> None:
@@ -108,62 +109,66 @@ def _through_hydra(configuration: str, folder: str) -> None:
 
 
 @contextmanager
-def _speaking() -> Iterator[None]:
-    """Tell people what went wrong, and leave with the exit code that says so."""
-    # Hydra then raises its errors instead of printing them, and we say what to type instead.
+def _reported_errors() -> Iterator[None]:
+    """Print what went wrong, and exit with the code of its kind."""
+    # Hydra then raises its errors instead of printing them, and the message can name the right overrides.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         with interruptible():
             yield
     except Interrupted as interruption:
-        _say(
+        _print_error(
             f"\nStopped by {interruption}. What was finished is kept;"
             f" the same command goes on where it stopped:\n  {shlex.join(['python', *sys.argv])}"
         )
         sys.exit(interruption.exit_code)
     except HydraException as error:
-        _say(explained(error))
+        _print_error(explained(error))
         sys.exit(USER_ERROR)
     except UserError as error:
-        _say(f"error: {error}")
+        _print_error(f"error: {error}")
         sys.exit(USER_ERROR)
     except OSError as error:
         # Of the run folder, which Hydra makes before the job begins.
         if error.filename is None:
             raise
-        _say(f"error: {error.filename}: {error.strerror}")
+        _print_error(f"error: {error.filename}: {error.strerror}")
         sys.exit(USER_ERROR)
 
 
 def _job(config: DictConfig) -> None:
-    """One chain. A user's error is told where it happens: in a multirun the other chains go on."""
+    """Run one chain. A user's error is printed at once: in a multirun the other chains go on."""
     try:
         _chain(config)
     except UserError as error:
-        _say(f"error: {error}")
+        _print_error(f"error: {error}")
         if HydraConfig.get().mode is RunMode.RUN:
             sys.exit(USER_ERROR)
         raise
 
 
 def _chain(config: DictConfig) -> None:
+    from modelcollapse.record import RunState
+
     folder = Path(HydraConfig.get().runtime.output_dir)
-    with _no_empty_folder(folder), known_errors():
+    # As typed, without resolving it: settings that cannot be read are to be in the run's error too.
+    is_plan = OmegaConf.to_container(config, resolve=False)["plan"] is True  # type: ignore[index, call-overload]
+    with _no_empty_folder(folder), RunState(None if is_plan else folder) as state, known_errors():
         settings, values = settings_of(config)
         if settings.plan:
             _print_plan(settings)
         else:
-            _run_chain(settings, folder, values)
+            _run_chain(settings, folder, values, state)
 
 
 def _print_plan(settings: ChainSettings) -> None:
     from modelcollapse.console import print_plan
 
-    family, store = _family_and_store(settings, lambda generation, line: None)
+    family, store = _family_and_store(settings)
     print_plan(settings, family, store)
 
 
-def _run_chain(settings: ChainSettings, folder: Path, values: dict[str, Any]) -> None:
+def _run_chain(settings: ChainSettings, folder: Path, values: dict[str, Any], state: "RunState") -> None:
     _before_imports()
     from modelcollapse.chain import chain_artifacts, chain_id, run_chain
     from modelcollapse.code_digests.house import hand_on_sources, snapshot
@@ -180,12 +185,16 @@ def _run_chain(settings: ChainSettings, folder: Path, values: dict[str, Any]) ->
     print_messages()
     reporter = ChainReporter(settings, folder)
     listeners: list[Callable[..., None]] = []
-    family, store = _family_and_store(settings, lambda generation, line: [tell(generation, line) for tell in listeners])
+    family, store = _family_and_store(
+        settings,
+        on_epoch=lambda generation, line: [listener(generation, line) for listener in listeners],
+        on_progress=state.progress,
+    )
     refuse_to_redo(
         settings,
         store,
         chain_artifacts(settings, family),
-        lambda: chain_artifacts(settings, _family_and_store(settings, lambda generation, line: None)[0]),
+        lambda: chain_artifacts(settings, _family_and_store(settings)[0]),
     )
     reporter.start(family, store)
     identity = ChainIdentity(
@@ -202,9 +211,12 @@ def _run_chain(settings: ChainSettings, folder: Path, values: dict[str, Any]) ->
         hand_on_sources(folder)
         listeners.append(record.epoch)
         works = []
+        state.generation = 0
         for work in run_chain(settings, family, store, record):
             reporter.generation(work)
             works.append(work)
+            state.generation = work.generation.number + 1
+        state.generation = None
         figures = write_report(record, family, works, settings)
     reporter.finish(works, figures, store)
 
@@ -218,14 +230,15 @@ def _before_imports() -> None:
     seldom_look_for_garbage()
 
 
-def _family_and_store(settings: ChainSettings, on_epoch: Any) -> "tuple[Family, Any]":
+def _family_and_store(settings: ChainSettings, **listeners: Any) -> "tuple[Family, Any]":
+    """The family and the store of a chain; ``listeners`` are those of an Execution."""
     from modelcollapse.console import announce, console
     from modelcollapse.families import family_for
     from modelcollapse.store import Store
     from modelcollapse.training.trainer import Execution
 
     shown = console() if settings.trainer.progress else None
-    family = family_for(settings, Execution(settings.trainer, shown, on_epoch))
+    family = family_for(settings, Execution(settings.trainer, shown, **listeners))
     root = Path(settings.paths.store).expanduser()
     return family, Store(root, announce=announce, on_damage=settings.store.on_damage)
 
@@ -243,5 +256,5 @@ def _no_empty_folder(folder: Path) -> Iterator[None]:
             candidate.rmdir()
 
 
-def _say(text: str) -> None:
+def _print_error(text: str) -> None:
     print(without_secrets(text), file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Looks at a store and cleans it: ``python -m modelcollapse.store verify | list | tree | gc``."""
+"""Looks at a store and cleans it: ``python -m modelcollapse store verify | list | tree | gc``."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m modelcollapse.store", description="Look at a store and clean it.")
+    parser = argparse.ArgumentParser(prog="python -m modelcollapse store", description="Look at a store and clean it.")
     parser.add_argument("--store", metavar="PATH", help="the store (default: what conf/paths and the environment say)")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     verify = commands.add_parser("verify", help="read every file of every artifact and name what is damaged")

@@ -1,4 +1,4 @@
-"""From words to settings: where the configuration lies, how it is read, and what is said of words that are none.
+"""From overrides to settings: finds, composes and reads the configuration, and explains overrides that are invalid.
 
 Imports nothing heavy: ``--help``, ``--cfg job`` and a typo answer at once.
 """
@@ -70,7 +70,7 @@ def counted(problems: Sequence[str], place: str = "the configuration") -> str:
 
 @contextmanager
 def known_errors() -> Iterator[None]:
-    """Turn errors that a user can mend into one message."""
+    """Turn errors that a user can fix into one message."""
     from modelcollapse.code_digests.snapshot import SourceChanged
     from modelcollapse.regimes import DrawError
     from modelcollapse.store import Damaged
@@ -90,7 +90,7 @@ def known_errors() -> Iterator[None]:
 
 
 def explained(error: HydraException) -> str:
-    """Hydra's message, and the words that would have been right."""
+    """Hydra's message, with the nearest valid names."""
     text = str(error).strip()
     cause = error.__cause__
     if isinstance(cause, OmegaConfBaseException) and cause.parent_node is not None and cause.key is not None:

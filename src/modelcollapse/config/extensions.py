@@ -86,7 +86,7 @@ def use_config_dirs(arguments: Sequence[str]) -> list[str]:
 
 
 def config_dir_arguments() -> list[str]:
-    """What another process is to be given so that it searches the same folders."""
+    """Arguments with which another process searches the same folders."""
     return [f"{CONFIG_DIR[0]}={folder}" for folder in _FOLDERS]
 
 
@@ -132,7 +132,7 @@ def _folder_of(dotted: str) -> Path | None:
 
 
 def _clashes(folders: Iterable[tuple[str, Path]]) -> Iterator[str]:
-    """Options that two bring: Hydra would take one of them and say nothing."""
+    """Options that two sources define: Hydra would silently take one of them."""
     owners = dict.fromkeys(_options_in(configuration_folder()), PACKAGE)
     for name, folder in folders:
         for option in _options_in(folder):

@@ -1,7 +1,7 @@
-"""What a configuration may not do: run code of its own choosing, or fail with anything but a message.
+"""Guards against configurations that would execute code, and turns their failures into messages.
 
 Hydra makes objects of whatever its callbacks, its launcher, its sweeper and its logging name by ``_target_``, ``()`` or
-``class``, before the job begins; a file of settings that somebody sent could name any function. Here they are limited
+``class``, before the job begins; a configuration from elsewhere could name any function. Here they are limited
 to Hydra's own and its installed plugins'. The settings of the project itself are never made into objects that way.
 """
 

@@ -69,13 +69,13 @@ class ChainSettings:
     regime: Annotated[Any, RegimeReader()]
     """What each generation trains on."""
     decoding: Any
-    """How the synthetic sets are written."""
+    """How synthetic sets are generated."""
     selection: Annotated[SelectionSettings, IntroducedAs(NO_SELECTION)]
-    """Which of the rows that are written are kept."""
+    """Which of the generated rows are kept."""
     trainer: TrainerSettings
     """Where and how the work is executed."""
     metrics: Annotated[MetricsSettings, EXECUTION]
-    """What is computed of what was fitted and written."""
+    """Which metrics are computed."""
     tracking: Annotated[TrackingSettings, EXECUTION]
     """Weights & Biases."""
     paths: Annotated[PathsSettings, EXECUTION]
@@ -169,7 +169,7 @@ def _without_consequences(values: Any, is_group_wrong: bool) -> Any:
 
 
 def _problems_between(settings: ChainSettings, family: FamilyOptions, foreign: Collection[str]) -> list[str]:
-    """What is wrong between settings, as far as they are known."""
+    """Problems between settings, as far as these are known."""
     regime_problems = _known(lambda: list(settings.regime.problems()))
     regime_problems += [] if regime_problems else _known(partial(_composition_problems, settings))
     regime: Any = UNKNOWN if regime_problems else settings.regime

@@ -1,7 +1,7 @@
 """Real data: kinds of them, each of a form.
 
-A form is what a model family asks of data; a kind is one way to have data of that form. A kind's member in the registry
-names its form, its settings class and the class that answers for it, made from the settings:
+A form is the interface that a model family needs; a kind is one implementation of it. A kind's member in the registry
+names its form, its settings class, and its class, which is constructed with the settings:
 
 ==========================  =========================================================  ==============================
 form                        settings class, or one derived from it                     class, or one derived from it
@@ -23,12 +23,12 @@ from modelcollapse.registry import registry
 
 
 def data_of(settings: Any) -> Any:
-    """What answers for the data that the settings name; imports it. None where the settings say all themselves."""
+    """The data that the settings name; imports their class. None where settings describe the data completely."""
     implementation = registry("data")[settings.kind].load()
     return None if implementation is None else implementation(settings)
 
 
 def data_code(settings: Any) -> dict[str, Any]:
-    """What recipes hold of the code that draws or reads the data; nothing where the settings say all themselves."""
+    """Code identity of the data for recipes; empty where settings describe the data completely."""
     member = registry("data")[settings.kind]
     return {} if member.implementation is None else {"code": member.identity()}

@@ -1,4 +1,4 @@
-"""Batches out of tensors held in memory: which rows come when, whatever a row is."""
+"""Batches of rows of tensors in memory: their order, and their division among ranks."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,22 +11,22 @@ from modelcollapse.seeding import Stream
 
 
 @dataclass(frozen=True)
-class Share:
-    """What one of several processes takes of all rows that they work on together: every row is taken once."""
+class Rank:
+    """One of ``world_size`` processes that divide rows among themselves: each row belongs to exactly one rank."""
 
-    rank: int = 0
+    index: int = 0
     world_size: int = 1
 
     def of_batch(self, rows: Sequence[int]) -> Sequence[int]:
-        """Its rows of a training batch; none where there are fewer rows than processes."""
-        return rows[self.rank :: self.world_size]
+        """Its rows of a training batch; none where there are fewer rows than ranks."""
+        return rows[self.index :: self.world_size]
 
     def of_range(self, rows: int) -> range:
-        """Its rows of those that come in order, side by side."""
-        return range(rows * self.rank // self.world_size, rows * (self.rank + 1) // self.world_size)
+        """Its rows of ``range(rows)``, consecutive, for data that are read in order."""
+        return range(rows * self.index // self.world_size, rows * (self.index + 1) // self.world_size)
 
 
-EVERYTHING = Share()
+ONLY_RANK = Rank()
 
 
 class EpochSampler(Sampler[list[int]]):
@@ -70,17 +70,17 @@ class EpochSampler(Sampler[list[int]]):
         return np.concatenate(orders)[first - offset : last - offset]
 
 
-def in_order(rows: torch.Tensor, batch_size: int, share: Share = EVERYTHING) -> DataLoader[torch.Tensor]:
+def in_order(rows: torch.Tensor, batch_size: int, rank: Rank = ONLY_RANK) -> DataLoader[torch.Tensor]:
     """Batches of rows, first to last."""
-    batches = _ranges(share.of_range(len(rows)), batch_size)
+    batches = _ranges(rank.of_range(len(rows)), batch_size)
     return DataLoader(_Rows(rows), sampler=batches, batch_size=None, generator=torch.Generator())
 
 
 def in_order_together(
-    columns: Sequence[torch.Tensor], batch_size: int, share: Share = EVERYTHING
+    columns: Sequence[torch.Tensor], batch_size: int, rank: Rank = ONLY_RANK
 ) -> DataLoader[tuple[torch.Tensor, ...]]:
     """Batches of the rows of several tensors of one length, side by side, first to last."""
-    batches = _ranges(share.of_range(len(columns[0])), batch_size)
+    batches = _ranges(rank.of_range(len(columns[0])), batch_size)
     return DataLoader(_Columns(columns), sampler=batches, batch_size=None, generator=torch.Generator())
 
 

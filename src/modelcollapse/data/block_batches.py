@@ -6,35 +6,35 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from modelcollapse.data.batches import EVERYTHING, EpochSampler, Share, in_order
+from modelcollapse.data.batches import ONLY_RANK, EpochSampler, Rank, in_order
 
 
 class TrainingBlocks(torch.utils.data.Dataset[dict[str, Any]]):
-    """Weighted blocks that are fetched a whole batch, or one process's share of a batch, at a time."""
+    """Weighted blocks that are fetched a whole batch, or one rank's rows of a batch, at a time."""
 
-    def __init__(self, blocks: torch.Tensor, weights: torch.Tensor, share: Share) -> None:
-        self._blocks, self._weights, self._share = blocks, weights, share
+    def __init__(self, blocks: torch.Tensor, weights: torch.Tensor, rank: Rank) -> None:
+        self._blocks, self._weights, self._rank = blocks, weights, rank
 
     def __len__(self) -> int:
         return len(self._blocks)
 
     def __getitem__(self, rows: list[int]) -> dict[str, Any]:
-        """Tokens [batch, length] int64 and weights [batch] float32 of the share of these rows, and its scale.
+        """Tokens [batch, length] int64 and weights [batch] float32 of this rank's part of the rows, and its scale.
 
         With mean losses multiplied by their scales, the average over the processes is the mean over all these rows. A
         process that is left without a row takes one that counts nothing.
         """
-        own = self._share.of_batch(rows)
+        own = self._rank.of_batch(rows)
         taken = own or rows[:1]
         return {
             "tokens": self._blocks[taken].long(),
             "weights": self._weights[taken] * bool(own),
-            "scale": len(own) * self._share.world_size / len(rows),
+            "scale": len(own) * self._rank.world_size / len(rows),
         }
 
 
 class BlocksDataModule(LightningDataModule):
-    """A composed training set and the real validation split of one fit, or one process's share of them."""
+    """A composed training set and the real validation split of one fit, or one rank's part of them."""
 
     def __init__(
         self,
@@ -43,12 +43,12 @@ class BlocksDataModule(LightningDataModule):
         validation: torch.Tensor,
         sampler: EpochSampler,
         scoring_batch_size: int,
-        share: Share = EVERYTHING,
+        rank: Rank = ONLY_RANK,
     ) -> None:
         super().__init__()
-        self._training = TrainingBlocks(blocks, weights, share)
+        self._training = TrainingBlocks(blocks, weights, rank)
         self._validation, self._sampler, self._scoring_batch_size = validation, sampler, scoring_batch_size
-        self._share = share
+        self._rank = rank
         # A validation split may have fewer rows than there are processes.
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self.tokens_per_epoch = sampler.rows_per_epoch * blocks.shape[1]
@@ -60,4 +60,4 @@ class BlocksDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[torch.Tensor]:
         """The real validation split in order."""
-        return in_order(self._validation, self._scoring_batch_size, self._share)
+        return in_order(self._validation, self._scoring_batch_size, self._rank)

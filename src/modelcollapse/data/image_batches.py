@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from modelcollapse.data.batches import EVERYTHING, EpochSampler, Share, in_order_together
+from modelcollapse.data.batches import ONLY_RANK, EpochSampler, Rank, in_order_together
 from modelcollapse.data.images import LabelledImages
 from modelcollapse.seeding import Stream
 
@@ -92,21 +92,21 @@ class DrawingSampler(Sampler[Batch]):
 
 
 class _TrainingRows(Dataset[dict[str, Any]]):
-    def __init__(self, training: TrainingImages, share: Share) -> None:
-        self._training, self._share = training, share
+    def __init__(self, training: TrainingImages, rank: Rank) -> None:
+        self._training, self._rank = training, rank
 
     def __len__(self) -> int:
         return self._training.rows
 
     def __getitem__(self, batch: Batch) -> dict[str, Any]:
-        """Of the share of a batch: held images in grey levels, latents of others; weights and noise in that order.
+        """This rank's part of a batch: held images in grey levels, latents of others; weights and noise in that order.
 
         With summed losses multiplied by their scales, the average over the processes is the sum over the whole batch.
         A process that is left without a row takes one that counts nothing.
         """
         held = [row for row in batch.rows if row < self._training.held]
         drawn = [row for row in batch.rows if row >= self._training.held]
-        own = self._share.of_batch(range(len(batch.rows)))
+        own = self._rank.of_batch(range(len(batch.rows)))
         taken = list(own or range(1))
         own_latents = [place - len(held) for place in taken if place >= len(held)]
         return {
@@ -114,12 +114,12 @@ class _TrainingRows(Dataset[dict[str, Any]]):
             "latents": batch.latents[own_latents],
             "weights": self._training.weights[[(held + drawn)[place] for place in taken]] * bool(own),
             "noise": batch.noise[taken],
-            "scale": float(self._share.world_size),
+            "scale": float(self._rank.world_size),
         }
 
 
 class ImagesDataModule(LightningDataModule):
-    """A composed training set and the real validation split of one fit, or one process's share of them."""
+    """A composed training set and the real validation split of one fit, or one rank's part of them."""
 
     def __init__(
         self,
@@ -127,12 +127,12 @@ class ImagesDataModule(LightningDataModule):
         validation: NoisyImages,
         sampler: DrawingSampler,
         scoring_batch_size: int,
-        share: Share = EVERYTHING,
+        rank: Rank = ONLY_RANK,
     ) -> None:
         super().__init__()
-        self._training = _TrainingRows(training, share)
+        self._training = _TrainingRows(training, rank)
         self._validation, self._sampler, self._scoring_batch_size = validation, sampler, scoring_batch_size
-        self._share = share
+        self._rank = rank
         # A validation split may have fewer rows than there are processes.
         self.allow_zero_length_dataloader_with_multiple_devices = True
 
@@ -142,7 +142,7 @@ class ImagesDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[tuple[torch.Tensor, ...]]:
         """The real validation images in order, and their noise."""
-        return in_order_together(self._validation, self._scoring_batch_size, self._share)
+        return in_order_together(self._validation, self._scoring_batch_size, self._rank)
 
 
 class LabelledDataModule(LightningDataModule):

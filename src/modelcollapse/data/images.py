@@ -56,7 +56,7 @@ def as_grey(intensities: torch.Tensor) -> torch.Tensor:
 
 
 class Images(ABC):
-    """What answers for data of the form ``images``, made from their settings."""
+    """Base class of data of the form ``images``, constructed with their settings."""
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
@@ -70,7 +70,7 @@ class Images(ABC):
         """
 
     def source(self) -> Mapping[str, Any]:
-        """What the images are, as JSON, for the key of the real data: by their content where they are files.
+        """Identity of the images as JSON, for the key of the real data: files by their content.
 
         By the settings, unless a class says more.
         """
@@ -103,7 +103,7 @@ def _training_splits(data: ImageSettings, images: LabelledImages) -> dict[str, L
     if train_rows > left or train_rows - reserved < 1:
         raise BadImages(
             f"data.train_rows={data.train_rows}, data.validation_rows={data.validation_rows}, data.reserve="
-            f"{data.reserve:g} cannot be had out of {len(images.images)} images for training"
+            f"{data.reserve:g} is not available out of {len(images.images)} images for training"
         )
     splits = {
         "validation": images.rows(slice(left, None)),

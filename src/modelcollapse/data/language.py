@@ -1,6 +1,6 @@
 """The built-in language: English-like text whose true probability is known exactly.
 
-A hidden Markov model writes words. Its hidden states are pairs of a topic and a grammatical role; a role
+A hidden Markov model generates words. Its hidden states are pairs of a topic and a grammatical role; a role
 emits one word class, the topic's own words before the others, with Zipf's weights. Because the forward
 algorithm (Rabiner 1989, "A tutorial on hidden Markov models", equations 18-21 and 91-103) gives the exact
 probability of any text under this model, the true entropy is known, and what a chain of language models loses
@@ -290,7 +290,7 @@ def _check_distributions(name: str, matrix: Matrix, shape: tuple[int, int]) -> N
 
 
 class KnownLanguage(TokenSource):
-    """What answers for data of the form ``known_language``: a language; blocks are drawn from it here."""
+    """Base class of data of the form ``known_language``: draws blocks from a language with known probabilities."""
 
     @abstractmethod
     def truth(self) -> Language:

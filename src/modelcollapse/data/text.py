@@ -1,4 +1,4 @@
-"""What a language model is fitted to: text from files and from the hub, line by line, and a name for its content."""
+"""Text data: lines from files and from the hub, a checksum of their content, and blocks of tokens."""
 
 import gzip
 import hashlib
@@ -69,17 +69,17 @@ def file_lines(path: str | Path) -> Iterator[str]:
 
 
 class TokenSource(ABC):
-    """What answers for data that a language model is fitted to, made from their settings."""
+    """Base class of data for language models, constructed with their settings."""
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
 
     @abstractmethod
     def recipe(self) -> Mapping[str, Any]:
-        """What decides the blocks, as JSON, for the key of the real data; the tokenizer has a key of its own."""
+        """Identity of the blocks as JSON, for the key of the real data; the tokenizer has a key of its own."""
 
     def vocabulary_recipe(self) -> Mapping[str, Any]:
-        """What decides the tokenizer of data that bring their own, as JSON."""
+        """Identity of the tokenizer as JSON, for data with a vocabulary of their own."""
         return self.recipe()
 
     @abstractmethod
@@ -110,16 +110,16 @@ class TokenSource(ABC):
 
 
 class Text(TokenSource):
-    """What answers for data of the form ``text``: lines of each split; blocks and reserve are made of them here."""
+    """Base class of data of the form ``text``: subclasses give the lines of each split."""
 
     @abstractmethod
     def lines(self, split: str) -> Iterator[str]:
         """The lines of the split train, validation or test; blank ones are empty. Raises BadText for bad ones."""
 
     def source(self) -> Mapping[str, Any]:
-        """What the text is, as JSON, for the key of the real data: by its content where it is in files.
+        """Identity of the text as JSON, for the key of the real data: files by their content.
 
-        By the settings, unless a class says more.
+        By default the settings.
         """
         common = {field.name for field in fields(TextSettings)} - {"kind"}
         return {name: value for name, value in identity_of(self.settings).items() if name not in common}

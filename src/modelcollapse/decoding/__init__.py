@@ -1,4 +1,4 @@
-"""How a language model writes."""
+"""Decoding: how a language model generates text."""
 
 from modelcollapse.decoding.engine import Engine, decoding_recipe, engine_for
 

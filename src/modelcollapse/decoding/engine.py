@@ -1,4 +1,4 @@
-"""What every decoding engine offers, and the choice of one."""
+"""The interface of decoding engines, and the choice of one."""
 
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 FIELDS = "fields"
-"""Option of a decoding's member: the settings that it reads; all that are identity where it does not say."""
+"""Option of a decoding's member: the settings that it reads; by default all that are identity."""
 NATIVE_MODEL_TYPES = frozenset({"opt", "gpt2", "llama"})
 """Models that the native engine knows, by transformers' names."""
 
@@ -59,7 +59,7 @@ def engine_name(settings: DecodingSettings, model_type: str) -> str:
 
 
 def decoding_recipe(settings: DecodingSettings, model_type: str) -> dict[str, Any]:
-    """The settings that decide what is written: only those that the decoding reads, where its member says which."""
+    """The settings that decide the generated tokens: those that the decoding reads, where its member lists them."""
     member = registry("decodings")[settings.kind]
     if FIELDS not in member.options:
         return {**identity_of(settings), "version": member.version}

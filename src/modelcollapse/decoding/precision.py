@@ -1,4 +1,4 @@
-"""The arithmetic that a language model writes in."""
+"""The precision of decoding."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

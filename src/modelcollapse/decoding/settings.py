@@ -1,4 +1,4 @@
-"""Settings of how a language model writes."""
+"""Settings of decoding."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -11,17 +11,17 @@ class NoDecodingSettings:
     """For families whose synthetic sets are samples of the model itself."""
 
     kind: Literal["none"]
-    """Names the way of writing."""
+    """Names the decoding."""
 
 
 @dataclass(frozen=True)
 class DecodingSettings:
-    """How a language model writes its synthetic set."""
+    """Decoding: how a language model generates its synthetic set."""
 
     kind: Literal["beam", "sample"]
     """Beam search, or sampling word by word."""
     new_tokens: Count
-    """Tokens written per prompt, exactly; must equal the block length, since the next generation trains on them."""
+    """Tokens generated per prompt, exactly; must equal the block length, since the next generation trains on them."""
     prompt_tokens: Count | None
     """Last tokens of each prompt block that are given; null gives the whole block."""
     prompts: Literal["real", "previous"]
@@ -43,7 +43,7 @@ class DecodingSettings:
     batch_size: Annotated[Count, EXECUTION]
     """Prompts continued at once; not in any key."""
     workers: Annotated[Count, EXECUTION]
-    """Processes that write at the same time, each a batch of its own; they share the threads, and ``memory_gb``: no
+    """Processes that generate at the same time, each a batch of its own; they share the threads, and ``memory_gb``: no
     more start than it holds. On a CPU only; not in any key."""
     memory_gb: Annotated[Positive, EXECUTION]
     """Gigabytes for what the prompts of a batch need while they are continued; a batch that needs more is continued in
@@ -51,7 +51,7 @@ class DecodingSettings:
     engine: Literal["auto", "native", "transformers"]
     """Code that decodes: the project's own or transformers'; auto takes the project's where it knows the model."""
     precision: Literal["32-true", "bf16-true"]
-    """Arithmetic of writing; in the keys of what is written."""
+    """Arithmetic of generating; in the keys of synthetic sets."""
     shown_prompts: OptionalCount
     """Blocks of the real test split whose continuations are shown for every generation."""
     shown_texts: tuple[str, ...]

@@ -22,26 +22,26 @@ from modelcollapse.decoding.engine import Engine
 from modelcollapse.errors import GOES_ON, UserError
 from modelcollapse.training.processes import end_with, keep_freed_memory, quiet_transformers, signals_blocked
 
-MakeEngine = Callable[[], Engine]
+EngineBuilder = Callable[[], Engine]
 
 
 class WorkerLost(UserError):
-    """A worker that something has ended: what it was at is lost, and nothing else."""
+    """A worker was ended from outside. Only the group in progress is lost."""
 
 
 def continue_by_workers(
     groups: Mapping[int, Tensor],
-    make_engine: MakeEngine,
+    build_engine: EngineBuilder,
     workers: int,
     threads: int,
     write: Callable[[int, Tensor], None],
 ) -> None:
-    """Continue the prompts [prompts, length] of each group, and ``write`` its new tokens as soon as they are there.
+    """Continue the prompts [prompts, length] of each group, and pass its new tokens to ``write`` once they are there.
 
-    ``make_engine``, a function of a module or a partial of one, is called once in each of the ``workers`` processes,
+    ``build_engine``, a function of a module or a partial of one, is called once in each of the ``workers`` processes,
     which has ``threads`` threads. Raises what an engine raises, and WorkerLost.
     """
-    with _pool(make_engine, workers, threads) as pool:
+    with _pool(build_engine, workers, threads) as pool:
         with signals_blocked():
             # The workers start here.
             running = {pool.submit(_continue, group, prompts.numpy()): group for group, prompts in groups.items()}
@@ -51,11 +51,11 @@ def continue_by_workers(
 
 
 @contextmanager
-def _pool(make_engine: MakeEngine, workers: int, threads: int) -> Iterator[ProcessPoolExecutor]:
+def _pool(build_engine: EngineBuilder, workers: int, threads: int) -> Iterator[ProcessPoolExecutor]:
     """Processes that are gone when the block is left, in whatever way."""
     context = get_context("spawn")
     far_end, own_end = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(far_end, make_engine, threads))
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(far_end, build_engine, threads))
     try:
         yield pool
     finally:
@@ -75,21 +75,21 @@ def _result(future: "Future[NDArray]") -> NDArray:
 
 # ---- in a worker ----------------------------------------------------------------------------------------------------
 
-_make_engine: MakeEngine
+_build_engine: EngineBuilder
 
 
-def _begin(starter: Connection, make_engine: MakeEngine, threads: int) -> None:
-    global _make_engine
+def _begin(starter: Connection, build_engine: EngineBuilder, threads: int) -> None:
+    global _build_engine
     end_with(starter)
     keep_freed_memory()
     quiet_transformers()
     torch.set_num_threads(threads)
-    _make_engine = make_engine
+    _build_engine = build_engine
 
 
 @cache
 def _engine() -> Engine:
-    return _make_engine()
+    return _build_engine()
 
 
 def _continue(group: int, prompts: NDArray) -> NDArray:

@@ -1,4 +1,4 @@
-"""What the chain asks of a model family. Nothing here knows a particular family."""
+"""The contract between the chain and model families."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ Initial = Literal["pretrained", "generation0", "previous", "fresh"]
 
 @dataclass(frozen=True)
 class GenerationResult:
-    """What is known of one generation once its artifacts are finished."""
+    """The results of one generation, read from its finished artifacts."""
 
     metrics: Mapping[str, float]
     """Flat name -> value, without numbers of time."""
@@ -37,7 +37,7 @@ class GenerationResult:
 
 @dataclass(frozen=True)
 class ChainReport:
-    """What people look at when a chain has ended."""
+    """Tables, documents and figures of a finished chain."""
 
     tables: "Mapping[str, pd.DataFrame]"
     documents: Mapping[str, str]
@@ -46,7 +46,7 @@ class ChainReport:
 
 @dataclass(frozen=True)
 class Span:
-    """Consecutive generations that one fit makes and one artifact holds; of networks a single one."""
+    """Consecutive generations that one fit produces and one artifact holds; for networks a single one."""
 
     first: int
     last: int
@@ -66,7 +66,7 @@ def spans(generations: int, length: int) -> Iterator[Span]:
 
 
 class ChainNeeds(Protocol):
-    """What a family is given of the settings of a chain."""
+    """The settings of a chain that a family reads."""
 
     model: Any
     data: Any
@@ -83,13 +83,13 @@ class ChainNeeds(Protocol):
 class Family(Protocol):
     """A model family: declares artifacts, and reads the finished ones.
 
-    What is declared has a key that follows from the settings alone; nothing is computed until the store is asked for
-    it. Families whose generations are cheap advance many of them in one fit, and what one generation wrote need not be
-    stored where it can be drawn again from the model: ``synthesise`` then returns the model's own artifact.
+    Keys of declared artifacts follow from the settings alone; nothing is computed until the store builds them.
+    Families whose generations are cheap advance many of them in one fit, and need not store a synthetic set that can be
+    drawn again from the model: ``synthesise`` then returns the model's own artifact.
     """
 
     name: str
-    """Word of the family, such as ``language_model``."""
+    """Registered name of the family, such as ``language_model``."""
     title: str
     """The model's name for figures."""
     segment_length: int
@@ -97,7 +97,7 @@ class Family(Protocol):
     initial: Initial
     """Initial weights of generations 1, 2, ..."""
     prompts: Literal["real", "previous"]
-    """What synthetic sets are written from, where a family needs prompts."""
+    """What synthetic sets are generated from, where a family needs prompts."""
     compared_with: str
     """Option of ``regime`` that a first chain under ``replace`` is best compared with."""
 
@@ -112,13 +112,13 @@ class Family(Protocol):
         ...
 
     def subjects(self, generation: int) -> Sequence[Subject]:
-        """What metrics of a generation are computed of."""
+        """The subjects that metrics of a generation are computed from."""
         ...
 
-    # ---- what the chain takes in ----
+    # ---- inputs ----
 
     def inputs(self) -> Mapping[str, Artifact]:
-        """What the chain takes in rather than learns, role -> artifact.
+        """Declare the inputs of the chain (data, tokenizer, published weights), role -> artifact.
 
         The real data as ``real``; nothing where they are drawn from a known distribution as they are wanted.
         """
@@ -129,18 +129,18 @@ class Family(Protocol):
         ...
 
     def input_problems(self, folders: Mapping[str, Path]) -> Iterable[str]:
-        """What of the settings does not go with the finished inputs, by role; a message a problem."""
+        """Conflicts between the settings and the finished inputs, given by role; a message a problem."""
         ...
 
     def fresh(self, generation: int, share: float) -> Artifact | None:
-        """Real rows never seen before for this generation, in units of the real training split.
+        """Declare real rows for this generation that no earlier one has seen, in units of the real training split.
 
         None where they are drawn from a known distribution as they are wanted.
         """
         ...
 
     def pretrained(self) -> Artifact | None:
-        """The weights that generation 0 starts from, or None for random ones."""
+        """Declare the weights that generation 0 starts from; None for random ones."""
         ...
 
     # ---- a generation ----
@@ -152,7 +152,7 @@ class Family(Protocol):
         sources: Mapping[Source, Artifact],
         initial: Artifact | None,
     ) -> Artifact:
-        """The models of a span of generations.
+        """Declare the models of a span of generations.
 
         Args:
             span: the generations.
@@ -163,13 +163,13 @@ class Family(Protocol):
         ...
 
     def synthesise(self, generation: int, model: Artifact, prompts: Artifact | None, rows: float) -> Artifact:
-        """The synthetic set of ``rows`` times the real size that ``model`` writes."""
+        """Declare the synthetic set that ``model`` generates; ``rows`` in units of the real training split."""
         ...
 
     def select(
         self, generation: int, written: Artifact, model: Artifact, reference: Artifact, rows: float
     ) -> Mapping[str, Artifact]:
-        """What takes the place of a written set, as ``synthetic``, and what it was chosen by, role -> artifact.
+        """Declare the artifacts of a selection, role -> artifact: the selected set as ``synthetic``, and the scores.
 
         ``rows`` are kept, in units of the real training split; ``reference`` is generation 0's model.
         """
@@ -178,13 +178,13 @@ class Family(Protocol):
     def measurements(
         self, generation: int, model: Artifact, synthetic: Artifact, reference: Artifact
     ) -> Mapping[str, Artifact]:
-        """Everything measured of a generation, role -> artifact; ``reference`` is generation 0's model."""
+        """Declare the measurements of a generation, role -> artifact; ``reference`` is generation 0's model."""
         ...
 
-    # ---- what is finished ----
+    # ---- results ----
 
     def result(self, generation: int, folders: Mapping[str, Path]) -> GenerationResult:
-        """What the finished artifacts of a generation say, metrics computed of them; ``folders`` names them by role."""
+        """Read the results of a generation from its finished artifacts, role -> folder, and compute its metrics."""
         ...
 
     def reclaimable(self) -> Iterable[str]:
@@ -198,7 +198,7 @@ class Family(Protocol):
 
 @dataclass(frozen=True)
 class ChainTitle:
-    """What a figure says of the chain it shows."""
+    """Model, regime and seeds for the titles of figures."""
 
     model: str
     regime: str
@@ -219,6 +219,6 @@ def training_recipe(training: EpochSettings, generation: int) -> dict[str, Any]:
 
 
 def callbacks_recipe(callbacks: Iterable[Choice]) -> dict[str, Any]:
-    """What callbacks add to the recipe of a fit: those that can change what it learns, nothing where none can."""
+    """The callbacks that can change the weights, for the recipe of a fit; empty where there are none."""
     recipes = [choice.recipe() for choice in callbacks if changes_results(choice)]
     return {"callbacks": recipes} if recipes else {}

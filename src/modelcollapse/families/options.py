@@ -1,4 +1,4 @@
-"""What a family says of itself when it registers: all that reading settings and a report ask without importing it."""
+"""Options of a registered family: what reading settings and a report need without importing the family."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class FamilyOptions:
     chain_checks: tuple[ChainCheck, ...] = ()
     """As ``checks``, of whole chains."""
     selection_checks: tuple[SelectionCheck, ...] = (refuse,)
-    """As ``checks``; a family that says nothing of selections refuses them."""
+    """As ``checks``; by default a family refuses selections."""
     accelerators: tuple[str, ...] = ("auto", "cpu", "gpu", "mps")
     """Where the family can be computed."""
     shares_fits: bool = False
@@ -71,7 +71,7 @@ def family(
 
 
 def family_options(name: str) -> FamilyOptions:
-    """What the family of that name says of itself. Raises UserError for an unknown name."""
+    """The options of the family of that name. Raises UserError for an unknown name."""
     member = registry("families")[name]
     return _checked(name, member.options)
 

@@ -1,4 +1,4 @@
-"""How a family's numbers are shown over several chains: said once, in plain values, beside the family.
+"""Presentation of a family in the report of a sweep: headline, panels, figures, as plain values.
 
 Reading a presentation imports neither torch nor the family; a report of finished chains needs nothing else of it.
 """
@@ -61,7 +61,7 @@ class JointFigure:
     draw: str
     """``module:function``; takes the table and a FigureText, returns a Figure."""
     over: str
-    """The setting, such as ``data.rows``; drawn only where nothing else tells the groups apart."""
+    """The setting, such as ``data.rows``; drawn only where nothing else distinguishes the groups."""
 
 
 @dataclass(frozen=True)

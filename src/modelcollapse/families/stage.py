@@ -1,4 +1,4 @@
-"""Stages: the functions that make artifacts, each with the version and the digest of the code that it runs."""
+"""Stages: functions that build artifacts, each with the version and the digest of the code that it runs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ EXECUTION = "modelcollapse.training.trainer"
 
 @dataclass(frozen=True)
 class Stage:
-    """A function that fills the folder of an artifact.
+    """A registered function that builds an artifact: it fills ``context.folder``.
 
     It is light: what it needs that is heavy it imports inside its body. Its digest covers the modules that it imports
     there, and what these import; see :mod:`modelcollapse.code_digests.house`.
@@ -30,11 +30,11 @@ class Stage:
     function: Callable[..., None]
     """Called with the family's stage context, the build context, and its own arguments by name."""
     more_code: tuple[Code, ...] = ()
-    """What else decides its numbers, such as the estimator that it is given."""
+    """Further code that decides its numbers, such as the estimator that it is given."""
     without: tuple[str, ...] = ()
     """Functions that it never runs though it imports their module: ``module:Class.method``."""
     work: Work = "measurement"
-    """What it is: taking something in, fitting, writing, measuring."""
+    """Kind of work that it is, for plans."""
 
     @property
     def lock_name(self) -> str:
@@ -43,15 +43,15 @@ class Stage:
 
     @property
     def code(self) -> tuple[Code, ...]:
-        """All that decides its numbers; every stage is given an Execution, which makes its trainers."""
+        """All code that decides its numbers, the trainer of its Execution included."""
         return (self.function, *self.more_code, EXECUTION)
 
     def recipe(self) -> dict[str, Any]:
-        """What it adds to a recipe: its name, its version and a digest of its code."""
+        """Its entry in a recipe: name, version and digest of its code."""
         return {"stage": self.name, **code_identity(self.lock_name, self.version, self.code, self.without)}
 
     def build(self, stage_context: Any, **arguments: Any) -> Callable[[BuildContext], None]:
-        """What an artifact is made by: the function with all that it needs but the place."""
+        """The ``build`` of an artifact: the function with all arguments but the build context."""
         return partial(_run, self.function, stage_context, arguments)
 
 
@@ -76,9 +76,9 @@ class Declare:
         expected_bytes: int | None = None,
         **arguments: Any,
     ) -> Artifact:
-        """An artifact made by a stage, its recipe completed by what the stage's code is."""
-        make = stage.build(self.context, **arguments)
-        return Artifact(kind, {**stage.recipe(), **recipe}, parents, make, label, expected_bytes, stage.work)
+        """Declare an artifact that a stage builds; the stage's version and digest complete its recipe."""
+        build = stage.build(self.context, **arguments)
+        return Artifact(kind, {**stage.recipe(), **recipe}, parents, build, label, expected_bytes, stage.work)
 
 
 def _run(function: Callable[..., None], stage_context: Any, arguments: dict[str, Any], context: BuildContext) -> None:
@@ -86,7 +86,7 @@ def _run(function: Callable[..., None], stage_context: Any, arguments: dict[str,
 
     verify_sources()
     function(stage_context, context, **arguments)
-    # What it imported while it ran.
+    # Detects source files that were edited between the digest and their import.
     verify_sources()
     give_back_memory()
     set_imports_aside()
@@ -103,7 +103,7 @@ def stages_of(family: str) -> Sequence[Stage]:
 
 
 def chain_code(family: str) -> dict[str, Any]:
-    """What a chain's id holds of the code that makes the chain: that of the stages that do more than measure."""
+    """Code identity for a chain's id: of all stages that do more than measure."""
     stages = {stage.name: stage.recipe() for stage in stages_of(family) if stage.work != "measurement"}
     return stages or {family: registry("families")[family].identity()}
 

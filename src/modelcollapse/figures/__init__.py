@@ -1,4 +1,4 @@
-"""What people look at: functions from data frames to matplotlib figures, ready for a paper.
+"""Figures for papers: functions from data frames to matplotlib figures.
 
-`style` holds what all figures share, `language_model` the figures of language-model chains.
+`style` holds what all figures share, `curves` metrics against the generation; figures of a family are in its folder.
 """

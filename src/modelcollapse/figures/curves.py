@@ -1,4 +1,4 @@
-"""Curves over generations, one for each seed and their mean, and what captions say of the numbers behind them."""
+"""Curves over generations, one for each seed and their mean, with captions on the numbers behind them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all figures share: sizes, colours, title, caption, and how they are written.
+"""Style of all figures: sizes, colours, title, caption, and saving.
 
 Figures are built on matplotlib's object-oriented interface alone. Functions that draw are decorated with
 `paper()`, which puts matplotlib's own defaults and this style in force while they run, whatever a user's
@@ -88,7 +88,7 @@ _STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class FigureText:
-    """What every figure says about where its numbers come from."""
+    """Where the numbers of a figure come from: model, regime, seeds, counts."""
 
     model: str
     """Name of the model, as in `OPT-125m`."""
@@ -149,7 +149,7 @@ def wrap(text: str, inches: float, font: FontProperties) -> list[str]:
         if room >= 0 and lines[-1]:
             lines[-1] += f" {word}"
             continue
-        *whole, rest = _artifacts(word, inches, font)
+        *whole, rest = _chunks(word, inches, font)
         lines += [*whole, rest]
         room = inches - _width(rest, font)
     return lines[1:] or [""]
@@ -205,8 +205,8 @@ def _width(text: str, font: FontProperties) -> float:
     return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]) / 72
 
 
-def _artifacts(word: str, inches: float, font: FontProperties) -> Iterator[str]:
-    """The word, broken where it is wider than `inches`; each artifact has at least one character."""
+def _chunks(word: str, inches: float, font: FontProperties) -> Iterator[str]:
+    """The word, broken where it is wider than `inches`; each chunk has at least one character."""
     while _width(word, font) > inches and len(word) > 1:
         fitting = _longest_fitting(word, inches, font)
         yield word[:fitting]

@@ -1,4 +1,4 @@
-"""What a metric is, what it is computed of, and how one is registered; imports nothing heavy.
+"""Metrics, their subjects and inputs, and how a metric is registered; imports nothing heavy.
 
 A metric is a pure function of named inputs that returns a number, or a mapping of names to numbers. Artifacts hold what
 is dear to compute (losses, features, states); cheap metrics are computed of these whenever a generation is recorded, so
@@ -66,7 +66,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Subject:
-    """Something that metrics are computed of, such as a synthetic set or the real test split."""
+    """A subject of metrics, such as a synthetic set or the real test split."""
 
     of: str
     """One of :data:`SUBJECTS`."""
@@ -82,7 +82,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Metric:
-    """A registered metric, and what it says of itself."""
+    """A registered metric with its description."""
 
     member: Member
     of: tuple[str, ...]

@@ -19,7 +19,7 @@ VALUES_FILE = "values.safetensors"
 
 
 class MetricFailed(UserError):
-    """A metric raised something, or returned what is no number; the message ends with the traceback."""
+    """A metric raised an error or returned something else than numbers; the traceback follows the message."""
 
 
 class _Inputs:
@@ -78,7 +78,7 @@ def _call(metric: Metric, arguments: Mapping[str, Any], what: str) -> Any:
         return metric.member.load()(**arguments)
     except Exception as error:
         error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
-        raise _failed(metric, what, "".join(traceback.format_exception(error))) from error
+        raise MetricFailed(_failure(metric, what), "".join(traceback.format_exception(error)).rstrip()) from error
 
 
 def _computed(metric: Metric, subject: Subject, inputs: _Inputs, what: str) -> dict[str, float]:
@@ -87,7 +87,8 @@ def _computed(metric: Metric, subject: Subject, inputs: _Inputs, what: str) -> d
     plain = {metric.flat_name(subject.prefix, key): _number(part) for key, part in values.items()}
     for name, part in plain.items():
         if not isinstance(part, Real):
-            raise _failed(metric, what, f"{name} is {part!r}, a {type(part).__name__}, and no number")
+            why = f"{name} is {part!r}, a {type(part).__name__}, and no number"
+            raise MetricFailed(f"{_failure(metric, what)}\n{why}")
     return plain
 
 
@@ -96,10 +97,10 @@ def _number(value: Any) -> Any:
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
 
 
-def _failed(metric: Metric, what: str, why: str) -> MetricFailed:
-    return MetricFailed(
-        f"{what}: metric {metric.name!r} failed. What was fitted and written is kept; metrics.remove=[{metric.name}]"
-        f" leaves the metric out\n{why.rstrip()}"
+def _failure(metric: Metric, what: str) -> str:
+    return (
+        f"{what}: metric {metric.name!r} failed. What was fitted and generated is kept; metrics.remove=[{metric.name}]"
+        " leaves the metric out"
     )
 
 
@@ -135,11 +136,11 @@ def _dear_artifact(metric: Metric, subject: Subject, artifacts: Mapping[str, Art
         "inputs": {need: one.recipe for need, one in inputs.items()},
     }
     parents = {role: artifacts[role] for one in inputs.values() for role in one.roles}
-    make = partial(_make_dear, metric, subject, what)
-    return Artifact(METRIC, recipe, parents, make, f"{what} · {metric.member.title}")
+    build = partial(_build_dear, metric, subject, what)
+    return Artifact(METRIC, recipe, parents, build, f"{what} · {metric.member.title}")
 
 
-def _make_dear(metric: Metric, subject: Subject, what: str, context: BuildContext) -> None:
+def _build_dear(metric: Metric, subject: Subject, what: str, context: BuildContext) -> None:
     import torch
     from safetensors.torch import save_file
 

@@ -38,7 +38,7 @@ def precision_and_recall(real: torch.Tensor, samples: torch.Tensor, neighbours: 
     """
     fewest = min(len(real), len(samples))
     if fewest <= neighbours:
-        raise ValueError(f"{neighbours} neighbours cannot be had among {fewest} rows")
+        raise ValueError(f"{neighbours} neighbours are not available among {fewest} rows")
     real, samples = real.double(), samples.double()
     return Manifolds(
         precision=_share_within(samples, real, _radii(real, neighbours)),

@@ -1,4 +1,4 @@
-"""Running means that can be trusted."""
+"""Running means in float64 that keep NaN."""
 
 import math
 

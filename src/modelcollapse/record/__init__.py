@@ -1,9 +1,8 @@
-"""The record of a run: plain files in its own folder, and the views that are shown the same things.
+"""The record of a run: plain files in its own folder, and views (loggers) that receive the same data.
 
-The record is local and complete; a view (Weights & Biases, :mod:`modelcollapse.record.wandb_view`) is written from
-it. Everything a view shows passes through here first, so a run without an account or a network loses
-nothing, and a chain whose generations all came out of the store shows the same curves as one that computed
-them.
+The record is local and complete; a view, such as Weights & Biases (:mod:`modelcollapse.record.wandb_view`), is
+written from it. So a run without an account or a network loses nothing, and a chain whose generations were all in the
+store shows the same curves as one that computed them.
 
 A run folder holds
 
@@ -16,12 +15,15 @@ A run folder holds
 ``samples.jsonl``       one line a sample, such as a continuation of a prompt
 ``timings.jsonl``       one line a stage: seconds, and whether it was computed now or taken from the store
 ``provenance.jsonl``    one line a generation: the keys of its artifacts
+``progress.json``       how far the stage is that is being computed; there only while one is
+``error.json``          the error that ended the run; there only where one did
 ``<name>.parquet``      tables
 ======================  =====================================================================================
 
-together with documents and figures. All but ``chain.json`` and ``timings.jsonl`` are deterministic: equal
-values give equal bytes, without times and without paths. Lines are strict JSON: NaN is written as ``null``,
-an infinity as the string ``"Infinity"`` or ``"-Infinity"``, and :func:`number` reads all three back.
+together with documents and figures. All but ``chain.json``, ``timings.jsonl``, ``progress.json`` and ``error.json`` are
+deterministic: equal values give equal bytes, without times and without paths. Lines are strict JSON: NaN is
+written as ``null``, an infinity as the string ``"Infinity"`` or ``"-Infinity"``, and
+:func:`number` reads all three back.
 
 A run begins by starting these files anew; they are rebuilt from the store, so nothing is lost. A killed
 process leaves at worst half a last line, which :func:`read_lines` leaves out.
@@ -29,6 +31,7 @@ process leaves at worst half a last line, which :func:`read_lines` leaves out.
 
 from modelcollapse.record.identity import IDENTITY_FILE, ChainIdentity, Status, View
 from modelcollapse.record.lines import Histogram, histogram, number, read_lines
+from modelcollapse.record.run_state import RunError, RunState, StageProgress, read_error, read_progress
 from modelcollapse.record.views import views
 from modelcollapse.record.writing import EPOCH_KEYS, GENERATION_KEYS, GENERATIONS_FILE, Record
 
@@ -40,10 +43,15 @@ __all__ = [
     "ChainIdentity",
     "Histogram",
     "Record",
+    "RunError",
+    "RunState",
+    "StageProgress",
     "Status",
     "View",
     "histogram",
     "number",
+    "read_error",
     "read_lines",
+    "read_progress",
     "views",
 ]

@@ -21,7 +21,7 @@ class CsvView(View):
     label = "csv"
 
     def start(self, folder: Path, identity: ChainIdentity, config: Mapping[str, Any]) -> None:
-        """Take away the tables of an earlier run: this one shows everything again."""
+        """Delete the tables of an earlier run: this one logs everything again."""
         self._generations, self._training = Table(folder / "generations.csv"), Table(folder / "training.csv")
 
     def epoch(self, line: Mapping[str, float]) -> None:

@@ -1,4 +1,4 @@
-"""Which chain a run is of, how it ended, and with what it was run."""
+"""The identity of a run: its chain, its status, its command line and versions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ VERSIONED_PACKAGES = (
 
 @dataclass(frozen=True)
 class ChainIdentity:
-    """Which chain a run is of."""
+    """The identity of a chain, as the record and its views hold it."""
 
     id: str
     """Stable: the same chain has the same id in every run of it."""
@@ -47,9 +47,9 @@ class ChainIdentity:
     seed: int
     """The seed of the chain."""
     tags: tuple[str, ...] = ()
-    """Words of the user's own to find the chain by."""
+    """Tags of the user, to find the chain by."""
     extensions: tuple[Mapping[str, Any], ...] = ()
-    """What the chain uses that does not belong to the package: kind, name, origin, version and digest of each."""
+    """Extensions that the chain uses: kind, name, origin, version and digest of each."""
 
 
 def identity_text(identity: ChainIdentity, status: str) -> str:

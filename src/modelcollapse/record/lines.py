@@ -1,4 +1,4 @@
-"""Files of JSON lines in a run folder: appended to, and read back."""
+"""JSON lines files of a run folder: writing, syncing and reading them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Lines:
 
 
 def _encoded(value: Any) -> Any:
-    """The value as strict JSON holds it; a number of numpy or torch becomes a plain one."""
+    """The value as strict JSON; numbers of numpy and torch become plain ones."""
     if value is None or isinstance(value, (str, bool, list, tuple, dict)):
         return value
     if isinstance(value, Integral):
@@ -98,7 +98,7 @@ HISTOGRAM_BINS = 64
 
 @dataclass(frozen=True)
 class Histogram:
-    """A distribution as it is drawn: bins of equal width over the finite values."""
+    """A histogram: bins of equal width over the finite values."""
 
     counts: tuple[int, ...]
     """Values per bin."""

@@ -1,4 +1,4 @@
-"""Read the records of runs back as one table, for analysis in a notebook and for the report of a sweep."""
+"""Reads the records of many runs into one table, for notebooks and for the report of a sweep."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""What is known of a sweep, in its folder: which chains there are, which run, how they ended.
+"""The state of a sweep, kept in its folder: which chains there are, which run, how they ended.
 
-All that take part (the command that was typed, the launcher's jobs on whatever machine, people who look) agree through
-these files, so it works for every launcher on a file system that all of them see:
+The command that was typed, the launcher's jobs on whatever machine, and reports share state through these files alone,
+so that every launcher works on a file system that all of them see:
 
 ====================  =========================================================================
-``grid.json``         the command, and every chain: number, words, id
+``grid.json``         the command, and every chain: number, overrides, id
 ``<n>/``              run folder of chain n, as train.py writes it
-``<n>/output.log``    what its process said
+``<n>/output.log``    standard output and error of its process
 ``<n>/process.json``  its process: host, id, times, exit code, error
 ``devices/``          locks: which chain uses which of several GPUs
 ``permit``            names the sweep whose jobs may run; where it is gone or names another one,
@@ -23,6 +23,7 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from modelcollapse.record import GENERATIONS_FILE
+from modelcollapse.record.run_state import ERROR_FILE, PROGRESS_FILE
 from modelcollapse.store.files import write_whole
 
 GRID_FILE, PERMIT_FILE, OUTPUT_FILE, PROCESS_FILE = "grid.json", "permit", "output.log", "process.json"
@@ -35,16 +36,16 @@ class PlannedChain:
     """A chain of a sweep, whether it has begun or not."""
 
     number: int
-    words: tuple[str, ...]
-    """What is typed after ``train.py`` to run it alone."""
+    overrides: tuple[str, ...]
+    """The arguments of ``train.py`` that run it alone."""
     varied: tuple[str, ...]
-    """Those of the words that differ between the sweep's chains."""
+    """Those of the overrides that differ between the sweep's chains."""
     id: str
     """The chain's stable id, as in ``chain.json``."""
     generations: int
     """Number of its last generation."""
     devices: int = 1
-    """Devices that share its fits."""
+    """Devices that each of its fits uses."""
 
     @property
     def title(self) -> str:
@@ -74,7 +75,7 @@ class ChainProcess:
 
     @property
     def state(self) -> State:
-        """What is to be said of it in a word."""
+        """The state of the chain that follows from how the process ended."""
         if self.ended is None:
             return "running"
         if self.exit_code == 0:
@@ -89,13 +90,13 @@ class SweepFolder:
     path: Path
 
     def begin(self, command: str, chains: Sequence[PlannedChain]) -> str:
-        """Write down which chains there will be, and forget what an earlier sweep left here; returns the permit."""
+        """Write which chains there will be, and remove what an earlier sweep left here; returns the permit."""
         self.path.mkdir(parents=True, exist_ok=True)
         permit = uuid4().hex
         # First of all, so that jobs of an earlier sweep which are still about end.
         (self.path / PERMIT_FILE).write_text(permit)
         for chain in chains:
-            for stale in (OUTPUT_FILE, PROCESS_FILE, GENERATIONS_FILE):
+            for stale in (OUTPUT_FILE, PROCESS_FILE, GENERATIONS_FILE, PROGRESS_FILE, ERROR_FILE):
                 (self.chain(chain.number) / stale).unlink(missing_ok=True)
         content = {"command": command, "started": now(), "chains": [asdict(chain) for chain in chains]}
         _write(self.path / GRID_FILE, content)
@@ -105,7 +106,7 @@ class SweepFolder:
         """Every chain of the sweep, in order."""
         content = json.loads((self.path / GRID_FILE).read_text(encoding="utf-8"))
         return [
-            PlannedChain(**{**chain, "words": tuple(chain["words"]), "varied": tuple(chain["varied"])})
+            PlannedChain(**{**chain, "overrides": tuple(chain["overrides"]), "varied": tuple(chain["varied"])})
             for chain in content["chains"]
         ]
 
@@ -114,7 +115,7 @@ class SweepFolder:
         return self.path / str(number)
 
     def output(self, number: int) -> Path:
-        """Where a chain's process writes what it has to say."""
+        """The file with standard output and error of a chain's process."""
         return self.chain(number) / OUTPUT_FILE
 
     def generations(self, number: int) -> int:
@@ -125,7 +126,7 @@ class SweepFolder:
             return 0
 
     def write_process(self, number: int, process: ChainProcess) -> None:
-        """Say what has become of a chain's process."""
+        """Write the state of a chain's process."""
         _write(self.chain(number) / PROCESS_FILE, asdict(process))
 
     def process(self, number: int) -> ChainProcess | None:
@@ -136,7 +137,7 @@ class SweepFolder:
             return None
 
     def state(self, number: int) -> State:
-        """What a chain is doing."""
+        """The state of a chain."""
         process = self.process(number)
         return "waiting" if process is None else process.state
 
@@ -148,7 +149,7 @@ class SweepFolder:
             return False
 
     def end(self, permit: str) -> None:
-        """Take the permit back: all jobs that it was given to end."""
+        """Take the permit back: the jobs that hold it end."""
         if self.may_run(permit):
             (self.path / PERMIT_FILE).unlink(missing_ok=True)
 
@@ -159,5 +160,5 @@ def now() -> str:
 
 
 def _write(path: Path, content: Any) -> None:
-    """Write a whole file or none: others read it meanwhile."""
+    """Write a file that readers see whole."""
     write_whole(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())

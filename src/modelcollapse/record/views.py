@@ -1,4 +1,4 @@
-"""Whom a run is shown to besides its own files, and what happens where one of them fails."""
+"""The views (loggers) of a run besides its own files; a view that fails never stops the run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def views(tracking: TrackingSettings, loggers: Sequence[Choice] = ()) -> list[View]:
-    """The views a run is shown to: W&B as the settings of tracking say, and the registered loggers that were chosen.
+    """The views of a run: W&B according to ``tracking``, and the registered loggers that were chosen.
 
     Nothing of W&B is imported when it is not used.
     """
@@ -27,7 +27,7 @@ def views(tracking: TrackingSettings, loggers: Sequence[Choice] = ()) -> list[Vi
 
 
 class SafeView:
-    """A view whose first failure is warned of once; nothing is shown to it from then on, and the run goes on.
+    """Wraps a view: its first failure is logged as a warning, later calls do nothing, and the run goes on.
 
     The record is complete all the same, and the same command run again shows it.
     """

@@ -3,9 +3,9 @@
 One W&B run a chain, under the chain's stable id, grouped by experiment. Epochs are drawn against
 ``training/step``, which never restarts within a chain, everything else against ``generation``. The view is
 written from the record (:mod:`modelcollapse.record`), so a chain replayed from the store shows the same
-history as one that was computed; a run that is resumed on the server is told only what it does not hold yet.
+history as one that was computed; a run that is resumed on the server is sent only what it does not hold yet.
 
-A failure of W&B never stops a chain, as that of no view does (:mod:`modelcollapse.record.views`).
+As with every view, a failure of W&B never stops a chain (:mod:`modelcollapse.record.views`).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ ARTIFACT_ROLES = ("model", "synthetic")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif")
 RECORD_SUFFIXES = (".yaml", ".json", ".jsonl", ".parquet", ".md")
 AGENT_VARIABLE = "WANDB_SWEEP_ID"
-"""Environment variable of what an agent of a W&B sweep starts."""
+"""Environment variable that is set in processes which an agent of a W&B sweep starts."""
 MOST_ROWS = 500
 """Generations shown of a longer chain: W&B's charts draw no more points, and a row takes as long as a cheap fit."""
 INIT_TIMEOUT_SECONDS = 20.0
@@ -134,7 +134,7 @@ class WandbView:
         self._seconds: Counter[str] = Counter()
 
     def start(self, folder: Path, identity: ChainIdentity, config: Mapping[str, Any]) -> None:
-        """Start the W&B run, and say in one line where it is seen."""
+        """Start the W&B run, and log in one line where it is shown."""
         self._folder, self._identity = folder.resolve(), identity
         self._rows = shown_generations(int(config["generations"]), MOST_ROWS) if "generations" in config else None
         self._run = started_run(
@@ -253,7 +253,7 @@ def started_run(
     tags: Sequence[str],
     config: Mapping[str, Any],
 ) -> wandb.Run | None:
-    """Start a run as the settings ask for, and say in one line where it is seen; None where W&B is disabled.
+    """Start a run as the settings ask for, and log in one line where it is shown; None where W&B is disabled.
 
     Under an agent of a W&B sweep the agent names the run: ``id`` is not used then.
     """
@@ -298,7 +298,7 @@ def started_run(
 
 
 def _silence(mode: Mode | None = None) -> None:
-    """Keep W&B's own lines off the console: what matters of them is said here."""
+    """Keep W&B's own lines off the console: what matters of them is logged here."""
     import wandb
 
     # The mode as well, where it is decided: wandb.login refuses under an old WANDB_MODE=offline.
@@ -311,7 +311,7 @@ def already_shown(run: wandb.Run, axis: str) -> float:
 
 
 def _drop_earlier_offline_runs(folder: Path, identifier: str) -> None:
-    """Remove what an earlier, perhaps killed, run of the chain wrote here: this one tells all of it again."""
+    """Remove what an earlier, perhaps killed, run of the chain wrote here: this one sends all of it again."""
     for earlier in folder.glob(f"offline-run-*-{identifier}"):
         shutil.rmtree(earlier)
 

@@ -1,4 +1,4 @@
-"""The record itself: everything that a run tells, written to its files and then shown to its views."""
+"""The record of a run: every number it reports, written to files and then passed to the views."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EPOCH_KEYS = ("generation", "epoch", "step", "cumulative_step")
 
 
 class Record:
-    """The files of one run, and the views that are shown the same things.
+    """Writes the files of one run, and passes the same data to its views.
 
     A context manager: leaving it finishes the run as ``finished``, as ``interrupted`` (after a
     ``KeyboardInterrupt`` or ``SystemExit``) or as ``failed`` (after any other exception).
@@ -76,7 +76,7 @@ class Record:
             self.finish("failed" if issubclass(kind, Exception) else "interrupted")
 
     def epoch(self, generation: int, line: Mapping[str, float]) -> None:
-        """Write what one epoch of the fit of ``generation`` measured; an epoch told again is left out.
+        """Write what one epoch of the fit of ``generation`` measured; an epoch reported again is left out.
 
         Args:
             generation: Which generation is being fitted; generations come in order.
@@ -86,7 +86,7 @@ class Record:
 
         Raises:
             ValueError: ``epoch`` or ``step`` is missing, a name is reserved, or an earlier generation is
-                told after a later one.
+                reported after a later one.
         """
         if missing := {"epoch", "step"} - line.keys():
             raise ValueError(f"an epoch's line needs {sorted(missing)}; it has {sorted(line)}")
@@ -138,7 +138,7 @@ class Record:
         """Write one finished generation. Its line of metrics comes last: where it is, all the rest is.
 
         Args:
-            generation: Which generation; each is told once.
+            generation: Which generation; each is reported once.
             metrics: Numbers under flat names, such as ``test/perplexity``.
             distributions: Arrays of any shape, written as the histogram that the views draw; keep the
                 values themselves with :meth:`table`. Bins have equal widths: hand over logarithms for what
@@ -148,7 +148,7 @@ class Record:
             folders: Role to folder in the store, for views that attach manifests; written nowhere.
 
         Raises:
-            ValueError: The generation was already told, or a metric's name is reserved.
+            ValueError: The generation was already reported, or a metric's name is reserved.
             TypeError: A metric is no number.
         """
         if generation in self._generations:
@@ -187,7 +187,7 @@ class Record:
         return path
 
     def figure(self, path: Path) -> None:
-        """Announce an image file that was drawn into the run folder.
+        """Pass an image file of the run folder to the views.
 
         Raises:
             FileNotFoundError: There is no such file.
@@ -198,7 +198,7 @@ class Record:
             view.figure(path)
 
     def finish(self, status: Status) -> None:
-        """Close the files, write the status into ``chain.json``, tell the views; do so only once."""
+        """Close the files, write the status into ``chain.json``, close the views; do so only once."""
         if self._finished:
             return
         self._finished = True
@@ -226,7 +226,7 @@ class Record:
 
 @dataclass(frozen=True)
 class _Fit:
-    """The fit whose epochs are being told, and where it begins on the axis of all fits of the chain."""
+    """The fit whose epochs are being reported, and where it begins on the axis of all fits of the chain."""
 
     generation: int
     first_step: int
@@ -234,7 +234,7 @@ class _Fit:
 
     def advanced(self, generation: int, step: int) -> _Fit:
         if generation < self.generation:
-            raise ValueError(f"an epoch of generation {generation} told after one of {self.generation}")
+            raise ValueError(f"an epoch of generation {generation} reported after one of {self.generation}")
         if generation == self.generation:
             return _Fit(generation, self.first_step, max(step, self.last_step))
         return _Fit(generation, self.first_step + self.last_step, step)

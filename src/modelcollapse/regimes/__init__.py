@@ -1,6 +1,6 @@
 """Regimes: what generation t trains on.
 
-Words: H is the real training set, n its number of rows, S_t the synthetic set that model t writes, D_t what
+Notation: H is the real training set, n its number of rows, S_t the synthetic set that model t generates, D_t what
 model t trains on. D_0 is H in every regime; D_t for t >= 1 is composed of draws from H, from fresh real rows
 and from S_0 .. S_{t-1}. The regimes of the field are settings of this one family (`conf/regime/`).
 

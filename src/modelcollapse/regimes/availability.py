@@ -1,6 +1,6 @@
-"""Whether a regime can have the rows that it asks for, where the number of real rows is known.
+"""Checks that the rows which a regime asks for are available, where the number of real rows is known.
 
-Settings know it of data that are made to measure; of texts and images it is known once they have been read.
+For synthetic benchmarks the settings give that number; for texts and images it is known once they have been read.
 """
 
 from typing import Any
@@ -19,18 +19,18 @@ from modelcollapse.regimes import (
 
 
 def row_problems(regime: Regime, generations: int, data: Any) -> list[str]:
-    """What the settings of the data alone tell to be wrong with the rows of generations 1 .. ``generations``.
+    """Problems with the rows of generations 1 .. ``generations``.
 
     ``data`` says how many rows there are by ``real_rows`` and how many are set aside by ``reserved_rows``, each None
-    where only the data themselves can tell.
+    where that depends on the data themselves.
     """
     if data.real_rows is None:
         return []
-    return rows_that_cannot_be_had(regime, generations, data.real_rows, data.reserved_rows)
+    return unavailable_rows(regime, generations, data.real_rows, data.reserved_rows)
 
 
-def rows_that_cannot_be_had(regime: Regime, generations: int, real_rows: int, reserved_rows: int | None) -> list[str]:
-    """What is wrong, a message a problem; ``reserved_rows`` is None where fresh real data never end."""
+def unavailable_rows(regime: Regime, generations: int, real_rows: int, reserved_rows: int | None) -> list[str]:
+    """Rows that the regime asks for and the data lack, a message a problem; ``reserved_rows`` None: no limit."""
     if generations == 0:
         return []
     problems = regime.small_shares(generations, real_rows)
@@ -47,7 +47,7 @@ def rows_that_cannot_be_had(regime: Regime, generations: int, real_rows: int, re
 
 
 def _counting_problems(regime: Regime, generations: int, real_rows: int) -> list[str]:
-    """What only the count of all draws together tells."""
+    """The problem, if any, with the count of all draws together."""
     try:
         for generation in regime.kinds_of_generation(generations):
             draws = compose(regime, generation, seed=0)
@@ -66,7 +66,7 @@ def _size(source: Source, regime: Regime, real_rows: int) -> int:
 
 
 def reserve_problems(reserve: float, regime: Regime) -> list[str]:
-    """Why a finite data set has nothing for the regime that was never seen before, if so."""
+    """Why a finite data set has no fresh rows for the regime, if so."""
     if reserve > 0 or regime.fresh == 0:
         return []
     return [

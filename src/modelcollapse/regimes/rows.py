@@ -1,4 +1,4 @@
-"""Which rows of its sources a composition takes, and with what weight."""
+"""Resolves a composition: the row numbers that it takes of each source, and their weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class DrawError(ValueError):
-    """Rows were asked for that cannot be had."""
+    """A composition asks for rows that are not available."""
 
 
 class Rows(NamedTuple):
@@ -117,16 +117,14 @@ def _drawn(draw: Draw, sizes: Mapping[Source, int], count: int) -> list[tuple[So
         chosen = np.arange(count)
     else:
         chosen = np.sort(np.argpartition(random_keys(int(ends[-1]), draw.stream), count - 1)[:count])
-    artifacts = np.split(chosen, np.searchsorted(chosen, ends[:-1]))
+    parts = np.split(chosen, np.searchsorted(chosen, ends[:-1]))
     starts = [0, *ends[:-1].tolist()]
     return [
-        (source, artifact - start)
-        for source, artifact, start in zip(draw.sources, artifacts, starts, strict=True)
-        if len(artifact)
+        (source, part - start) for source, part, start in zip(draw.sources, parts, starts, strict=True) if len(part)
     ]
 
 
 def random_keys(rows: int, stream: Stream) -> NDArray[np.uint64]:
     """64 random bits a row; the rows with the smallest are a draw without replacement."""
-    # The bit stream itself: NumPy promises to keep it, unlike what its sampling methods make of it.
+    # The bit stream itself: NumPy guarantees it, unlike what its sampling methods make of it.
     return stream.numpy().bit_generator.random_raw(rows)

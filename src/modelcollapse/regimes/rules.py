@@ -5,8 +5,8 @@ by ``Draw.real``, ``Draw.latest``, ``Draw.synthetic``, ``Draw.pool`` and ``Draw.
 number of real rows; a draw is without replacement, a share that is all of its sets takes them whole. A rule may also
 have
 
-* ``rows(generation)``, the rows that the model of a generation writes, in units of n; 1.0 unless it says;
-* ``fresh_share``, the real rows that are set aside for each generation, in units of n; 0.0 unless it says;
+* ``rows(generation)``, the rows that the model of a generation generates, in units of n; 1.0 by default;
+* ``fresh_share``, the real rows that are set aside for each generation, in units of n; 0.0 by default;
 * ``problems()``, what is wrong between its settings, a message a problem.
 
 What is random about a draw comes from a stream of the chain's seed and the generation, whose stage is ``draw.rule`` and
@@ -72,7 +72,7 @@ class RuleRegime:
         return sum(held, Fraction(0))
 
     def written(self, generation: int) -> Fraction:
-        """Rows that model ``generation`` writes, in units of n. Raises DrawError for a number that cannot be had."""
+        """Rows that model ``generation`` generates, in units of n. Raises DrawError for an invalid number."""
         rows = getattr(_rule(self.rule), "rows", None)
         share = 1.0 if rows is None else _called(self, "rows", generation)
         if not _is_share(share) or share <= 0:
@@ -93,7 +93,7 @@ def _rule(choice: Choice) -> Any:
 
 
 def _called(regime: RuleRegime, method: str, generation: int) -> Any:
-    """What a method of the rule says of a generation; an error in it names both."""
+    """Call a method of the rule for a generation; an error in it is raised with both named."""
     try:
         return getattr(_rule(regime.rule), method)(generation)
     except UseOfUnknownError:
@@ -107,7 +107,7 @@ def _called(regime: RuleRegime, method: str, generation: int) -> Any:
 def _composed(regime: RuleRegime, implementation: Any, generation: int) -> tuple[Draw, ...]:
     """The draws that the rule asks for, with absolute generations, those of nothing left out.
 
-    ``implementation`` tells a rule from one of the same name and settings that a notebook defined before.
+    ``implementation`` distinguishes a rule from one of the same name and settings that a notebook defined before.
     """
     given = _called(regime, "compose", generation)
     where = f"regime={regime.name} composes generation {generation}"
@@ -132,7 +132,7 @@ def _absolute(draw: Draw, generation: int) -> Draw:
 
 
 def _draw_problems(regime: RuleRegime, draws: Sequence[Draw], generation: int) -> Iterator[str]:
-    """What there is not of the draws, a clause each."""
+    """The draws whose sets do not exist, a clause each."""
     if not draws:
         yield "nothing; it must draw from at least one set"
     for draw in draws:

@@ -1,4 +1,4 @@
-"""Settings of a regime, and what of them cannot be."""
+"""Settings of a regime, and which combinations of them are invalid."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ class RegimeSettings:
     Elsewhere without effect.
     """
     growth: Literal["constant", "linear"]
-    """`linear`: model t-1 writes, and model t trains on, t times the rows of `latest`."""
+    """`linear`: model t-1 generates, and model t trains on, t times the rows of `latest`."""
     weighting: Literal["none", "golden_ratio"]
     """`golden_ratio`: the real rows together weigh w = (sqrt(1 + 4k) - 1) / (2k) of 1, k = synthetic / real
     rows (arXiv 2502.18049).
     """
 
     def problems(self) -> list[str]:
-        """What these settings ask for that no composition can give, a sentence each; empty if all is well."""
+        """Problems of settings that no composition satisfies, a sentence each; empty if there are none."""
         found = _share_problems(self) if self.pool == "none" else _pool_problems(self)
         if self.growth == "linear":
             found += _growth_problems(self)
@@ -75,7 +75,7 @@ class RegimeSettings:
         return shared_draws(self, generation, stream)
 
     def written(self, generation: int) -> Fraction:
-        """Rows that model ``generation`` writes, in units of n."""
+        """Rows that model ``generation`` generates, in units of n."""
         from modelcollapse.regimes.composition import shared_rows
 
         return shared_rows(self, generation)

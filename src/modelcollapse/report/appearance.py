@@ -37,7 +37,7 @@ def appearances(groups: Sequence[Group]) -> dict[str, Appearance]:
     """Label -> appearance.
 
     Several regimes have the colours that they have everywhere, and what else differs has dashes and markers of its own.
-    Groups of one regime differ by colour: along viridis where a number tells them apart, else by the palette.
+    Groups of one regime differ by colour: along viridis where a number distinguishes them, else by the palette.
     """
     regimes = list(dict.fromkeys(group.regime for group in groups))
     if len(regimes) > 1:
@@ -69,7 +69,7 @@ def _by_regime(groups: Sequence[Group]) -> dict[str, Appearance]:
 
 
 def _rest(group: Group) -> tuple[str, ...]:
-    """What tells the group apart, beside its regime."""
+    """What distinguishes the group, beside its regime."""
     return tuple(f"{name}={value}" for name, value in group.coordinates.items() if name != "regime")
 
 

@@ -1,4 +1,4 @@
-"""The chains of a sweep, read from their run folders: what they are, how far they came, what was measured."""
+"""Reads the chains of a sweep from their run folders: identity, progress, measurements."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class Measurements:
     metrics: Sequence[str]
     """Flat names, sorted."""
     values: np.ndarray
-    """[G, M]; NaN also where nothing was told."""
-    told: np.ndarray
+    """[G, M]; NaN also where nothing was recorded."""
+    recorded: np.ndarray
     """[G, M]; whether the generation's line has the metric."""
 
 
@@ -113,7 +113,7 @@ def read_chains(folders: Sequence[Path]) -> list[ReportChain]:
 
 
 def sweep_names(folders: Sequence[Path]) -> list[str]:
-    """A name for each folder: as little of the end of its path as tells them apart."""
+    """A name for each folder: the shortest end of its path that is unique."""
     parts = [Path(folder).resolve().parts for folder in folders]
     for length in range(1, max(map(len, parts)) + 1):
         names = ["/".join(one[-length:]) for one in parts]
@@ -195,12 +195,12 @@ def _measurements(lines: Sequence[Mapping[str, Any]]) -> Measurements:
     metrics = sorted({name for line in ordered for name in line} - set(GENERATION_KEYS))
     places = {name: place for place, name in enumerate(metrics)}
     values = np.full((len(ordered), len(metrics)), np.nan)
-    told = np.zeros(values.shape, dtype=bool)
+    recorded = np.zeros(values.shape, dtype=bool)
     for row, line in enumerate(ordered):
         for name, value in line.items():
             if name in places:
-                values[row, places[name]], told[row, places[name]] = number(value), True
-    return Measurements(np.array([line["generation"] for line in ordered], dtype=int), metrics, values, told)
+                values[row, places[name]], recorded[row, places[name]] = number(value), True
+    return Measurements(np.array([line["generation"] for line in ordered], dtype=int), metrics, values, recorded)
 
 
 def _natural(text: str) -> list[tuple[int, int | str]]:

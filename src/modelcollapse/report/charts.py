@@ -1,4 +1,4 @@
-"""What the page's charts have in common: rows as text, a switch for every group, colours, fonts.
+"""Vega-Lite charts of the page: rows as text, a switch for every group, colours, fonts.
 
 Charts are Vega-Lite specifications made by Altair. Rows travel as comma-separated text with numbers for words, which is
 several times smaller than objects. A logarithmic axis is drawn by taking logarithms of what is shown, since Vega-Lite

@@ -119,14 +119,14 @@ def _difference(pair: Pair, cubes: Mapping[str, Cube]) -> pd.DataFrame:
 def _selected(
     cube: Cube, group: Group, generations: np.ndarray, metrics: Sequence[str], seeds: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which of the chosen were told, and their values, [G, M, S] each."""
+    """Which of the chosen were recorded, and their values, [G, M, S] each."""
     own = [chain.seed for chain in group.chains]
     where = np.ix_(
         np.searchsorted(cube.generations, generations),
         np.array([cube.metrics.index(name) for name in metrics], dtype=int),
         np.array([own.index(seed) for seed in seeds], dtype=int),
     )
-    return cube.told[where], cube.values[where]
+    return cube.recorded[where], cube.values[where]
 
 
 def _shared_seeds(first: Group, second: Group) -> list[int]:
@@ -216,19 +216,21 @@ def _rows_of(pair: Pair, differences: pd.DataFrame) -> pd.DataFrame:
 def interval_text(mean: float, low: float, high: float) -> str:
     """``34.1 [32.8, 35.4]``, or the mean alone where there is no interval.
 
-    Two digits of the interval's half are told, and no more of the mean.
+    Rounded to two digits of the interval's half width, the mean to the same decimal place.
     """
     if not math.isfinite(mean):
         return "–"
     if not (math.isfinite(low) and math.isfinite(high)):
         return f"{mean:.4g}"
     decimals = max(0, 1 - math.floor(math.log10((high - low) / 2))) if high > low else _MOST_DECIMALS
-    told = f".{decimals}f" if decimals < _MOST_DECIMALS and max(abs(low), abs(high)) < _MOST_WRITTEN_OUT else ".3g"
-    return f"{mean:{told}} [{low:{told}}, {high:{told}}]"
+    number_format = (
+        f".{decimals}f" if decimals < _MOST_DECIMALS and max(abs(low), abs(high)) < _MOST_WRITTEN_OUT else ".3g"
+    )
+    return f"{mean:{number_format}} [{low:{number_format}}, {high:{number_format}}]"
 
 
 def unfinished(groups: Sequence[Group], states: Sequence[ChainState]) -> list[str]:
-    """A sentence for every chain that is not finished, and for seeds of other groups that nobody asked a group for."""
+    """A sentence for every unfinished chain, and for every seed of other groups that a group lacks."""
     sentences = [state.sentence for state in states if not state.finished]
     everywhere = {(chain.sweep, chain.seed) for group in groups for chain in group.chains}
     for group in groups:

@@ -1,4 +1,4 @@
-"""Groups: chains that differ in nothing but their seed, and what tells one group from another."""
+"""Groups: chains that differ in nothing but their seed, and the settings that distinguish them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from modelcollapse.report.chains import ReportChain
 IDENTITY = ("experiment", "family", "model", "regime")
 """What ``chain.json`` says of a chain, beside its seed."""
 COORDINATES_FIRST = ("sweep", "family", "model", "regime")
-"""What tells groups apart before any setting does."""
+"""Columns that distinguish groups, in order, before any setting does."""
 ABSENT = "(none)"
 """Stands for a setting that a chain does not have."""
 
@@ -26,7 +26,7 @@ class Group:
     label: str
     """What it is called, by its coordinates."""
     coordinates: Mapping[str, Any]
-    """The fewest columns, of those of ``columns``, that tell this group from all others."""
+    """The fewest columns, of those of ``columns``, that distinguish this group from all others."""
     columns: Mapping[str, Any]
     """Sweep, identity, and every setting that differs between chains: column -> value."""
     chains: tuple[ReportChain, ...]
@@ -64,11 +64,11 @@ def groups_of(chains: Sequence[ReportChain]) -> list[Group]:
     for place, columns in enumerate(all_columns):
         members.setdefault(json.dumps(columns, sort_keys=True), []).append(place)
     firsts = [all_columns[places[0]] for places in members.values()]
-    telling = coordinates(firsts, names)
+    distinguishing = coordinates(firsts, names)
     groups = []
     for columns, places in zip(firsts, members.values(), strict=True):
         of_group = tuple(sorted((chains[place] for place in places), key=lambda chain: chain.seed))
-        place_in_grid = {name: columns[name] for name in telling}
+        place_in_grid = {name: columns[name] for name in distinguishing}
         groups.append(Group(_label(place_in_grid, columns), place_in_grid, columns, of_group))
     return groups
 
@@ -93,7 +93,7 @@ def _columns(chain: ReportChain, names: Sequence[str]) -> dict[str, Any]:
 
 
 def coordinates(groups: Sequence[Mapping[str, Any]], settings: Sequence[str]) -> list[str]:
-    """The columns that tell the groups apart: each in turn that separates some which those before it do not."""
+    """The columns that distinguish the groups: each in turn that separates some that those before it do not."""
     chosen: list[str] = []
     parts = 1 if groups else 0
     for name in (*COORDINATES_FIRST, *settings, "experiment"):
@@ -131,8 +131,8 @@ class Cube:
     metrics: Sequence[str]
     """[M], sorted."""
     values: np.ndarray
-    """[G, M, C] for C chains; NaN where nothing was told."""
-    told: np.ndarray
+    """[G, M, C] for C chains; NaN where nothing was recorded."""
+    recorded: np.ndarray
     """[G, M, C]"""
 
     @classmethod
@@ -142,11 +142,11 @@ class Cube:
         generations = np.unique(np.concatenate([part.generations for part in parts]))
         metrics = sorted({name for part in parts for name in part.metrics})
         shape = (len(generations), len(metrics), len(parts))
-        values, told = np.full(shape, np.nan), np.zeros(shape, dtype=bool)
+        values, recorded = np.full(shape, np.nan), np.zeros(shape, dtype=bool)
         columns = {name: place for place, name in enumerate(metrics)}
         for place, part in enumerate(parts):
             if part.generations.size:
                 rows = np.searchsorted(generations, part.generations)
                 where = np.ix_(rows, np.array([columns[name] for name in part.metrics]), np.array([place]))
-                values[where], told[where] = part.values[:, :, None], part.told[:, :, None]
-        return cls(generations, metrics, values, told)
+                values[where], recorded[where] = part.values[:, :, None], part.recorded[:, :, None]
+        return cls(generations, metrics, values, recorded)

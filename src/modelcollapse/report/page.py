@@ -30,7 +30,7 @@ MOST_UNNAMED_DISTRIBUTIONS = 4
 
 @dataclass(frozen=True)
 class PageContent:
-    """What the page shows, worked out."""
+    """The content of the page."""
 
     title: str
     lead: str
@@ -213,7 +213,7 @@ _GREYS = 64
 
 @dataclass(frozen=True)
 class Continuations:
-    """What every group wrote after one prompt, each by its first seed."""
+    """Continuations of one prompt by every group, each from its first seed."""
 
     prompt: str
     columns: Sequence[str]

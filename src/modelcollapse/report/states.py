@@ -1,4 +1,4 @@
-"""What has become of the chains of a sweep, of those that have not begun too."""
+"""The state of every chain of a sweep, of those that have not begun too."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ def states_of(folders: Sequence[Path], groups: Sequence[Group]) -> list[ChainSta
         for chain in group.chains
     ]
     labels = {state.cell: state.group for state in states if state.cell}
-    told = {(state.sweep, state.id) for state in states}
-    rest = {(state.sweep, state.id): state for state in asked if (state.sweep, state.id) not in told}
+    known = {(state.sweep, state.id) for state in states}
+    rest = {(state.sweep, state.id): state for state in asked if (state.sweep, state.id) not in known}
     return [*states, *(replace(state, group=labels.get(state.cell, state.group)) for state in rest.values())]
 
 
@@ -109,7 +109,7 @@ def _chains(sweep: SweepFolder) -> list[PlannedChain]:
 
 def _planned(grid: SweepFolder, chain: PlannedChain, root: Path, sweep: str) -> ChainState:
     own = [word for word in chain.varied if not word.startswith("seed=")]
-    seeds = [word.partition("=")[2] for word in chain.words if word.startswith("seed=")]
+    seeds = [override.partition("=")[2] for override in chain.overrides if override.startswith("seed=")]
     folder, process = grid.chain(chain.number), grid.process(chain.number)
     return ChainState(
         sweep=sweep,
@@ -204,7 +204,7 @@ def _chain(state: ChainState, run: ReportChain | None) -> ChainProvenance:
 
 
 def _seconds(timings: Sequence[dict[str, Any]], *, computed: bool) -> float:
-    # A segment's time is told once, whatever the number of its generations.
+    # A segment's time is recorded once, whatever the number of its generations.
     once = {line["key"]: line["seconds"] for line in timings if bool(line["computed"]) is computed}
     return float(sum(once.values()))
 

@@ -1,4 +1,4 @@
-"""The whole report: reads the chains, works everything out, writes the files."""
+"""Writes the report of a sweep: reads the chains, computes statistics, writes tables, figures and the page."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReportFiles:
-    """What was written, and the tables that are worth showing elsewhere."""
+    """The files of a report, and the tables that are shown elsewhere too."""
 
     html: Path
     """The page."""

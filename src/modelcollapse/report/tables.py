@@ -1,4 +1,4 @@
-"""The tables of a report: everything measured, and its statistics over seeds."""
+"""Tables of a report: all measurements, and their statistics over seeds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def summary_table(groups: Sequence[Group]) -> pd.DataFrame:
     frames = []
     for group in groups:
         for chain in group.chains:
-            rows, columns = np.nonzero(chain.measured.told)
+            rows, columns = np.nonzero(chain.measured.recorded)
             head = {"chain": chain.identity["id"], "run": chain.run, **plain(group.columns), "seed": chain.seed}
             names = np.asarray(chain.measured.metrics, dtype=object)[columns]
             tail = {
@@ -42,9 +42,10 @@ def statistics_table(
 ) -> pd.DataFrame:
     """Statistics of every metric, a row a group, generation, metric and what the spread is over.
 
-    ``n`` values are described; of the group's ``chains`` that told the metric so many were ``nan`` or ``infinite``, and
-    left out. Over seeds a value is a chain's metric. Over the replicates of all seeds, for ``X/mean`` of families
-    whose chains are many replicates, a value is a replicate's X: see :func:`modelcollapse.report.statistics.pool`.
+    ``n`` is the number of values. ``chains`` of the group recorded the metric; of these so many were ``nan`` or
+    ``infinite``, and left out. Over seeds a value is a chain's metric. Over the replicates of all seeds, for
+    ``X/mean`` of families whose chains are many replicates, a value is a replicate's X: see
+    :func:`modelcollapse.report.statistics.pool`.
     ``low`` and ``high`` are the 95 % interval of the mean, ``interval`` says of what kind.
     """
     frames = []
@@ -58,14 +59,14 @@ def statistics_table(
 
 
 def _statistics(head: Mapping[str, Any], cube: Cube, described: Description, over: str) -> pd.DataFrame:
-    rows, columns = np.nonzero(cube.told.any(axis=2))
+    rows, columns = np.nonzero(cube.recorded.any(axis=2))
     tail = {
         "generation": cube.generations[rows],
         "metric": np.asarray(cube.metrics, dtype=object)[columns],
         "over": over,
         "n": described.n[rows, columns],
-        "chains": cube.told.sum(axis=2)[rows, columns],
-        "nan": (cube.told & np.isnan(cube.values)).sum(axis=2)[rows, columns],
+        "chains": cube.recorded.sum(axis=2)[rows, columns],
+        "nan": (cube.recorded & np.isnan(cube.values)).sum(axis=2)[rows, columns],
         "infinite": np.isinf(cube.values).sum(axis=2)[rows, columns],
         "mean": described.mean[rows, columns],
         "standard_deviation": described.standard_deviation[rows, columns],
@@ -81,7 +82,7 @@ def _pooled(head: Mapping[str, Any], cube: Cube, measures: Sequence[str], replic
     spreads = [cube.metrics.index(f"{measure}/standard_deviation") for measure in measures]
     described = pool(cube.values[:, places], cube.values[:, spreads], replicates)
     means = Cube(
-        cube.generations, [cube.metrics[place] for place in places], cube.values[:, places], cube.told[:, places]
+        cube.generations, [cube.metrics[place] for place in places], cube.values[:, places], cube.recorded[:, places]
     )
     return _statistics(head, means, described, REPLICATES)
 

@@ -1,4 +1,4 @@
-"""The part of selecting that is the same in every family: score candidates, keep some, and say what was kept."""
+"""Selection, as all families share it: score candidates, keep some, and summarise what was kept."""
 
 import json
 from collections.abc import Callable, Mapping

@@ -18,7 +18,7 @@ class Candidates:
 
     generation: int
     written: Artifact
-    """What the generation's model wrote."""
+    """The synthetic set before the selection."""
     rows: float
     """Rows to keep, in units of n."""
     real: Artifact
@@ -73,9 +73,9 @@ def _scores(scorer: Choice, candidates: Candidates, stage: SelectionStage, stage
     parents = {CANDIDATES: candidates.written}
     for need in needs:
         parents |= candidates.sources[need]
-    make = stage.build(stage_context, scorer=scorer, stream=stream)
+    build = stage.build(stage_context, scorer=scorer, stream=stream)
     return Artifact(
-        "candidate_scores", recipe, parents, make, f"generation {candidates.generation} · scoring candidates"
+        "candidate_scores", recipe, parents, build, f"generation {candidates.generation} · scoring candidates"
     )
 
 
@@ -89,6 +89,6 @@ def _selected(
         "rows": candidates.rows,
         "stream": stream.recipe() if STREAM in needs_of_rule(rule) else None,
     }
-    make = stage.build(stage_context, rule=rule, rows=candidates.rows, stream=stream)
+    build = stage.build(stage_context, rule=rule, rows=candidates.rows, stream=stream)
     label = f"generation {candidates.generation} · selecting"
-    return Artifact("selected", recipe, {**found, "real": candidates.real}, make, label, candidates.expected_bytes)
+    return Artifact("selected", recipe, {**found, "real": candidates.real}, build, label, candidates.expected_bytes)

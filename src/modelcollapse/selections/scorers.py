@@ -1,7 +1,7 @@
-"""The built-in scorers: a number for each row that a model wrote; rules keep those with high ones.
+"""The built-in scorers: a number for each row that a model generated; rules keep those with high ones.
 
 A scorer is called with the candidates [rows, ...] as the family stores them (tokens, grey images), and by keyword with
-what its registration says that it needs, see :data:`modelcollapse.selections.settings.NEEDS`.
+what its registration lists in ``needs``, see :data:`modelcollapse.selections.settings.NEEDS`.
 """
 
 import torch

@@ -13,7 +13,7 @@ SCORES, STREAM = "scores", "stream"
 NEEDS: Mapping[str, str] = MappingProxyType(
     {
         "reference_losses": "losses [rows] float64 of the candidates under the reference model, in nats",
-        "writer_losses": "losses [rows] float64 of the candidates under the model that wrote them",
+        "writer_losses": "losses [rows] float64 of the candidates under the model that generated them",
         "true_log_likelihood": "log-likelihoods [rows] float64 of the candidates under the true distribution, in nats",
         "real_rows": "the rows of the real training split, stored as the candidates are",
         STREAM: "a modelcollapse.seeding.Stream for what is random",
@@ -24,27 +24,27 @@ NEEDS: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True)
 class SelectionSettings:
-    """Which of the rows that a model writes are kept for the generations after it."""
+    """Which of the rows that a model generates are kept for the generations after it."""
 
     rule: Annotated[Choice, Registered("rules")] | None
-    """Rule that chooses among the candidates, with its settings; null keeps all that is written."""
+    """Rule that chooses among the candidates, with its settings; null keeps all that is generated."""
     scorer: Annotated[Choice, Registered("scorers")] | None
     """What gives each candidate the number that the rule looks at, with its settings; null where it looks at none."""
     oversampling: Annotated[float, Range(low=1, high=1000)]
-    """Candidates written for every row that the regime asks for."""
+    """Candidates generated for every row that the regime asks for."""
     scope: Literal["synthetic"]
-    """What is selected from: what each model writes, once, before anything is trained on it or continues it."""
+    """What is selected from: what each model generates, once, before anything is trained on it or continues it."""
 
     @property
     def is_active(self) -> bool:
-        """Whether anything is chosen: a rule that looks at no score keeps all where no more is written than asked for.
+        """Whether anything is chosen: a rule that needs no scores keeps all where no more is generated than asked for.
 
         So a chain with ``random`` and no oversampling is the chain without a selection.
         """
         return self.rule is not None and (SCORES in needs_of_rule(self.rule) or self.oversampling > 1)
 
     def candidates(self, rows: float) -> float:
-        """Rows that a model writes where ``rows`` are asked for, both in units of n."""
+        """Rows that a model generates where ``rows`` are asked for, both in units of n."""
         return float(exact(rows) * exact(self.oversampling)) if self.is_active else rows
 
     def problems(self) -> list[str]:

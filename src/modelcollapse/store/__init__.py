@@ -1,8 +1,8 @@
-"""Finished work, named by the recipe that produced it, shared by all runs and by concurrent processes.
+"""Content-addressed store of artifacts: finished work under a key that is a hash of its recipe, shared by all runs.
 
-A :class:`Artifact` says what something is made of and how; its key follows from the recipe alone, so a plan can
-name what does not exist yet. A :class:`Store` makes what is missing, once, whoever asks, and hands back
-verified folders.
+An :class:`Artifact` declares what is to be built: kind, recipe, parents. Its key follows from these alone, so a plan
+can name artifacts that do not exist yet. A :class:`Store` builds what is missing, once among all processes, and
+returns verified folders.
 """
 
 from modelcollapse.store.artifacts import Artifact, BuildContext, canonical_json

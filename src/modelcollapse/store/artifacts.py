@@ -1,7 +1,7 @@
-"""Artifacts of work and their keys.
+"""Artifacts and their keys.
 
-An artifact is named by what decides its content: its kind, its recipe and the keys of the artifacts it is made from.
-How it was executed is not part of the name.
+The key of an artifact is a hash of what decides its content: its kind, its recipe and the keys of its parents. How it
+was executed is not part of the key.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Work = Literal["input", "fit", "synthesis", "measurement"]
 
 
 class Named(Protocol):
-    """Whatever names an artifact: the artifact itself, its manifest, its place in the store."""
+    """Anything with the kind and key of an artifact: an Artifact, a Manifest, a Name."""
 
     @property
     def kind(self) -> str:
@@ -42,7 +42,7 @@ class Named(Protocol):
 
 @dataclass(frozen=True)
 class Name:
-    """The name of an artifact of which nothing else is known."""
+    """Kind and key of an artifact whose recipe is not at hand."""
 
     kind: str
     key: str
@@ -53,27 +53,27 @@ class Name:
 
 @dataclass
 class BuildContext:
-    """Where an artifact is made: what its ``make`` is given."""
+    """The folders of an artifact that is being built: the argument of its ``build``."""
 
     artifact: Artifact
     folder: Path
     """Temporary folder to fill with the files to publish: plain files, in subfolders if need be."""
     progress: Path
-    """Folder that survives a kill: the next process that makes this artifact finds here what was left.
+    """Folder that survives a kill: the next process that builds this artifact finds its content.
     On the same file system as ``folder``: a file can be moved over. A kill may cut a file short: write, then
     rename."""
     parents: Mapping[str, Path]
-    """Role to finished, verified folder, protected from removal while the artifact is made."""
+    """Role to finished, verified folder, protected from removal while the artifact is built."""
     execution: dict[str, Any] = field(default_factory=dict)
     """How it was executed (device, threads, batch sizes), JSON values: for the manifest, not the key."""
     discard: Callable[[Path, str], None] = lambda path, fault: delete(path)
-    """Told of a file or folder in ``progress`` that is not what was written there, and in what way: takes it away, or
-    raises :class:`Damaged` where the store is to stop then."""
+    """Called with a file or folder in ``progress`` that is not what was written there, and what is wrong with it:
+    deletes it, or raises :class:`Damaged` where the store is to stop then."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Artifact:
-    """One thing the store can keep. Equal to another artifact when their keys are equal.
+    """The declaration of an artifact, built or not. Artifacts are equal when their keys are.
 
     Raises:
         TypeError: the recipe holds something that is not a JSON value; the message names the place.
@@ -85,15 +85,15 @@ class Artifact:
     recipe: Mapping[str, Any]
     """JSON values that decide the content: settings, seed stream, version constant of the stage."""
     parents: Mapping[str, Artifact]
-    """Role to the artifact it is made from. One artifact may fill several roles."""
-    make: Callable[[BuildContext], None]
+    """Role to the artifact that ``build`` reads. One artifact may fill several roles."""
+    build: Callable[[BuildContext], None]
     """Fills ``context.folder``."""
     label: str
     """For people ("generation 3 · fit"); not in the key."""
     expected_bytes: int | None = None
     """Size on disk, for the plan; not in the key."""
     work: Work = "measurement"
-    """What making it is: taking something in, fitting, writing, measuring. For plans; not in the key."""
+    """Kind of work that building it is, for plans; not in the key."""
     key: str = field(init=False)
     """First 32 hexadecimal digits of the SHA-256 of kind, recipe and the keys of the parents."""
 
@@ -123,7 +123,7 @@ class Artifact:
 
 
 def with_ancestors(artifacts: Iterable[Artifact]) -> set[Artifact]:
-    """The artifacts and all that they are made from, however far back."""
+    """The artifacts, their parents, and so on to the first."""
     found: set[Artifact] = set()
     waiting = list(artifacts)
     while waiting:
@@ -145,7 +145,7 @@ def sha256_of_json(value: object) -> str:
 
 
 def canonical_json(value: object) -> str:
-    """Write ``value`` as the one JSON text that stands for it.
+    """Serialize ``value`` to canonical JSON: equal values give equal text.
 
     Keys are sorted, floats written by ``repr``, tuples as lists, everything beyond ASCII escaped, no white
     space. An integer and a float of the same value differ, as 1 and 1.0 do.
@@ -160,8 +160,8 @@ def canonical_json(value: object) -> str:
 def plain_json(value: object, place: str = "value") -> Any:
     """Copy ``value`` into JSON's own types; ``place`` names it in errors.
 
-    Subclasses of numbers and strings (NumPy's floats, enumerations) are refused: what they would be written
-    as is theirs to say, and two spellings of one recipe would be two keys.
+    Subclasses of numbers and strings (NumPy's floats, enumerations) are refused: they decide how they are written,
+    and two spellings of one recipe would be two keys.
 
     Raises:
         TypeError: something is not a JSON value.

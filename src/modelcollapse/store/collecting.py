@@ -1,4 +1,4 @@
-"""What in a store nothing refers to, and its removal.
+"""Garbage collection: finds what no run refers to in a store, and removes it.
 
 Removed are finished artifacts and progress that belong to no run, what dead processes left, damaged artifacts moved
 aside, and notes of runs that are gone. What a process makes or reads stays: everything is removed under its lock.
@@ -22,7 +22,7 @@ from modelcollapse.store.runs import Run, noted_runs
 
 @dataclass(frozen=True)
 class Waste:
-    """Something that can go."""
+    """A file or folder of the store that nothing refers to."""
 
     path: Path
     what: str
@@ -33,7 +33,7 @@ class Waste:
 
 
 def referred(layout: Layout, runs: Iterable[Run]) -> set[str]:
-    """The keys that the runs refer to, and those that these artifacts are made from as far as the store knows."""
+    """Keys of the artifacts that the runs refer to, and of their ancestors as far as manifests name them."""
     places = {path.name: path for path in layout.published()}
     found: set[str] = set()
     waiting = [key for run in runs if run.refers for key in run.artifacts]
@@ -46,7 +46,7 @@ def referred(layout: Layout, runs: Iterable[Run]) -> set[str]:
 
 
 def waste(layout: Layout, kept: Collection[str]) -> Iterator[Waste]:
-    """What can go while the artifacts with these keys are kept.
+    """All that may be removed while the artifacts with these keys are kept.
 
     Raises:
         Damaged: the note of a run cannot be read.
@@ -81,7 +81,7 @@ def is_busy(layout: Layout, key: str) -> bool:
 
 
 def remove(layout: Layout, item: Waste) -> bool:
-    """Take one thing away; gives whether it is gone. It stays while a process makes or reads its artifact.
+    """Remove one item; returns False where a process builds or reads its artifact, and the item stays.
 
     Raises:
         OSError: the store cannot be written.
@@ -96,7 +96,7 @@ def remove(layout: Layout, item: Waste) -> bool:
 
 
 def collecting(layout: Layout, on_wait: Callable[[str], None]) -> AbstractContextManager[None]:
-    """Keep runs from being noted meanwhile: what is looked up inside the ``with`` block holds to its end."""
+    """Hold the lock of run notes: no run registers itself inside the ``with`` block."""
     return locks.exclusive(layout.runs_lock, "removing what no run refers to", on_wait)
 
 
@@ -157,7 +157,7 @@ def _users(runs: Iterable[Run]) -> Mapping[str, Sequence[str]]:
 
 
 def _short(folder: str) -> str:
-    """The path from where the command is typed, where it leads down."""
+    """The path relative to the working directory, if it lies below."""
     path = Path(folder)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else folder
 

@@ -1,4 +1,4 @@
-"""Folders of plain files that reach the disk whole, and errors that say which file."""
+"""Atomic, synced writing of files and folders, checksums, and errors that name the file."""
 
 from __future__ import annotations
 
@@ -103,9 +103,9 @@ def sync_below(folder: Path) -> None:
 
 
 def give_usual_modes(folder: Path, example: str) -> None:
-    """Let all files in ``folder`` be read and written by whom the file ``example`` in it may.
+    """Give all files in ``folder`` the permissions of the file ``example`` in it.
 
-    Some libraries make files that nobody but their owner may read, whatever the umask says; a store may be shared.
+    Some libraries create files that only their owner may read, whatever the umask; a store may be shared.
     """
     mode = stat.S_IMODE((folder / example).stat().st_mode)
     for path in plain_files(folder).values():
@@ -118,7 +118,7 @@ def temporary_beside(path: Path) -> Path:
 
 
 def write_whole(path: Path, content: bytes) -> Path:
-    """Write a file that has its name only once the disk has all of it, and clear away what killed processes began."""
+    """Write a file atomically and durably, and delete the temporary files of killed processes."""
     delete_abandoned(path.parent, path.name)
     temporary = temporary_beside(path)
     try:
@@ -133,7 +133,7 @@ def write_whole(path: Path, content: bytes) -> Path:
 
 
 def delete_abandoned(folder: Path, name: str = "*") -> None:
-    """Delete what processes of this machine that were killed left of what is called ``name``, before it was whole."""
+    """Delete temporary files of ``name`` that dead processes of this machine left in ``folder``."""
     for path in folder.glob(f".{name}.{os.uname().nodename}-*"):
         process = path.name.rpartition("-")[2]
         if process.isdecimal() and not is_alive(int(process)):
@@ -160,7 +160,7 @@ def make_folder(folder: Path) -> None:
 
 
 def delete(path: Path) -> None:
-    """Remove a file or a folder with all that is in it, if it is there; a link goes, not what it points to."""
+    """Remove a file or a folder with its content, if it exists; of a link, the link alone."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -1,12 +1,12 @@
-"""Where everything lies in a store.
+"""The paths of a store.
 
 Under the root::
 
     <kind>/<key>/                a finished artifact, with its manifest.json
-    <kind>/.<key>.<host>-<pid>/  an artifact being made, or being removed
-    progress/<key>/              what a killed maker left to go on from
-    locks/<key>.lock             who makes or reads it
-    damaged/<kind>/<key>.<n>/    moved aside because it was not what had been published
+    <kind>/.<key>.<host>-<pid>/  an artifact that is being built or removed
+    progress/<key>/              what a killed build left to resume from
+    locks/<key>.lock             who builds or reads it
+    damaged/<kind>/<key>.<n>/    a damaged artifact that was moved aside
     runs/<chain>-<hash>.json     a run folder, and the keys of all artifacts of its chain
 """
 
@@ -33,15 +33,15 @@ class Layout:
         return self.root / artifact.kind / artifact.key
 
     def temporary(self, artifact: Named) -> Path:
-        """Where this process makes the artifact."""
+        """Temporary folder in which this process builds the artifact."""
         return self.root / artifact.kind / f".{artifact.key}.{os.uname().nodename}-{os.getpid()}"
 
     def temporaries(self, artifact: Named) -> Iterator[Path]:
-        """Where any process has made the artifact and left something."""
+        """Temporary folders of the artifact that any process has left."""
         return (self.root / artifact.kind).glob(f".{artifact.key}.*")
 
     def progress(self, artifact: Named) -> Path:
-        """What outlives a killed maker of the artifact."""
+        """Progress folder of the artifact, which outlives a kill."""
         return self.root / "progress" / artifact.key
 
     def lock(self, artifact: Named) -> Path:
@@ -79,7 +79,7 @@ class Layout:
                 yield path
 
     def leftovers(self) -> Iterator[tuple[Name, Path]]:
-        """What makers that ended too early, and removals cut short, have left: temporary folders, sorted."""
+        """Temporary folders of interrupted builds and removals, sorted."""
         for path in sorted(self.root.glob("*/.*")):
             key = path.name.split(".")[1]
             if path.parent.name not in RESERVED_FOLDERS and KEY_PATTERN.fullmatch(key):

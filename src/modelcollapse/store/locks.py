@@ -6,7 +6,7 @@ holding them. A record lock belongs to one process, ends with it, and no child i
 
 Record locks have two traps of their own. They do not exclude anything within a process, and all locks that a
 process has on a file are dropped when it closes *any* descriptor of that file. So a process keeps a register:
-one descriptor a lock file, open while anybody in the process holds or awaits the lock, and a count of who
+one descriptor a lock file, open while any thread of the process holds or awaits the lock, and a count of who
 holds it.
 """
 
@@ -77,7 +77,7 @@ class _LockFile:
         fcntl.lockf(self.descriptor, fcntl.LOCK_UN)
 
     def holder(self) -> str:
-        """Say who has the lock: a maker writes itself into the file, readers do not."""
+        """Name the holder of the lock: a builder writes itself into the file, readers do not."""
         try:
             holder = json.loads(os.pread(self.descriptor, 4096, 0))
             return f"process {holder['process']} on {holder['host']} is {holder['activity']}"
@@ -120,7 +120,7 @@ os.register_at_fork(after_in_child=_forget_register)
 
 @contextmanager
 def shared(path: Path, on_wait: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lock beside other readers; waits for a maker, telling ``on_wait`` once who it is.
+    """Hold the lock beside other readers; waits for its builder, passing once to ``on_wait`` who that is.
 
     Raises:
         OSError: the lock file cannot be opened, or the file system has no locks.
@@ -136,7 +136,7 @@ def shared(path: Path, on_wait: Callable[[str], None]) -> Iterator[None]:
 
 @contextmanager
 def exclusive(path: Path, activity: str, on_wait: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lock alone, for ``activity``; waits for others, telling ``on_wait`` once who they are.
+    """Hold the lock alone, for ``activity``; waits for others, passing once to ``on_wait`` who they are.
 
     Raises:
         OSError: the lock file cannot be written, or the file system has no locks.
@@ -152,7 +152,7 @@ def exclusive(path: Path, activity: str, on_wait: Callable[[str], None]) -> Iter
 
 @contextmanager
 def exclusive_if_free(path: Path, activity: str) -> Iterator[bool]:
-    """Hold the lock alone if nobody, this process included, holds it now; gives whether it does.
+    """Hold the lock exclusively if it is free, in this process too; yields whether it does.
 
     Raises:
         OSError: the lock file cannot be written, or the file system has no locks.
@@ -169,7 +169,7 @@ def exclusive_if_free(path: Path, activity: str) -> Iterator[bool]:
 
 @contextmanager
 def shared_if_free(path: Path) -> Iterator[bool]:
-    """Hold the lock beside other readers if nobody holds it alone now; gives whether it does.
+    """Hold the lock shared if no process holds it exclusively; yields whether it does.
 
     Raises:
         OSError: the lock file cannot be opened, or the file system has no locks.
@@ -190,18 +190,18 @@ def _wait(
     waits_for_itself: Callable[[], bool],
     on_wait: Callable[[str], None],
 ) -> None:
-    # Asked again and again rather than left to the kernel: other threads of this process, which the kernel
-    # does not keep apart, wait in the same way.
-    started, pause, told = time.monotonic(), _FIRST_PAUSE_SECONDS, False
+    # Polled rather than left to the kernel, which does not distinguish threads of one process: they wait in the
+    # same way.
+    started, pause, reported = time.monotonic(), _FIRST_PAUSE_SECONDS, False
     while True:
         with _register_guard:
             if waits_for_itself():
                 raise RuntimeError(f"{lock_file.path}: this thread would wait for a lock that it holds itself")
             if attempt():
                 return
-        if not told and time.monotonic() - started > _SILENT_SECONDS:
+        if not reported and time.monotonic() - started > _SILENT_SECONDS:
             on_wait(lock_file.holder())
-            told = True
+            reported = True
         time.sleep(pause)
         pause = min(1.5 * pause, _LONGEST_PAUSE_SECONDS)
 
@@ -236,5 +236,5 @@ def _open(path: Path) -> _LockFile:
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS) or not path.exists():
             raise
-        # A store that belongs to somebody else can be read, under shared locks.
+        # A store of another user can be read, under shared locks.
         return _LockFile(path, os.open(path, os.O_RDONLY), writable=False)

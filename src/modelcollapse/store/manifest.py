@@ -1,4 +1,4 @@
-"""What is written beside a finished artifact, and the check that the artifact is still what it was."""
+"""Manifests: the description and checksums beside a finished artifact, and its verification."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RECORDED_LIBRARIES = ("torch", "pytorch_lightning", "transformers", "numpy")
 
 
 class Damaged(Exception):
-    """An artifact in the store is not what was published."""
+    """An artifact, or its manifest, does not match what was published."""
 
     def __init__(self, folder: Path, name: str, fault: str, advice: str = "") -> None:
         super().__init__(folder, name, fault, advice)
@@ -48,7 +48,7 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a finished artifact is, what it was made from and how."""
+    """Description of a finished artifact: recipe, parents, checksums, execution."""
 
     format: int
     kind: str
@@ -60,7 +60,7 @@ class Manifest:
     files: dict[str, FileRecord]
     """Path within the artifact, with forward slashes, to what is there; the manifest is not among them."""
     execution: dict[str, Any]
-    """How it was executed: device, threads, batch sizes, as the maker told."""
+    """How it was executed: device, threads, batch sizes, as the stage reported."""
     versions: dict[str, str]
     seconds: float
     """Wall-clock seconds of the work in the artifact, over all attempts; work lost to a kill is left out."""
@@ -69,7 +69,7 @@ class Manifest:
 
     @classmethod
     def describe(cls, context: BuildContext, seconds: float) -> Manifest:
-        """Describe what a maker left in ``context.folder``.
+        """Describe what a build left in ``context.folder``.
 
         Raises:
             IrregularFileError: it left a link or a device.
@@ -79,7 +79,7 @@ class Manifest:
         artifact = context.artifact
         files = plain_files(context.folder)
         if not files or MANIFEST_NAME in files:
-            raise ValueError(f"the maker of {artifact} must write files, and none named {MANIFEST_NAME}")
+            raise ValueError(f"the build of {artifact} must write files, and none named {MANIFEST_NAME}")
         return cls(
             format=MANIFEST_FORMAT,
             kind=artifact.kind,
@@ -117,10 +117,10 @@ class Manifest:
         return manifest
 
     def write(self, folder: Path) -> None:
-        """Write the manifest, sealed with a checksum of its own, and wait until the disk has it."""
+        """Write the manifest, with a checksum of its fields, and wait until the disk has it."""
         fields = asdict(self)
-        sealed = {**fields, "seal": sha256_of_json(fields)}
-        write_synced(folder / MANIFEST_NAME, json.dumps(sealed, indent=2, ensure_ascii=False) + "\n")
+        checked = {**fields, "checksum": sha256_of_json(fields)}
+        write_synced(folder / MANIFEST_NAME, json.dumps(checked, indent=2, ensure_ascii=False) + "\n")
 
     def _check_place(self, folder: Path) -> None:
         named = (folder.parent.name, folder.name)
@@ -141,7 +141,7 @@ def verify(folder: Path) -> Manifest:
 
 
 def damages(folder: Path) -> Iterator[Damaged]:
-    """Everything that makes a published folder another than its manifest says; every file is read.
+    """All differences between a published folder and its manifest; every file is read.
 
     Without a manifest nothing else can be judged: then that is the one finding.
 
@@ -179,8 +179,8 @@ def _fault(record: FileRecord, path: Path | None) -> str | None:
 def _read_fields(folder: Path) -> dict[str, Any]:
     try:
         fields = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
-        seal = fields.pop("seal")
-        intact = seal == sha256_of_json(fields)
+        checksum = fields.pop("checksum")
+        intact = checksum == sha256_of_json(fields)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise Damaged(folder, MANIFEST_NAME, "is missing") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -192,7 +192,7 @@ def _read_fields(folder: Path) -> dict[str, Any]:
 
 def _versions() -> dict[str, str]:
     # Libraries are looked up among those already imported: importing one to ask its version would take
-    # seconds, and one that the maker did not import had no part in the result.
+    # seconds, and one that the build did not import had no part in the result.
     imported = ((name, sys.modules.get(name)) for name in _RECORDED_LIBRARIES)
     libraries = {name: str(module.__version__) for name, module in imported if module is not None}
     return {"python": platform.python_version(), "modelcollapse": _own_version(), **libraries}

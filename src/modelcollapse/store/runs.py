@@ -1,6 +1,6 @@
-"""Which runs refer to what: every run notes its folder and the keys of its chain's artifacts in the store.
+"""Run notes: every run registers its folder and the keys of its chain's artifacts in the store.
 
-What is noted protects artifacts from :mod:`modelcollapse.store.collecting`. A run counts as long as its folder is there
+A note protects these artifacts from :mod:`modelcollapse.store.collecting`. A run counts as long as its folder is there
 and is still that chain's; whether it finished, was interrupted or is at work makes no difference.
 """
 
@@ -20,7 +20,7 @@ from modelcollapse.store.layout import Layout
 from modelcollapse.store.manifest import Damaged
 
 IDENTITY_FILE, PROVENANCE_FILE = "chain.json", "provenance.jsonl"
-"""What a run folder says of itself; see :mod:`modelcollapse.record`."""
+"""Files of a run folder; see :mod:`modelcollapse.record`."""
 ADVICE = "The run's command writes it anew; delete it if that run is gone"
 
 
@@ -64,14 +64,14 @@ def note_run(
         make_folder(layout.runs)
         place = layout.runs / f"{chain}-{sha256(run.folder.encode()).hexdigest()[:16]}.json"
         fields = json.loads(json.dumps(asdict(run)))
-        write_whole(place, (json.dumps({**fields, "seal": sha256_of_json(fields)}) + "\n").encode())
+        write_whole(place, (json.dumps({**fields, "checksum": sha256_of_json(fields)}) + "\n").encode())
 
 
 def noted_runs(layout: Layout) -> Iterator[tuple[Path, Run]]:
     """All notes with their files, those of runs that no longer count among them.
 
     Raises:
-        Damaged: a note cannot be read, so that nobody knows what it protects.
+        Damaged: a note cannot be read, so that what it protects is unknown.
     """
     for path in sorted(layout.runs.glob("*.json")):
         yield path, _read(path)
@@ -92,7 +92,7 @@ def runs_below(folder: Path) -> Iterator[Run]:
 def _read(path: Path) -> Run:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
-        intact = fields.pop("seal") == sha256_of_json(fields)
+        intact = fields.pop("checksum") == sha256_of_json(fields)
         run = Run(**{**fields, "artifacts": tuple(fields["artifacts"])})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise Damaged(path.parent, path.name, f"is not the note of a run ({error!r})", ADVICE) from error

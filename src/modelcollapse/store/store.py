@@ -1,8 +1,8 @@
-"""The store: makes what is missing, once, and hands back what is finished.
+"""The store: builds missing artifacts once among all processes, and returns verified folders.
 
-An artifact exists whole or not at all: it is filled beside its place, synced, and renamed. No two processes wait
-for each other: whoever makes an artifact holds its lock alone and those of its parents shared, so waits only go
-from an artifact to its ancestors; whoever moves a damaged artifact aside holds nothing else; removal never waits.
+An artifact exists whole or not at all: it is filled beside its place, synced, and renamed. There are no
+deadlocks: whoever builds an artifact holds its lock exclusively and those of its parents shared, so waits only go from
+an artifact to its ancestors; whoever moves a damaged artifact aside holds no other lock; removal never waits.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from modelcollapse.store.runs import note_run
 
 
 def announce_on_stderr(message: str) -> None:
-    """Tell people something on the standard error stream."""
+    """Print a line to the standard error stream."""
     print(message, file=sys.stderr, flush=True)
 
 
@@ -44,9 +44,9 @@ class Store:
     """Finished work under one root folder, shared by all processes that name the same root.
 
     Args:
-        root: the store's folder; made when the first artifact is.
-        on_damage: move a damaged artifact aside and make it again, or stop with :class:`Damaged`.
-        announce: given one line whenever people should know: waiting for another process, a damaged artifact.
+        root: the store's folder; created with the first artifact.
+        on_damage: move a damaged artifact aside and build it again, or stop with :class:`Damaged`.
+        announce: called with one line of text for users, on waiting for another process and on damage.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Store:
         self._on_damage = on_damage
         self._announce = announce
         self._verified: dict[str, tuple[int, int]] = {}
-        self._made: set[Artifact] = set()
+        self._built: set[Artifact] = set()
 
     @property
     def root(self) -> Path:
@@ -70,7 +70,7 @@ class Store:
 
     @property
     def layout(self) -> Layout:
-        """Where everything lies."""
+        """The paths of the store."""
         return self._layout
 
     def folder(self, artifact: Named) -> Path:
@@ -82,7 +82,7 @@ class Store:
         return self._identity(artifact) is not None
 
     def missing(self, goals: Iterable[Artifact]) -> list[Artifact]:
-        """List what obtaining the goals would make, parents first, each once.
+        """List the artifacts that obtaining the goals would build, parents first, each once.
 
         Parents are needed for what is missing only: those of a published artifact may be gone.
         """
@@ -102,7 +102,7 @@ class Store:
         return list(planned.values())
 
     def obtain(self, artifact: Artifact) -> Path:
-        """Return the artifact's verified folder; makes what is missing, parents first.
+        """Return the artifact's verified folder; builds what is missing, parents first.
 
         Content is verified once for each store object. Once this has returned, another process may remove the
         artifact: use :meth:`reading` where that matters.
@@ -110,7 +110,7 @@ class Store:
         Raises:
             Damaged: something needed is damaged, and the store is to stop then.
             OSError: the store cannot be read or written; the error names the path.
-            Exception: whatever the maker of an artifact raises. What it left in its progress folder is kept.
+            Exception: whatever the build of an artifact raises. Its progress folder is kept.
         """
         while not self._is_sound(artifact):
             for absent in self.missing([artifact]):
@@ -118,13 +118,13 @@ class Store:
                     break
         return self.folder(artifact)
 
-    def has_made(self, artifact: Artifact) -> bool:
-        """Whether this object made the artifact, and no other process while it waited."""
-        return artifact in self._made
+    def has_built(self, artifact: Artifact) -> bool:
+        """Whether this object built the artifact, rather than another process while it waited."""
+        return artifact in self._built
 
     @contextmanager
     def reading(self, artifact: Artifact) -> Iterator[Path]:
-        """Obtain the artifact, and let nobody remove it inside the ``with`` block.
+        """Obtain the artifact, and protect it from removal inside the ``with`` block.
 
         Raises:
             Exception: what :meth:`obtain` raises.
@@ -137,9 +137,9 @@ class Store:
                     return
 
     def remove(self, artifact: Named) -> bool:
-        """Take the artifact's content away to save disk; gives whether it is gone.
+        """Remove the artifact's content to save disk; returns whether it was removed.
 
-        It stays, and the answer is False, while anybody reads or makes it. The progress of an artifact that was
+        It stays, and the answer is False, while any process reads or builds it. The progress of an artifact that was
         never finished is kept.
 
         Raises:
@@ -203,24 +203,24 @@ class Store:
                 self._announce(f"passed over: {damage}")
 
     def _produce(self, artifact: Artifact) -> bool:
-        """Make the artifact unless somebody else does; False where a parent is gone and the plan is stale."""
+        """Build the artifact unless another process does; False where a parent is gone and the plan is stale."""
         parents = set(artifact.parents.values())
         if not all(self._is_sound(parent) for parent in parents):
             return False
-        with self._exclusive(artifact, "making"):
+        with self._exclusive(artifact, "building"):
             if self.has(artifact) or self._check_or_set_aside(artifact):
                 return True
             with self._sharing(parents) as undisturbed:
                 if undisturbed:
-                    self._build(artifact)
+                    self._build_and_publish(artifact)
                 return undisturbed
 
-    def _build(self, artifact: Artifact) -> None:
-        """Make and publish the artifact; its own lock and those of its parents are held."""
+    def _build_and_publish(self, artifact: Artifact) -> None:
+        """Build and publish the artifact; its own lock and those of its parents are held."""
         self._sweep(artifact)
         context = self._open_context(artifact)
         try:
-            seconds = _run_maker(context)
+            seconds = _run_build(context)
             manifest = Manifest.describe(context, seconds)
             sync_below(context.folder)
             manifest.write(context.folder)
@@ -229,11 +229,11 @@ class Store:
             self._publish(context)
         except BaseException:
             # What cannot be cleared away here is swept before the next attempt; the first error is the one to
-            # tell.
+            # raise.
             shutil.rmtree(context.folder, ignore_errors=True)
             raise
         self._remember(artifact, self._identity(artifact))
-        self._made.add(artifact)
+        self._built.add(artifact)
         self._sweep(artifact)
 
     def _open_context(self, artifact: Artifact) -> BuildContext:
@@ -257,7 +257,7 @@ class Store:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-            # Somebody published while we held the lock: a file system that does not honour locks.
+            # Another process published while this one held the lock: the file system does not honour locks.
             if self._check_or_set_aside(context.artifact):
                 shutil.rmtree(context.folder)
             else:
@@ -314,7 +314,7 @@ class Store:
             raise damage.advising("To have it made again: store.on_damage=recompute") from None
 
     def _sweep(self, artifact: Named) -> None:
-        """Clear away what is left of making the artifact, by killed processes too; its lock is held alone."""
+        """Delete what building the artifact has left, by killed processes too; its lock is held exclusively."""
         self._sweep_temporaries(artifact)
         if self.has(artifact):
             with suppress(FileNotFoundError):
@@ -325,14 +325,14 @@ class Store:
             delete(stale)
 
     def _finish_publication(self, artifact: Artifact) -> None:
-        """Sweep after a maker that was killed between publishing and dropping its progress."""
+        """Sweep after a build that was killed between publishing and dropping its progress."""
         if os.access(self._layout.progress(artifact), os.W_OK):
             with locks.exclusive_if_free(self._layout.lock(artifact), f"tidying {artifact}") as free:
                 if free:
                     self._sweep(artifact)
 
     def _identity(self, artifact: Named) -> tuple[int, int] | None:
-        """What tells one publication of an artifact from the next; None where it is not published."""
+        """Inode and modification time of this publication of the artifact; None where it is not published."""
         try:
             status = (self.folder(artifact) / MANIFEST_NAME).stat()
         except (FileNotFoundError, NotADirectoryError):
@@ -364,22 +364,22 @@ class Store:
         return lambda holder: self._announce(f"waiting for {artifact}: {holder}")
 
 
-def _run_maker(context: BuildContext) -> float:
-    """Run the maker; returns the seconds of the work in the artifact, those of earlier attempts included."""
+def _run_build(context: BuildContext) -> float:
+    """Run ``build``; returns the seconds of the work in the artifact, those of earlier attempts included."""
     seconds_path = context.progress.parent / "seconds"
     earlier = _seconds_in_progress(seconds_path, context.progress)
     with naming(seconds_path):
         seconds_path.write_text(repr(earlier))
     started = time.monotonic()
     with naming_full_disk(context.folder):
-        context.artifact.make(context)
+        context.artifact.build(context)
     return earlier + time.monotonic() - started
 
 
 def _seconds_in_progress(seconds_path: Path, progress: Path) -> float:
     """Seconds of the work that earlier attempts left in the progress folder.
 
-    A killed attempt could not write down when it ended. What it left tells: from the moment it noted the
+    A killed attempt could not write down when it ended. What it left shows when: from the moment it noted the
     seconds before it until the last change it made.
     """
     try:

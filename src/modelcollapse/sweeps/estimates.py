@@ -1,4 +1,4 @@
-"""How long an artifact takes and how large it is, judged by the nearest artifacts of its kind that a store holds."""
+"""Estimates the time and size of an artifact from the nearest artifacts of its kind that a store holds."""
 
 import math
 import re
@@ -10,7 +10,7 @@ from typing import Any
 from modelcollapse.store import Artifact, Manifest, Store
 
 FOLLOWED_ROLES = ("real", "data", "model", "initial", "candidates")
-"""Parents whose recipes tell how much work an artifact is: of what size the data are, and the network."""
+"""Parents whose recipes hold the sizes of data and network, which decide how much work an artifact is."""
 DEPTH = 3
 NOT_COMPARED = ("stream", "composition", "version", "generations", "seed", "generation")
 WORK = ("epochs", "rows", "train_blocks", "train_rows", "maximum_blocks", "block_length", "replicates")
@@ -21,7 +21,7 @@ Features = dict[str, Any]
 
 @dataclass(frozen=True)
 class Expected:
-    """What an artifact is expected to take; None where nothing like it was ever made."""
+    """Time and size of an artifact; None where the store holds no artifact of its kind."""
 
     seconds: float | None
     bytes: int | None
@@ -29,7 +29,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class _Made:
-    """A finished artifact to judge by."""
+    """A finished artifact to estimate from."""
 
     features: Features
     seconds: float
@@ -37,17 +37,17 @@ class _Made:
 
 
 class Estimates:
-    """Judges artifacts by what a store holds.
+    """Estimates from the artifacts that a store holds.
 
     Args:
-        store: whose manifests tell the times and sizes.
+        store: whose manifests hold the times and sizes.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def expected(self, artifact: Artifact) -> Expected:
-        """Time by the nearest recipes of the same stage, in proportion to rows and epochs; size as promised, or so."""
+        """Time by the nearest recipes of the stage, in proportion to rows and epochs; size as declared, or theirs."""
         made = self._made.get(_stage(artifact), [])
         if not made:
             return Expected(None, artifact.expected_bytes)
@@ -71,9 +71,9 @@ class Estimates:
 
 
 def _stage(one: Artifact | Manifest) -> tuple[str, str]:
-    """What work it is, whatever the generation: a stage of its kind, or a family's segments."""
-    words = one.recipe.get("family") or re.sub(r"[0-9]+", "", one.label)
-    return one.kind, str(words)
+    """The kind of work, whatever the generation: a stage of its kind, or a family's segments."""
+    name = one.recipe.get("family") or re.sub(r"[0-9]+", "", one.label)
+    return one.kind, str(name)
 
 
 def _artifact_features(artifact: Artifact, prefix: str = "", depth: int = DEPTH) -> Iterator[tuple[str, Any]]:
@@ -110,7 +110,7 @@ def _distance(one: Features, other: Features) -> int:
 
 
 def _times_the_work(one: Features, other: Features) -> float:
-    """How many times as much work the one recipe tells of, by what both tell."""
+    """The ratio of the work of two recipes, by the amounts that both hold."""
     own, others = _amounts(one), _amounts(other)
     return math.prod(own[name] / others[name] for name in own.keys() & others.keys())
 
@@ -133,7 +133,7 @@ def _last(name: str) -> str:
 
 
 def _share(draw: Any) -> float:
-    """Rows that a draw takes, in units of the real data, where the recipe tells."""
+    """Rows that a draw takes, in units of the real data, where the recipe holds them."""
     if not isinstance(draw, Mapping):
         return 0.0
     return len(draw.get("sources", ())) if draw.get("rows") is None else float(draw["rows"])

@@ -78,7 +78,7 @@ class GridPlan:
         return {}
 
     def has(self, artifact: Artifact) -> bool:
-        """Whether the artifact is finished; the store is asked once."""
+        """Whether the artifact is finished; looked up in the store once."""
         if artifact not in self._there:
             self._there[artifact] = self.store.has(artifact)
         return self._there[artifact]
@@ -95,7 +95,7 @@ class GridPlan:
 
     @cached_property
     def untimed(self) -> int:
-        """Missing artifacts of which nothing like them was ever made."""
+        """Missing artifacts of a kind that the store holds none of."""
         return sum(expected.seconds is None for expected in self._expected.values())
 
     @cached_property
@@ -122,7 +122,7 @@ def _chain_plan(point: Point, store: Store) -> ChainPlan:
 
     settings = point.settings
     with known_errors():
-        family = family_for(settings, Execution(settings.trainer, None, lambda generation, line: None))
+        family = family_for(settings, Execution(settings.trainer, None))
         generations = chain_generations(settings, family)
         wanted = dict.fromkeys(goal for generation in generations for goal in goals(generation, settings, family))
     return ChainPlan(point, generations, list(wanted), frozenset(store.missing(wanted)))
@@ -186,13 +186,19 @@ def _time(plan: GridPlan, artifacts: Iterable[Artifact]) -> str:
 
 def _chain_lines(plan: GridPlan, shared: dict[Artifact, tuple[int, ...]]) -> Iterator[tuple[str, list[str]]]:
     """The chains, those that differ by their seed only under one heading, and those in the same state in one line."""
-    headed = groupby(plan.chains, key=lambda chain: " ".join(w for w in chain.point.varied if not w.startswith(SEED)))
+    headed = groupby(
+        plan.chains, key=lambda chain: " ".join(varied for varied in chain.point.varied if not varied.startswith(SEED))
+    )
     for heading, chains in headed:
         described: dict[str, list[ChainPlan]] = {}
         for chain in chains:
             described.setdefault(_description(plan, chain, shared), []).append(chain)
         lines = [f"{_names(alike)}: {description}" for description, alike in described.items()]
         yield heading or "chains", lines
+
+
+def _varied_but_seed(chain: ChainPlan) -> str:
+    return " ".join(override for override in chain.point.varied if not override.startswith(SEED))
 
 
 def _names(chains: Sequence[ChainPlan]) -> str:

@@ -1,4 +1,4 @@
-"""From the words of a grid to its points: every point's words and settings, all read before anything runs."""
+"""Expands the overrides of a grid into its points, and reads the settings of all points before anything runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,37 +27,37 @@ class Point:
     """One chain of a grid."""
 
     number: int
-    words: tuple[str, ...]
+    overrides: tuple[str, ...]
     """What is typed after ``train.py`` to run this chain alone."""
     varied: tuple[str, ...]
-    """Those of the words that differ between points."""
+    """Those of the overrides that differ between points."""
     settings: ChainSettings
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A grid as the words describe it."""
+    """The points that the overrides of a command line expand to."""
 
     points: tuple[Point, ...]
-    words: tuple[str, ...]
+    overrides: tuple[str, ...]
     """Words that Hydra expands to these points in this order."""
-    hydra_words: tuple[str, ...]
+    hydra_overrides: tuple[str, ...]
     """Words that are meant for Hydra: launcher, folders."""
     hydra: dict[str, Any]
     """Hydra's own configuration as composed, unresolved but for ``sweep_folder``."""
     sweep_folder: str
     """Where the sweep writes."""
     plan: bool
-    """Whether the grid is only to be shown."""
+    """Whether only the plan of the grid is printed."""
 
 
-def read_grid(words: Sequence[str]) -> Grid:
-    """Expand the words as Hydra's basic sweeper does, seeds varying fastest, and read every point's settings.
+def read_grid(overrides: Sequence[str]) -> Grid:
+    """Expand the overrides as Hydra's basic sweeper does, seeds varying fastest, and read every point's settings.
 
-    Raises UserError with all problems of all points, HydraException where the words common to all are wrong.
+    Raises UserError with all problems of all points, HydraException where an override common to all is invalid.
     """
     with initialize_config_dir(prepared_configuration(), version_base=HYDRA_VERSION_BASE):
-        typed = _parsed(words)
+        typed = _parsed(overrides)
         base = _base(typed)
         parameters = base.hydra.sweeper.get("params") or {}
         task = [*_parsed([f"{name}={value}" for name, value in parameters.items()]), *typed]
@@ -67,16 +67,16 @@ def read_grid(words: Sequence[str]) -> Grid:
         points = _read_points(expanded, varied)
     return Grid(
         points=points,
-        words=tuple(str(override.input_line) for override in ordered),
-        hydra_words=tuple(str(override.input_line) for override in typed if override.is_hydra_override()),
+        overrides=tuple(str(override.input_line) for override in ordered),
+        hydra_overrides=tuple(str(override.input_line) for override in typed if override.is_hydra_override()),
         hydra=cast(dict[str, Any], OmegaConf.to_container(base.hydra, resolve=False)),
         sweep_folder=str(base.hydra.sweep.dir),
         plan=base.plan is True,
     )
 
 
-def _parsed(words: Sequence[str]) -> list[Override]:
-    return OverridesParser.create().parse_overrides(list(words))
+def _parsed(overrides: Sequence[str]) -> list[Override]:
+    return OverridesParser.create().parse_overrides(list(overrides))
 
 
 def _base(typed: Sequence[Override]) -> DictConfig:
@@ -86,7 +86,7 @@ def _base(typed: Sequence[Override]) -> DictConfig:
 
 
 def _ordered(overrides: Sequence[Override]) -> list[Override]:
-    """Each setting once, as it was said last; what varies behind the rest, and the seed at the very end.
+    """Each setting once, with its last value; what varies behind the rest, and the seed at the very end.
 
     The last one varies fastest. Chains of different seeds have nothing but data in common, so that neighbours in a
     parallel launcher do not wait for each other's generation 0.
@@ -98,11 +98,11 @@ def _ordered(overrides: Sequence[Override]) -> list[Override]:
 
 def _read_points(expanded: Sequence[Sequence[str]], varied: set[str]) -> tuple[Point, ...]:
     points, problems = [], []
-    for number, words in enumerate(expanded):
-        own = tuple(word for word in words if word.partition("=")[0] in varied)
+    for number, overrides in enumerate(expanded):
+        own = tuple(override for override in overrides if override.partition("=")[0] in varied)
         try:
-            settings, _ = settings_of(compose("train", overrides=list(words)))
-            points.append(Point(number, tuple(words), own, settings))
+            settings, _ = settings_of(compose("train", overrides=list(overrides)))
+            points.append(Point(number, tuple(overrides), own, settings))
         except SettingsError as error:
             problems += [(problem, own) for problem in error.problems]
         except HydraException as error:
@@ -110,17 +110,17 @@ def _read_points(expanded: Sequence[Sequence[str]], varied: set[str]) -> tuple[P
         except OmegaConfBaseException as error:
             problems.append((str(error).splitlines()[0], own))
     if problems:
-        raise UserError(_told(problems, len(expanded)))
+        raise UserError(_problems_text(problems, len(expanded)))
     return tuple(points)
 
 
-def _told(problems: Sequence[tuple[str, tuple[str, ...]]], count: int) -> str:
+def _problems_text(problems: Sequence[tuple[str, tuple[str, ...]]], count: int) -> str:
     """Each problem once, with the points that have it."""
     at_points: dict[str, list[str]] = {}
     for problem, own in problems:
         at_points.setdefault(problem, []).append(" ".join(own))
     broken = len({own for _, own in problems})
-    lines = [f"nothing was run: {broken} of the grid's {count} points cannot be"]
+    lines = [f"nothing was run: {broken} of the grid's {count} points are invalid"]
     for problem, points in at_points.items():
         lines.append(f"  {problem}")
         if len(points) < count:

@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 REPORT, TARGET = "report", "report_folder"
 
 
-def report_on(words: Sequence[str]) -> None:
+def report_on(arguments: Sequence[str]) -> None:
     """Report on the sweeps that ``report=PATH[,PATH]`` names, finished or not.
 
-    Raises UserError where other words are among them, or a path is no folder.
+    Raises UserError where there are other arguments, or a path is no folder.
     """
-    values = dict(word.partition("=")[::2] for word in words)
+    values = dict(argument.partition("=")[::2] for argument in arguments)
     if foreign := sorted(values.keys() - {REPORT, TARGET}):
         raise UserError(
             f"{', '.join(foreign)}: no chain runs with report=PATH[,PATH]; beside it goes only {TARGET}=FOLDER"
@@ -51,7 +51,7 @@ def report_on(words: Sequence[str]) -> None:
 
 
 def report_sweeps(folders: Sequence[Path], target: Path) -> ReportFiles:
-    """Write the report on sweeps into ``target`` and say where it is."""
+    """Write the report on sweeps into ``target`` and print where it is."""
     from modelcollapse.report import write_sweep_report
 
     files = write_sweep_report(folders, target)
@@ -62,7 +62,7 @@ def report_sweeps(folders: Sequence[Path], target: Path) -> ReportFiles:
 logger = logging.getLogger(__name__)
 
 MOST_COMPARED = 20
-"""Generations of which W&B is given the paired differences, which are many."""
+"""Generations of which W&B is sent the paired differences, which are many."""
 
 
 def show_report(
@@ -72,7 +72,7 @@ def show_report(
 
     Shown are the means over seeds as curves ``<metric>/<group of chains>`` against ``generation``, the headline table,
     the paired differences, the figures, and an artifact with the page and the tables, which are whole: of long chains
-    curves and differences are of some generations. A failure of W&B is warned of.
+    curves and differences are of some generations. A failure of W&B is logged as a warning.
 
     Args:
         settings: What to show and where; nothing is shown where ``kind`` is ``none``.

@@ -1,4 +1,4 @@
-"""How many chains run side by side: what the machine has, and what a chain is expected to take."""
+"""How many chains run at once: the cores, memory and GPUs of the machine, and what a chain is expected to take."""
 
 import fcntl
 import os

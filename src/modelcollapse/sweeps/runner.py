@@ -1,7 +1,6 @@
-"""What a launcher's job does: it runs one chain as a process of its own and waits for it.
+"""The job of a launcher: it runs one chain as a process of its own and waits for it.
 
-A chain that is killed, for memory or otherwise, takes nothing else with it: the job sees how its process ended and
-writes that down.
+A chain that is killed, for memory or otherwise, ends nothing else: the job writes how its process ended.
 """
 
 import os
@@ -21,6 +20,7 @@ from modelcollapse.code_digests.house import SNAPSHOT_VARIABLE, SOURCES_FILE
 from modelcollapse.config.composing import HYDRA_VERSION_BASE, LAUNCHERS_ADVICE
 from modelcollapse.config.extensions import prepared_configuration
 from modelcollapse.errors import UserError
+from modelcollapse.record import read_error
 from modelcollapse.record.sweep_folder import ChainProcess, SweepFolder, now
 from modelcollapse.registry import SCRIPT_VARIABLE
 from modelcollapse.sweeps.points import Grid
@@ -29,7 +29,7 @@ from modelcollapse.sweeps.resources import gpus_of_its_own, jobs_at_once, usable
 POLL_SECONDS = 0.2
 PATIENCE_SECONDS = 60.0
 """How long a chain that was asked to end may take before it is killed."""
-NEVER_BEGAN = 1
+NOT_BEGUN = 1
 PERMIT_VARIABLE = "MODELCOLLAPSE_SWEEP_PERMIT"
 """Environment variable of a job that holds the permit of its sweep."""
 
@@ -43,7 +43,7 @@ def run_chain(config: DictConfig) -> int:
 def run_planned(sweep: SweepFolder, number: int, permit: str) -> int:
     """Run chain ``number`` of a sweep as long as the permit holds; returns its exit code."""
     if not sweep.may_run(permit):
-        return NEVER_BEGAN
+        return NOT_BEGUN
     sweep.chain(number).mkdir(parents=True, exist_ok=True)
     gpus = gpus_of_its_own(sweep.path / "devices", number, sweep.chains()[number].devices)
     with sweep.output(number).open("wb") as output, gpus as environment:
@@ -60,7 +60,7 @@ def run_planned(sweep: SweepFolder, number: int, permit: str) -> int:
 
 
 def _watch(child: "subprocess.Popen[bytes]", sweep: SweepFolder, number: int, permit: str) -> None:
-    """See the process to its end, and write down what becomes of it."""
+    """Wait for the end of the process, and write its state when it begins and ends."""
     state = ChainProcess(host=os.uname().nodename, runner=os.getpid(), started=now(), process=child.pid)
     try:
         sweep.write_process(number, state)
@@ -72,9 +72,9 @@ def _watch(child: "subprocess.Popen[bytes]", sweep: SweepFolder, number: int, pe
 
 
 def _command(sweep: SweepFolder, number: int) -> list[str]:
-    words = sweep.chains()[number].words
+    overrides = sweep.chains()[number].overrides
     module = [sys.executable, "-u", "-m", "modelcollapse.commands.child", str(os.getpid())]
-    return [*module, *words, f"hydra.run.dir={quoted(sweep.chain(number))}"]
+    return [*module, *overrides, f"hydra.run.dir={quoted(sweep.chain(number))}"]
 
 
 def quoted(path: Path) -> str:
@@ -95,7 +95,7 @@ def _wait(child: "subprocess.Popen[bytes]", sweep: SweepFolder, permit: str) -> 
 
 
 def _end(child: "subprocess.Popen[bytes]") -> None:
-    """Ask the process to end, which keeps what it has finished; kill it if it does not."""
+    """Terminate the process, which keeps what it has finished; kill it if it does not end."""
     if child.poll() is None:
         child.terminate()
         try:
@@ -106,7 +106,7 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
 
 
 def _write_end(sweep: SweepFolder, number: int, state: ChainProcess, exit_code: int) -> None:
-    error = None if exit_code == 0 else error_of(exit_code, sweep.output(number))
+    error = None if exit_code == 0 else error_line(sweep, number, exit_code)
     sweep.write_process(number, replace(state, ended=now(), exit_code=exit_code, error=error))
 
 
@@ -126,10 +126,10 @@ def _launcher(grid: Grid) -> str:
 
 
 def jobs_of(grid: Grid) -> int:
-    """How many chains run at once on this machine, where this is ours to say; else 1."""
+    """How many chains run at once on this machine where joblib runs them; with other launchers 1."""
     if not _launcher(grid).startswith(JOBLIB):
         return 1
-    named = [word.partition("=")[2] for word in grid.hydra_words if word.startswith(f"{JOBS_SETTING}=")]
+    named = [override.partition("=")[2] for override in grid.hydra_overrides if override.startswith(f"{JOBS_SETTING}=")]
     return int(named[-1]) if named else jobs_at_once([point.settings for point in grid.points])
 
 
@@ -139,14 +139,14 @@ def threads_of(jobs: int) -> int | None:
 
 
 def launch(grid: Grid, folder: Path, jobs: int, permit: str) -> None:
-    """Run all points of the grid through Hydra's launcher; the jobs write what becomes of them into ``folder``."""
+    """Run all points of the grid through Hydra's launcher; the jobs write their state into ``folder``."""
     place = [f"hydra.sweep.dir={quoted(folder)}", f"+hydra.job.env_set.{PERMIT_VARIABLE}={permit}"]
     if script := os.environ.get(SCRIPT_VARIABLE):
         place.append(f"+hydra.job.env_set.{SCRIPT_VARIABLE}={quoted(Path(script))}")
-    words = [*grid.words, *grid.hydra_words, "hydra.sweeper.params=null", *place]
+    overrides = [*grid.overrides, *grid.hydra_overrides, "hydra.sweeper.params=null", *place]
     if _launcher(grid).startswith(JOBLIB):
-        words.append(f"{JOBS_SETTING}={jobs}")
-    typed, sys.argv = sys.argv, [sys.argv[0], *words, "--multirun"]
+        overrides.append(f"{JOBS_SETTING}={jobs}")
+    typed, sys.argv = sys.argv, [sys.argv[0], *overrides, "--multirun"]
     try:
         conf = prepared_configuration()
         hydra.main(version_base=HYDRA_VERSION_BASE, config_path=conf, config_name="sweep")(run_chain)()
@@ -154,16 +154,19 @@ def launch(grid: Grid, folder: Path, jobs: int, permit: str) -> None:
         sys.argv = typed
 
 
-TRACEBACK = "Traceback (most recent call last):"
 TAIL_BYTES = 64_000
 
 
-def error_of(exit_code: int, output: Path) -> str:
-    """The error of a process that ended with ``exit_code`` and wrote ``output``."""
+def error_line(sweep: SweepFolder, number: int, exit_code: int) -> str:
+    """The error of a chain whose process ended with ``exit_code``, in one line.
+
+    A signal that killed the process is known from the exit code, all other errors from the chain's ``error.json``. A
+    process that ended before its run began has none: the last line of its output is shown as it is.
+    """
     if killer := _signal(exit_code):
         return f"killed by {killer}" + (", probably for memory" if killer == "SIGKILL" else "")
-    lines = _tail(output)
-    return _user_error(lines) or _exception(lines) or _last_line(lines) or f"ended with exit code {exit_code}"
+    error = read_error(sweep.chain(number))
+    return error.line if error else _last_line(sweep.output(number)) or f"ended with exit code {exit_code}"
 
 
 def _signal(exit_code: int) -> str | None:
@@ -175,25 +178,8 @@ def _signal(exit_code: int) -> str | None:
         return None
 
 
-def _tail(output: Path) -> list[str]:
+def _last_line(output: Path) -> str | None:
     with output.open("rb") as file:
         file.seek(max(0, output.stat().st_size - TAIL_BYTES))
-        return file.read().decode(errors="replace").splitlines()
-
-
-def _user_error(lines: list[str]) -> str | None:
-    """The message that the command line says of what a user can mend, its lines joined."""
-    starts = [position for position, line in enumerate(lines) if line.startswith("error: ")]
-    return " ".join(" ".join(lines[starts[-1] :]).split()).removeprefix("error: ") if starts else None
-
-
-def _exception(lines: list[str]) -> str | None:
-    """The line of the last traceback that names the exception."""
-    starts = [position for position, line in enumerate(lines) if line.startswith(TRACEBACK)]
-    if not starts:
-        return None
-    return next((line for line in lines[starts[-1] + 1 :] if line and not line[0].isspace()), None)
-
-
-def _last_line(lines: list[str]) -> str | None:
+        lines = file.read().decode(errors="replace").splitlines()
     return next((line.strip() for line in reversed(lines) if line.strip()), None)

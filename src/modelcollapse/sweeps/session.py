@@ -1,4 +1,4 @@
-"""One sweep from its words to its report."""
+"""One sweep, from its overrides to its report."""
 
 import os
 import shlex
@@ -24,9 +24,9 @@ PATIENCE_SECONDS = 90.0
 POLL_SECONDS = 0.2
 
 
-def run_grid(words: Sequence[str]) -> int:
-    """Run the grid that the words describe, or show its plan; returns the exit code."""
-    grid = read_grid(words)
+def run_grid(overrides: Sequence[str]) -> int:
+    """Run the grid that the overrides expand to, or print its plan; returns the exit code."""
+    grid = read_grid(overrides)
     check_launcher(grid)
     jobs = jobs_of(grid)
     if grid.plan:
@@ -44,8 +44,8 @@ def run_grid(words: Sequence[str]) -> int:
 
 
 def print_plans(grid: Grid, jobs: int) -> None:
-    """Show what the grid would take."""
-    # Imports the libraries of the family, which a sweep itself has no need of.
+    """Print what the grid would compute, and how long that would take."""
+    # Imports the libraries of the families, which a sweep itself does not need.
     from modelcollapse.sweeps.planning import plans_of, print_plan_tree
 
     for plan in plans_of(grid):
@@ -53,11 +53,11 @@ def print_plans(grid: Grid, jobs: int) -> None:
 
 
 def planned(point: Point, threads: int | None) -> PlannedChain:
-    """A point as its chain will be run; ``threads`` for those that name none."""
+    """The chain of a point; ``threads`` are set where the point sets none."""
     own = () if threads is None or point.settings.trainer.threads is not None else (f"trainer.threads={threads}",)
     return PlannedChain(
         number=point.number,
-        words=(*config_dir_arguments(), *point.words, *own),
+        overrides=(*config_dir_arguments(), *point.overrides, *own),
         varied=point.varied,
         id=chain_id(point.settings),
         generations=point.settings.generations,
@@ -70,12 +70,12 @@ def _run(grid: Grid, folder: SweepFolder, chains: Sequence[PlannedChain], jobs: 
         try:
             launch(grid, folder.path, jobs, permit)
         except Exception as error:
-            # Whatever a launcher raises, the chains that ran are worth their report.
+            # Whatever a launcher raises, the chains that ran are reported on.
             print(f"the launcher stopped: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
 
 
 def _stop(folder: SweepFolder, chains: Sequence[PlannedChain], permit: str) -> None:
-    """Ask the chains to stop and wait until they have, but for those that this process itself waits for."""
+    """Stop the chains and wait until they have ended, but for those whose jobs run in this process."""
     folder.end(permit)
     os.write(2, b"\nstopping the chains, which keep what they have finished; once more stops at once\n")
     deadline = time.monotonic() + PATIENCE_SECONDS
@@ -115,7 +115,7 @@ def _failures(folder: SweepFolder, failed: Sequence[PlannedChain]) -> Iterator[s
         yield "1 chain failed:" if len(failed) == 1 else f"{len(failed)} chains failed:"
     for chain in failed:
         process = folder.process(chain.number)
-        error = "its job never began" if process is None else process.error or "its job ended without a word"
+        error = "its job never began" if process is None else process.error or "its job ended without writing why"
         yield f"  {chain.number}  {chain.title}\n      {error}\n      {command_alone(chain)}"
 
 
@@ -126,4 +126,4 @@ def command_alone(chain: PlannedChain) -> str:
         program = ["python", script]
     else:
         program = ["python", str(typed.with_name("train.py"))] if typed.suffix == ".py" else ["modelcollapse-train"]
-    return shlex.join([*program, *chain.words])
+    return shlex.join([*program, *chain.overrides])

@@ -1,6 +1,5 @@
-"""What is seen of a sweep while it runs: the state of every chain, drawn or printed."""
+"""The display of a sweep while it runs: the state of every chain, as a table on a terminal or as lines."""
 
-import re
 import sys
 import threading
 import time
@@ -16,22 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from modelcollapse.errors import spoken
-from modelcollapse.record import read_lines
+from modelcollapse.record import StageProgress, read_lines, read_progress
 from modelcollapse.record.sweep_folder import PlannedChain, State, SweepFolder, now
 
 MOST_CELLS = 40
 """Chains with more generations are followed by their share of finished generations."""
-PROGRESS_LINE = re.compile(r"^  (?P<label>.+): (?P<done>\d+)/(?P<total>\d+), about (?P<left>\d+) s left$")
-TAIL_BYTES = 4_000
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What a chain is at, by the progress line that its process said last."""
-
-    label: str
-    share: float
-    seconds_left: float
 
 
 @dataclass(frozen=True)
@@ -43,8 +31,8 @@ class ChainSeen:
     finished: int
     """Generations, those from the store among them."""
     from_store: frozenset[int]
-    """Generations of which nothing was computed now; not told of chains with many."""
-    stage: Stage | None
+    """Generations of which nothing was computed now; empty for chains with many."""
+    stage: StageProgress | None
     seconds: float
     """How long its process has run."""
     error: str | None
@@ -72,7 +60,7 @@ def seen(folder: SweepFolder, chain: PlannedChain) -> ChainSeen:
         state=process.state,
         finished=finished,
         from_store=_from_store(folder, chain, finished),
-        stage=_stage(folder, chain.number) if process.state == "running" else None,
+        stage=read_progress(folder.chain(chain.number)) if process.state == "running" else None,
         seconds=(until - datetime.fromisoformat(process.started)).total_seconds(),
         error=process.error,
     )
@@ -93,17 +81,6 @@ def _from_store(folder: SweepFolder, chain: PlannedChain, finished: int) -> froz
         for line in provenance
         if line["generation"] < finished and not computed.intersection(map(str, line.values()))
     )
-
-
-def _stage(folder: SweepFolder, number: int) -> Stage | None:
-    """The last line, where it is one of progress: what the chain says of a finished generation comes after them."""
-    with folder.output(number).open("rb") as output:
-        output.seek(max(0, folder.output(number).stat().st_size - TAIL_BYTES))
-        lines = output.read().decode(errors="replace").splitlines()
-    match = PROGRESS_LINE.match(lines[-1]) if lines else None
-    if match is None:
-        return None
-    return Stage(match["label"], int(match["done"]) / max(1, int(match["total"])), float(match["left"]))
 
 
 def seconds_left(chains: Sequence[ChainSeen], elapsed: float) -> float | None:
@@ -145,7 +122,7 @@ class LiveTable:
 
 
 def drawn(chains: Sequence[ChainSeen], elapsed: float, rows: int) -> Group:
-    """The table of at most so many chains, and what is to be said of all."""
+    """The table of at most so many chains, and a summary of all."""
     table = Table(box=None, padding=(0, 1), show_header=False)
     table.add_column(justify="right", style="dim", no_wrap=True)
     table.add_column(overflow="ellipsis", no_wrap=True)
@@ -263,22 +240,22 @@ class PlainLines:
     """A line whenever a chain starts, finishes a generation, or ends."""
 
     def __init__(self) -> None:
-        self._told: dict[int, ChainSeen] = {}
+        self._shown: dict[int, ChainSeen] = {}
 
     def show(self, chains: Sequence[ChainSeen], elapsed: float) -> None:
-        """Say what is new."""
+        """Print what is new."""
         for seen in chains:
-            before = self._told.get(seen.chain.number)
+            before = self._shown.get(seen.chain.number)
             if seen.state != "waiting" and (before is None or before.state == "waiting"):
-                self._say(seen, "started")
+                self._print(seen, "started")
             if seen.finished > (before.finished if before else 0):
-                self._say(seen, f"generation {seen.finished - 1} of {seen.chain.generations} finished")
+                self._print(seen, f"generation {seen.finished - 1} of {seen.chain.generations} finished")
             if seen.state in ENDED and (before is None or before.state not in ENDED):
-                self._say(seen, f"{seen.state}: {seen.error}" if seen.error else seen.state)
-            self._told[seen.chain.number] = seen
+                self._print(seen, f"{seen.state}: {seen.error}" if seen.error else seen.state)
+            self._shown[seen.chain.number] = seen
 
     def close(self) -> None:
-        """Nothing is left to say."""
+        """Nothing is left to print."""
 
-    def _say(self, one: ChainSeen, what: str) -> None:
+    def _print(self, one: ChainSeen, what: str) -> None:
         print(f"{one.chain.number}  {one.chain.title}: {what}", flush=True)

@@ -1,1 +1,1 @@
-"""How work is executed: trainers, checkpoints that cannot run code, progress bars."""
+"""Execution with Lightning: trainers, resumable fits, DDP, checkpoints that cannot run code, progress bars."""

@@ -3,11 +3,11 @@
 A registered callback (kind ``callbacks``) is a :class:`pytorch_lightning.Callback`, made anew for the fit of each
 generation. Its hooks run before the epoch's checkpoint is written, so that a fit that goes on after a kill finds its
 state (``state_dict``: plain data and tensors). What it logs at an epoch's end, as what the module logs, is in the
-epoch's line of the record. Its member says in its options
+epoch's line of the record. The options of its member are
 
 * ``changes_results``: whether weights can depend on it; it is then part of the fit's recipe;
 * ``replaces_weights``: whether it puts other weights, such as averages, in the place of the last ones;
-* ``all_ranks``: whether every process of a shared fit has it, not the first alone.
+* ``all_ranks``: whether every rank of a DDP fit has it, not rank 0 alone.
 
 A callback that only looks must leave the global random numbers alone.
 """

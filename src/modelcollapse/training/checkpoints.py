@@ -21,7 +21,7 @@ from modelcollapse.training.verified_files import (
     Progress,
     load_verified,
     save_with_checksum,
-    write_sealed,
+    write_with_checksum,
 )
 
 STRUCTURE, TENSORS = "structure.json", "tensors.safetensors"
@@ -30,8 +30,8 @@ STRUCTURE, TENSORS = "structure.json", "tensors.safetensors"
 class SafeCheckpointIO(CheckpointIO):
     """Writes a Lightning checkpoint as a folder of one safetensors and one JSON file.
 
-    The folder is staged beside its place and renamed, so a checkpoint is whole or absent. The tensors are sealed, and
-    belong to the text of their JSON file: neither can be altered or exchanged unnoticed.
+    The folder is staged beside its place and renamed, so a checkpoint is whole or absent. The tensors carry a checksum
+    and the digest of their JSON file: neither can be altered or exchanged unnoticed.
     """
 
     def save_checkpoint(
@@ -46,7 +46,7 @@ class SafeCheckpointIO(CheckpointIO):
         structure = json.dumps(_plain(checkpoint, tensors))
         (staged / STRUCTURE).write_text(structure)
         sync(staged / STRUCTURE)
-        write_sealed(tensors, staged / TENSORS, _digest(structure))
+        write_with_checksum(tensors, staged / TENSORS, _digest(structure))
         shutil.rmtree(target, ignore_errors=True)
         staged.rename(target)
         sync(target.parent)
@@ -106,9 +106,9 @@ EpochListener = Callable[[dict[str, float]], None]
 
 
 class EpochCheckpoint(Callback):
-    """Reseeds at each epoch's start, and at its end records, keeps the best weights and writes a checkpoint.
+    """Callback that reseeds before each epoch, and after it records, keeps the best weights and writes a checkpoint.
 
-    Where several ranks share the fit, each has one, with a stream of its own, and rank 0's alone records and writes.
+    In a DDP fit each rank has one, with a stream of its own, and rank 0's alone records and writes.
     """
 
     def __init__(
@@ -127,13 +127,13 @@ class EpochCheckpoint(Callback):
         self._best = math.inf
         self.best_epoch = -1
         self.is_broken = False
-        """Whether the loss stopped being a number."""
+        """Whether the loss became NaN or infinite."""
         self.has_ended = False
         """Whether Lightning came to the end of the fit, and not only found it finished."""
         self._was_stopped = False
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed fit must know of the epochs before."""
+        """State of the epochs so far, for a resumed fit."""
         return {
             "owner": self._progress.owner,
             "lines": self.lines,
@@ -143,7 +143,7 @@ class EpochCheckpoint(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the epochs before from a checkpoint."""
+        """Restore the state of earlier epochs from a checkpoint."""
         self.lines, self._best = list(state_dict["lines"]), float(state_dict["best"])
         self.best_epoch = int(state_dict["best_epoch"])
         self._was_stopped = bool(state_dict["stopped"])
@@ -184,7 +184,7 @@ class EpochCheckpoint(Callback):
         self._on_epoch(line)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the end of the fit."""
+        """Record that the fit has ended."""
         self.has_ended = True
 
     def _break_off(self, trainer: Trainer, line: dict[str, float]) -> None:

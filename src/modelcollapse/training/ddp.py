@@ -1,4 +1,4 @@
-"""Lightning's side of a fit that several processes of one machine share, which ranks.py has started."""
+"""DDP on one machine: Lightning's environment and strategy for the processes that ranks.py has started."""
 
 import signal
 from threading import current_thread, main_thread
@@ -7,28 +7,28 @@ from typing import Any
 from lightning_fabric.plugins.environments import ClusterEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
-from modelcollapse.data.batches import Share
+from modelcollapse.data.batches import Rank
 
 
 class OneMachine(ClusterEnvironment):
-    """Tells Lightning which of the processes this one is; that they are there; and nothing else."""
+    """Cluster environment of processes that are already connected: rank and world size, without addresses."""
 
-    def __init__(self, share: Share) -> None:
-        self._share = share
+    def __init__(self, rank: Rank) -> None:
+        self._rank = rank
 
     @property
     def creates_processes_externally(self) -> bool:
-        """Lightning starts none."""
+        """True: ranks.py has started them."""
         return True
 
     @property
     def main_address(self) -> str:
-        """Not needed: the processes have met."""
+        """Not needed: the process group exists already."""
         raise NotImplementedError
 
     @property
     def main_port(self) -> int:
-        """Not needed: the processes have met."""
+        """Not needed: the process group exists already."""
         raise NotImplementedError
 
     @staticmethod
@@ -37,34 +37,34 @@ class OneMachine(ClusterEnvironment):
         return False
 
     def world_size(self) -> int:
-        """Number of processes."""
-        return self._share.world_size
+        """Number of ranks."""
+        return self._rank.world_size
 
     def set_world_size(self, size: int) -> None:
-        """It is known."""
+        """Ignored: set at construction."""
 
     def global_rank(self) -> int:
-        """Number of this process."""
-        return self._share.rank
+        """Rank of this process."""
+        return self._rank.index
 
     def set_global_rank(self, rank: int) -> None:
-        """It is known."""
+        """Ignored: set at construction."""
 
     def local_rank(self) -> int:
-        """Number of this process, and of its GPU."""
-        return self._share.rank
+        """Rank of this process, which is also the number of its GPU."""
+        return self._rank.index
 
     def node_rank(self) -> int:
-        """There is one machine."""
+        """0: there is one machine."""
         return 0
 
 
-class SharedFit(DDPStrategy):
-    """Gradients are averaged over the processes; each has its own batches, made to be averaged."""
+class SingleMachineDDP(DDPStrategy):
+    """DDP whose gradients are averaged over the ranks of this machine; each rank loads its own part of every batch."""
 
-    def __init__(self, share: Share) -> None:
+    def __init__(self, rank: Rank) -> None:
         super().__init__(
-            cluster_environment=OneMachine(share),
+            cluster_environment=OneMachine(rank),
             forward_sync_buffers=False,
             # Otherwise gradients are laid out anew after the first step, and in a fit that is resumed after its first
             # step again: sums over three processes and more would be added up in another order there.
@@ -73,17 +73,17 @@ class SharedFit(DDPStrategy):
         self._on_stop = signal.getsignal(signal.SIGTERM)
 
     def barrier(self, *arguments: Any, **named: Any) -> None:
-        """Wait for all, with the signal to stop left to the chain.
+        """Wait for all ranks; SIGTERM is left to the handler that was there before the fit.
 
-        Lightning takes it before the first barrier of a fit, to tell the others, who are at something else: it would
-        wait for them for ever.
+        Lightning installs its own handler before the first barrier of a fit, one that informs the other ranks. These
+        are not at a barrier then, and it would wait for them for ever.
         """
         if current_thread() is main_thread():
             signal.signal(signal.SIGTERM, self._on_stop)
         super().barrier(*arguments, **named)
 
     def _configure_launcher(self) -> None:
-        """None: Lightning's would choose a number of threads."""
+        """Configure none: Lightning's launcher would set the number of threads."""
 
     def on_exception(self, exception: BaseException) -> Any:
         """Leave errors as they are."""

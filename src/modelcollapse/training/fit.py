@@ -1,4 +1,4 @@
-"""Fits that go on where a kill stopped them, to the bit: checkpoints of our own at every epoch epoch_checkpoint."""
+"""Fits that resume bit-exactly after a kill, from a checkpoint at the end of every epoch."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -9,28 +9,28 @@ from typing import Any, Literal, NamedTuple
 import torch
 from pytorch_lightning import Callback, LightningDataModule, LightningModule
 
-from modelcollapse.data.batches import EVERYTHING, Share
+from modelcollapse.data.batches import ONLY_RANK, Rank
 from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
 from modelcollapse.training.checkpoints import EpochCheckpoint, EpochListener, SafeCheckpointIO
 from modelcollapse.training.processes import give_back_memory
 from modelcollapse.training.progress import BatchProgress, stage_bar
-from modelcollapse.training.ranks import Meet, other_ranks
+from modelcollapse.training.ranks import Join, other_ranks
 from modelcollapse.training.settings import TrainerSettings, replaces_weights
 from modelcollapse.training.trainer import Execution
 from modelcollapse.training.verified_files import ChecksumMismatch, Progress, finished_epochs, load_verified
 
 NETWORK_PREFIX = "network."
 
-Assemble = Callable[[Execution, Share], tuple[LightningModule, LightningDataModule]]
+Assemble = Callable[[Execution, Rank], tuple[LightningModule, LightningDataModule]]
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A fit, told as what every process that shares it can be told."""
+    """What is to be fitted, as picklable values that every rank receives."""
 
     assemble: Assemble
-    """Makes the module, and its share of the data; a function of a module, or a partial of one, where devices share.
+    """Builds the module and a rank's part of the data; with several devices a module-level function or a partial of it.
 
     Beside Lightning's hooks the module offers ``network``, the weights that are kept; ``epoch_line()``, what is
     recorded of the epoch that just ended, without times; ``validation_value()``, a loss whose smallest value is best.
@@ -49,9 +49,9 @@ class Fit:
     Its last line is then that of the broken epoch.
     """
     devices: int = 1
-    """Devices that share it, a process each."""
+    """World size: devices that fit together, a process each."""
     callbacks: Sequence[Choice] = ()
-    """Registered callbacks, made anew in every process that has them."""
+    """Registered callbacks, built anew in every process that has them."""
 
 
 class Fitted(NamedTuple):
@@ -65,25 +65,25 @@ class Fitted(NamedTuple):
 
 
 def fit_resumably(fit: Fit, *, execution: Execution, progress: Progress, on_epoch: EpochListener) -> Fitted:
-    """Fit a network, as this process and those that it starts to share the work.
+    """Fit a network as rank 0, and start the other ranks if there are to be any.
 
     ``progress`` holds the checkpoints: called again after a kill with the same arguments, the fit goes on at the last
-    finished epoch and ends with the same bits. ``on_epoch`` is told of every epoch, those before the kill included.
+    finished epoch and ends with the same bits. ``on_epoch`` is called for every epoch, those before the kill included.
 
     Raises FitFailed, and RankLost.
     """
-    epoch_checkpoint = _boundary(fit, progress, on_epoch, EVERYTHING)
+    epoch_checkpoint = _epoch_checkpoint(fit, progress, on_epoch, ONLY_RANK)
     checkpoint = _sound_checkpoint(progress, epoch_checkpoint, fit.keep_best)
-    take_part = partial(_take_part, fit, execution.settings, progress.folder, progress.owner, checkpoint)
+    fit_rank = partial(_fit_rank, fit, execution.settings, progress.folder, progress.owner, checkpoint)
     backend = "nccl" if execution.device.type == "cuda" else "gloo"
-    with other_ranks(fit.devices, backend, execution.settings, take_part) as meet:
-        share = Share(0, fit.devices)
-        module, data = fit.assemble(execution, share)
+    with other_ranks(fit.devices, backend, execution.settings, fit_rank) as join:
+        rank = Rank(0, fit.devices)
+        module, data = fit.assemble(execution, rank)
         steps = fit.epochs * len(data.train_dataloader())
-        with meet(), stage_bar(fit.label, steps, execution.console) as bar, fit.stream.global_rng():
+        with join(), stage_bar(fit.label, steps, execution) as bar, fit.stream.global_rng():
             if checkpoint is not None:
                 bar.advance(finished_epochs(checkpoint) * steps // fit.epochs)
-            _run(fit, execution, share, module, data, epoch_checkpoint, [BatchProgress(bar)], checkpoint)
+            _run(fit, execution, rank, module, data, epoch_checkpoint, [BatchProgress(bar)], checkpoint)
     kept: Any = module
     # With the trainer goes the optimiser's state, which is larger than the network.
     kept.trainer = None
@@ -96,36 +96,38 @@ def fit_resumably(fit: Fit, *, execution: Execution, progress: Progress, on_epoc
     return Fitted(kept, data, epoch_checkpoint.lines)
 
 
-def _take_part(
-    fit: Fit, settings: TrainerSettings, folder: Path, owner: str, checkpoint: Path | None, share: Share, meet: Meet
+def _fit_rank(
+    fit: Fit, settings: TrainerSettings, folder: Path, owner: str, checkpoint: Path | None, rank: Rank, join: Join
 ) -> None:
-    """What another rank does: the same fit, with nobody watching and nothing written."""
-    execution = Execution(settings, None, lambda generation, line: None)
-    module, data = fit.assemble(execution, share)
-    epoch_checkpoint = _boundary(fit, Progress(folder, owner, lambda path, fault: None), lambda line: None, share)
-    with meet():
-        _run(fit, execution, share, module, data, epoch_checkpoint, [], checkpoint)
+    """The same fit in another rank, which shows and writes nothing."""
+    execution = Execution(settings, None)
+    module, data = fit.assemble(execution, rank)
+    epoch_checkpoint = _epoch_checkpoint(
+        fit, Progress(folder, owner, lambda path, fault: None), lambda line: None, rank
+    )
+    with join():
+        _run(fit, execution, rank, module, data, epoch_checkpoint, [], checkpoint)
 
 
-def _boundary(fit: Fit, progress: Progress, on_epoch: EpochListener, share: Share) -> EpochCheckpoint:
-    stream = fit.stream if share.rank == 0 else replace(fit.stream, stage=f"{fit.stream.stage}.rank{share.rank}")
+def _epoch_checkpoint(fit: Fit, progress: Progress, on_epoch: EpochListener, rank: Rank) -> EpochCheckpoint:
+    stream = fit.stream if rank.index == 0 else replace(fit.stream, stage=f"{fit.stream.stage}.rank{rank.index}")
     return EpochCheckpoint(fit.label, progress, fit.keep_best, stream, on_epoch, fit.on_nan)
 
 
 def _run(
     fit: Fit,
     execution: Execution,
-    share: Share,
+    rank: Rank,
     module: LightningModule,
     data: LightningDataModule,
     epoch_checkpoint: EpochCheckpoint,
     watching: Sequence[Callback],
     checkpoint: Path | None,
 ) -> None:
-    chosen = {choice: choice.build() for choice in fit.callbacks if share.rank == 0 or _is_of_all_ranks(choice)}
-    # The checkpoint of an epoch is written when the others have seen its end: it holds their state.
+    chosen = {choice: choice.build() for choice in fit.callbacks if rank.index == 0 or _is_of_all_ranks(choice)}
+    # Callbacks come before the epoch checkpoint, which holds their state.
     callbacks = [*chosen.values(), epoch_checkpoint, *watching]
-    trainer = execution.trainer(callbacks, fit.epochs, fit.gradient_clip, share)
+    trainer = execution.trainer(callbacks, fit.epochs, fit.gradient_clip, rank)
     trainer.fit(module, datamodule=data, ckpt_path=None if checkpoint is None else str(checkpoint))
     if not epoch_checkpoint.has_ended:
         # Killed after its last epoch: Lightning has nothing to do, and leaves out the end of the fit as well.
@@ -139,9 +141,9 @@ def _is_of_all_ranks(choice: Choice) -> bool:
 
 
 def _sound_checkpoint(progress: Progress, epoch_checkpoint: "EpochCheckpoint", keep_best: bool) -> Path | None:
-    """The newest checkpoint, once it and the best weights that it speaks of are known to be what this fit wrote.
+    """The newest checkpoint, verified together with the best weights that it refers to; None to start anew.
 
-    Where they are not, all progress goes: an older checkpoint is never kept.
+    Where either is damaged, all progress is deleted: an older checkpoint is never kept.
     """
     checkpoint = progress.newest_checkpoint()
     if checkpoint is None:

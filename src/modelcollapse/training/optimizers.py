@@ -13,7 +13,7 @@ from torch.nn import Parameter
 
 
 class OptimizedTraining(Protocol):
-    """What the built-in optimizers read of the settings of a fit."""
+    """The settings of a fit that the built-in optimizers read."""
 
     learning_rate: float
     weight_decay: float

@@ -1,4 +1,4 @@
-"""What every process that computes does first, and how one that another has started ends with it."""
+"""Set-up of computing processes (threads, memory, messages), and child processes that end with their parent."""
 
 import ctypes
 import gc
@@ -15,7 +15,7 @@ from modelcollapse.errors import STOP_SIGNALS
 
 
 def quiet_transformers() -> None:
-    """Turn off transformers' messages and bars: what matters of them we say.
+    """Turn off transformers' messages and bars: the package logs what matters of them.
 
     It reads the environment when it is imported, which takes half a second that not every process needs to spend.
     """
@@ -29,7 +29,7 @@ def quiet_transformers() -> None:
 
 
 def threads_of_each(processes: int) -> int:
-    """Threads of a process when several share those of this one."""
+    """Threads of each process when the threads of this one are divided among several."""
     import torch
 
     return max(1, torch.get_num_threads() // processes)
@@ -37,7 +37,7 @@ def threads_of_each(processes: int) -> int:
 
 @contextmanager
 def signals_blocked() -> Iterator[None]:
-    """Start processes inside that no signal to stop reaches: it is for this process, which then ends them."""
+    """Block stop signals in processes that are started inside: this process receives them, and ends the others."""
     # Otherwise it starts with the first process, and lets signals through while it does.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
@@ -48,9 +48,9 @@ def signals_blocked() -> Iterator[None]:
 
 
 def end_with(starter: Connection) -> None:
-    """End this process as soon as the one that started it has closed its end of a pipe, or has ended itself.
+    """End this process once its parent has closed its end of a pipe, or has ended itself.
 
-    The starter's end is only there, and nobody writes into it.
+    The parent writes nothing into its end of the pipe: only its closing matters.
     """
     threading.Thread(target=_end_with, args=(starter,), daemon=True).start()
 
@@ -78,12 +78,12 @@ def keep_freed_memory() -> None:
 
 
 def seldom_look_for_garbage() -> None:
-    """Let imports make their half a million objects in peace: Python would look through them over and over again."""
+    """Run the garbage collector rarely: during imports it would scan half a million new objects over and over."""
     gc.set_threshold(*GARBAGE_THRESHOLDS)
 
 
 def give_back_memory() -> None:
-    """Delete what was left in circles, as Lightning's trainers are, and return its memory to the system."""
+    """Collect reference cycles, such as Lightning's trainers, and return their memory to the system."""
     gc.collect()
     library = ctypes.CDLL(None)
     if hasattr(library, "malloc_trim"):
@@ -91,7 +91,7 @@ def give_back_memory() -> None:
 
 
 def set_imports_aside() -> None:
-    """Let what imports have made not be looked through again, where memory has just been given back.
+    """Exempt the objects of imports from garbage collection, after memory has been returned.
 
     Not for the middle of a stage: what lives now is never deleted later where it is in a circle.
     """

@@ -3,10 +3,9 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,37 +17,62 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+if TYPE_CHECKING:
+    from modelcollapse.training.trainer import Execution, ProgressListener
+
 PLAIN_LINE_SECONDS = 60.0
 
 
 class StageBar:
-    """Progress of one stage in steps of work: a bar on a terminal, at most a line a minute elsewhere."""
+    """Progress of one stage in steps of work: a bar on a terminal, at most a line a minute elsewhere.
 
-    def __init__(self, label: str, total: int, bar: Progress | None) -> None:
+    Args:
+        label: the artifact that is computed.
+        total: steps that it takes.
+        bar: where it is drawn; None draws nothing.
+        on_progress: called after every step, with or without a bar.
+    """
+
+    def __init__(self, label: str, total: int, bar: Progress | None, on_progress: "ProgressListener") -> None:
         self._label, self._total, self._done = label, total, 0
-        self._bar = bar
+        self._bar, self._on_progress = bar, on_progress
         self._task: TaskID | None = bar.add_task(label, total=total) if bar else None
         self._started = self._last_line = time.monotonic()
+        self._report()
 
     def advance(self, steps: int = 1) -> None:
         """Count finished steps."""
         self._done += steps
+        self._report()
         if self._bar is not None and self._task is not None:
             self._bar.advance(self._task, steps)
         elif time.monotonic() - self._last_line > PLAIN_LINE_SECONDS:
             self._print_line()
 
+    def finish(self) -> None:
+        """Report the stage as done, which may have taken fewer steps than were expected."""
+        self._done = self._total
+        self._report()
+
+    def _report(self) -> None:
+        self._on_progress(self._label, self._done, self._total, self._seconds_left())
+
+    def _seconds_left(self) -> float:
+        return (time.monotonic() - self._started) / max(self._done, 1) * (self._total - self._done)
+
     def _print_line(self) -> None:
         self._last_line = time.monotonic()
-        left = (self._last_line - self._started) / max(self._done, 1) * (self._total - self._done)
-        print(f"  {self._label}: {self._done}/{self._total}, about {left:.0f} s left", flush=True)
+        print(f"  {self._label}: {self._done}/{self._total}, about {self._seconds_left():.0f} s left", flush=True)
 
 
 @contextmanager
-def stage_bar(label: str, total: int, console: Console | None) -> Iterator[StageBar]:
-    """A bar for a stage of ``total`` steps; ``console`` None, or one without a terminal, draws none."""
+def stage_bar(label: str, total: int, execution: "Execution") -> Iterator[StageBar]:
+    """A bar for a stage of ``total`` steps; where the execution has no console, or it is no terminal, none is drawn."""
+    console = execution.console
     if console is None or not console.is_terminal:
-        yield StageBar(label, total, None)
+        bar = StageBar(label, total, None, execution.on_progress)
+        yield bar
+        bar.finish()
         return
     columns = (
         SpinnerColumn(),
@@ -61,7 +85,9 @@ def stage_bar(label: str, total: int, console: Console | None) -> Iterator[Stage
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        yield StageBar(label, total, progress)
+        bar = StageBar(label, total, progress, execution.on_progress)
+        yield bar
+        bar.finish()
 
 
 class BatchProgress(Callback):

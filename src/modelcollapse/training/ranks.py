@@ -1,7 +1,7 @@
-"""Several processes of one machine that fit one network together: how they start, meet, fail and end.
+"""The ranks of a DDP fit on one machine: how their processes start, join, fail and end.
 
-The process that asks for the fit is rank 0. It starts the others for this fit only, and they end with it, whatever ends
-it; where one of them ends first, it says so. They write nothing, and have nothing to lose.
+The process that calls the fit is rank 0. It starts the others for this fit only, and they end with it, whatever ends
+it; where one of them ends first, rank 0 raises its error. The others write no files, so nothing of theirs can be lost.
 """
 
 import math
@@ -24,7 +24,7 @@ from typing import NamedTuple
 import torch
 import torch.distributed as distributed
 
-from modelcollapse.data.batches import Share
+from modelcollapse.data.batches import Rank
 from modelcollapse.errors import GOES_ON, UserError
 from modelcollapse.training.processes import end_with, signals_blocked, threads_of_each
 from modelcollapse.training.settings import TrainerSettings
@@ -33,31 +33,31 @@ from modelcollapse.training.trainer import prepare_process
 HERE = "127.0.0.1"
 ALL_ARE_READY = "all are ready"
 MEETING_TIME = timedelta(minutes=1)
-"""In which ranks that are ready connect."""
+"""Timeout for connecting, once all ranks are ready."""
 WAITING_TIME = timedelta(days=7)
-"""For what a rank does alone while others wait: one that has ended is found in other ways."""
-HEARING_SECONDS = 5.0
-"""Until when a rank whose absence is felt is known to have ended."""
+"""Timeout of collectives: rank 0 may work alone for long. A rank that has ended is detected in other ways."""
+FAILURE_SECONDS = 5.0
+"""How long to wait for the failure of another rank after a collective has failed here."""
 SETTLING_SECONDS = 0.2
-"""After which all have said what they felt, once one has."""
+"""How long to collect the failures of further ranks after the first one has arrived."""
 WATCHING_SECONDS = 0.5
 
-Meet = Callable[[], AbstractContextManager[None]]
-"""Opens the block in which all ranks are there."""
-TakePart = Callable[[Share, Meet], None]
-"""What a rank does: make ready, meet the others, and fit its share."""
+Join = Callable[[], AbstractContextManager[None]]
+"""Context manager in which all ranks are in one process group."""
+FitRank = Callable[[Rank, Join], None]
+"""What each rank runs: prepare, join the process group, and fit on its own part of the batches."""
 
 
 class RankLost(UserError):
-    """A process of several that something has ended: the epoch that they were at is lost, and nothing else."""
+    """A rank was ended from outside. Only the epoch in progress is lost."""
 
 
 @contextmanager
-def other_ranks(world_size: int, backend: str, settings: TrainerSettings, take_part: TakePart) -> Iterator[Meet]:
-    """Let ranks 1, 2, ... take part in what the block does as rank 0, each in a process of its own.
+def other_ranks(world_size: int, backend: str, settings: TrainerSettings, fit_rank: FitRank) -> Iterator[Join]:
+    """Start ranks 1 .. ``world_size`` - 1, each in a process of its own, for the block that runs as rank 0.
 
-    All share the threads of this process. ``take_part`` is a function of a module, or a partial of one. Raises what a
-    rank raises, and RankLost.
+    The threads of this process are divided among all ranks. ``fit_rank`` is a module-level function, or a partial of
+    one, as processes are spawned. Raises what a rank raises, and RankLost.
     """
     if world_size == 1:
         yield nullcontext
@@ -71,37 +71,37 @@ def other_ranks(world_size: int, backend: str, settings: TrainerSettings, take_p
         stack.callback(others.end)
         of_each = replace(settings, threads=threads)
         with signals_blocked():
-            for rank in range(1, world_size):
-                others.start(_be_rank, Share(rank, world_size), store.port, backend, of_each, take_part)
-        yield partial(_meet_others, others, store, Share(0, world_size), backend)
+            for index in range(1, world_size):
+                others.start(_run_rank, Rank(index, world_size), store.port, backend, of_each, fit_rank)
+        yield partial(_join_others, others, store, Rank(0, world_size), backend)
 
 
 @contextmanager
-def _meet_others(others: "_Others", store: distributed.Store, share: Share, backend: str) -> Iterator[None]:
+def _join_others(others: "_Others", store: distributed.Store, rank: Rank, backend: str) -> Iterator[None]:
     others.wait_until_ready()
     store.set(ALL_ARE_READY, "")
-    with ExitStack() as met:
+    with ExitStack() as joined:
         try:
-            met.enter_context(_process_group(store, share, backend))
-            met.enter_context(others.watched(backend))
+            joined.enter_context(_process_group(store, rank, backend))
+            joined.enter_context(others.watched(backend))
             yield
-        except RuntimeError as felt:
-            # The connections of this rank are still open: the others feel nothing of what it fails with.
-            others.raise_failure(felt)
+        except RuntimeError as error:
+            # Looked up while the connections of this rank are open: closing them would fail the others in turn.
+            others.raise_failure(error)
             raise
 
 
 @contextmanager
-def _process_group(store: distributed.Store, share: Share, backend: str) -> Iterator[None]:
+def _process_group(store: distributed.Store, rank: Rank, backend: str) -> Iterator[None]:
     # Names the network that stays on this machine; otherwise that of the machine's name would be taken.
     os.environ.setdefault("GLOO_SOCKET_IFNAME", next(name for _, name in socket.if_nameindex() if name[:2] == "lo"))
     distributed.init_process_group(
         backend,
         store=store,
-        rank=share.rank,
-        world_size=share.world_size,
+        rank=rank.index,
+        world_size=rank.world_size,
         timeout=MEETING_TIME,
-        device_id=torch.device("cuda", share.rank) if backend == "nccl" else None,
+        device_id=torch.device("cuda", rank.index) if backend == "nccl" else None,
     )
     try:
         distributed.distributed_c10d._set_pg_timeout(WAITING_TIME)
@@ -111,7 +111,7 @@ def _process_group(store: distributed.Store, share: Share, backend: str) -> Iter
 
 
 def _open_store(world_size: int) -> distributed.TCPStore:
-    """Where the ranks find each other: at a port of this machine that was free, and that no other machine reaches."""
+    """The rendezvous store of the ranks, at a free port of the loopback address."""
     listening = socket.create_server((HERE, 0))
     port = listening.getsockname()[1]
     return distributed.TCPStore(
@@ -126,14 +126,14 @@ def _open_store(world_size: int) -> distributed.TCPStore:
 
 
 class _Failure(NamedTuple):
-    """Why a rank ended, and when; what others felt of it came later."""
+    """Why a rank ended, and when: the earliest failure is the cause of the others."""
 
     moment: float
     error: BaseException
 
 
 class _Others:
-    """The processes of ranks 1, 2, ..., and a pipe to each: it says that it is ready, and why it failed."""
+    """The processes of ranks 1, 2, ..., and a pipe from each, which reports that it is ready, or its failure."""
 
     def __init__(self) -> None:
         self._processes: list[BaseProcess] = []
@@ -153,20 +153,20 @@ class _Others:
         while waiting:
             for pipe in connection.wait(waiting):
                 assert isinstance(pipe, Connection)
-                if failure := _heard(pipe):
+                if failure := _received(pipe):
                     raise failure.error
                 waiting.remove(pipe)
 
-    def raise_failure(self, felt: BaseException) -> None:
-        """Raise what the first rank that failed did; nothing where none is known to have."""
-        if connection.wait(self._pipes, HEARING_SECONDS):
+    def raise_failure(self, consequence: BaseException) -> None:
+        """Raise the error of the rank that failed first; return where no rank has reported a failure."""
+        if connection.wait(self._pipes, FAILURE_SECONDS):
             time.sleep(SETTLING_SECONDS)
-            heard = (_heard(pipe) for pipe in self._pipes if pipe.poll())
-            raise min(filter(None, heard), key=attrgetter("moment")).error from felt
+            received = (_received(pipe) for pipe in self._pipes if pipe.poll())
+            raise min(filter(None, received), key=attrgetter("moment")).error from consequence
 
     @contextmanager
     def watched(self, backend: str) -> Iterator[None]:
-        """Give up waiting for a rank that has ended: gloo does of itself, nccl would wait for ever."""
+        """Abort collectives once a rank has ended: gloo does so itself, NCCL would wait for ever."""
         if backend != "nccl":
             yield
             return
@@ -175,9 +175,9 @@ class _Others:
         def watch() -> None:
             while not is_over.wait(WATCHING_SECONDS):
                 if connection.wait(self._pipes, 0):
-                    everyone = distributed.group.WORLD
-                    assert everyone is not None
-                    everyone.abort()
+                    process_group = distributed.group.WORLD
+                    assert process_group is not None
+                    process_group.abort()
                     return
 
         watching = Thread(target=watch, daemon=True)
@@ -196,8 +196,8 @@ class _Others:
             process.join()
 
 
-def _heard(pipe: Connection) -> _Failure | None:
-    """What a rank has to say: None that it is ready."""
+def _received(pipe: Connection) -> _Failure | None:
+    """What a rank reported: its failure, or None where it is ready."""
     try:
         failure: _Failure | None = pipe.recv()
     except (EOFError, ConnectionResetError):
@@ -212,31 +212,31 @@ def _heard(pipe: Connection) -> _Failure | None:
 # ---- in another rank ------------------------------------------------------------------------------------------------
 
 
-def _be_rank(
-    starter: Connection, share: Share, port: int, backend: str, settings: TrainerSettings, take_part: TakePart
+def _run_rank(
+    starter: Connection, rank: Rank, port: int, backend: str, settings: TrainerSettings, fit_rank: FitRank
 ) -> None:
     end_with(starter)
     prepare_process(settings)
     try:
-        take_part(share, partial(_meet_starter, starter, share, port, backend))
+        fit_rank(rank, partial(_join_starter, starter, rank, port, backend))
     except BaseException as error:
-        error.add_note(f"In rank {share.rank}:\n{traceback.format_exc()}")
-        _say(starter, _Failure(time.monotonic(), error))
+        error.add_note(f"In rank {rank.index}:\n{traceback.format_exc()}")
+        _report(starter, _Failure(time.monotonic(), error))
         os._exit(1)
     # Others may still be reading what it sent: it ends with its starter.
     Event().wait()
 
 
 @contextmanager
-def _meet_starter(starter: Connection, share: Share, port: int, backend: str) -> Iterator[None]:
-    store = distributed.TCPStore(HERE, port, share.world_size, is_master=False, timeout=MEETING_TIME)
+def _join_starter(starter: Connection, rank: Rank, port: int, backend: str) -> Iterator[None]:
+    store = distributed.TCPStore(HERE, port, rank.world_size, is_master=False, timeout=MEETING_TIME)
     starter.send(None)
     store.wait([ALL_ARE_READY], WAITING_TIME)
-    with _process_group(store, share, backend):
+    with _process_group(store, rank, backend):
         yield
 
 
-def _say(starter: Connection, failure: _Failure) -> None:
+def _report(starter: Connection, failure: _Failure) -> None:
     try:
         starter.send(failure)
     except Exception:

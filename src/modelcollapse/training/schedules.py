@@ -10,7 +10,7 @@ from typing import Protocol
 
 
 class ScheduledTraining(Protocol):
-    """What the built-in schedules read of the settings of a fit."""
+    """The settings of a fit that the built-in schedules read."""
 
     learning_rate: float
     final_learning_rate: float

@@ -15,9 +15,9 @@ class TrainerSettings:
     accelerator: Annotated[Literal["auto", "cpu", "gpu", "mps"], EXECUTION]
     """Kind of device that computes."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
-    """Arithmetic of fitting, scoring and writing; in every key."""
+    """Arithmetic of fitting, scoring and generating; in every key."""
     threads: Annotated[Annotated[int, Range(low=1)] | None, EXECUTION]
-    """CPU threads; null leaves them to torch. Bits are promised for an equal number only."""
+    """CPU threads; null leaves them to torch. Results are bit-identical for an equal number only."""
     scoring_batch_size: Annotated[Annotated[int, Range(low=1)] | None, EXECUTION]
     """Blocks or images scored at once; null takes as many as half a gigabyte holds, on a GPU four. Not in any key."""
     progress: Annotated[bool, EXECUTION]
@@ -26,7 +26,7 @@ class TrainerSettings:
     """What happens when a generation's loss becomes NaN or infinite: the chain stops, or goes on with the weights of an
     epoch before, and the record says so."""
     devices: Annotated[int, Range(low=1), EXECUTION] = 1
-    """Devices of this machine that share the fit of a network: GPUs or, on a CPU, processes that share the threads. The
+    """World size of a fit (DDP on this machine): GPUs or, on a CPU, processes that divide the threads. The
     batches stay what they are, each device taking a part of every one. Not in any key."""
 
 

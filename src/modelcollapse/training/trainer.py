@@ -1,4 +1,4 @@
-"""Lightning trainers as the settings ask for them, and the facts of an execution.
+"""Lightning trainers configured by the settings, and the execution facts of manifests.
 
 Lightning is imported where the first trainer is made: a chain that is finished in the store needs none.
 """
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from rich.console import Console
 
-from modelcollapse.data.batches import EVERYTHING, Share
+from modelcollapse.data.batches import ONLY_RANK, Rank
 from modelcollapse.training.processes import keep_freed_memory, quiet_transformers, threads_of_each
 from modelcollapse.training.settings import TrainerSettings
 
@@ -27,38 +27,49 @@ CPU_SCORING_BYTES, GPU_SCORING_BYTES = 2**29, 2**32
 """What scoring may hold at once, beside the weights."""
 
 EpochListener = Callable[[int, Mapping[str, float]], None]
+ProgressListener = Callable[[str, int, int, float], None]
+
+
+def ignore_epoch(generation: int, line: Mapping[str, float]) -> None:
+    """Do nothing with a finished epoch."""
+
+
+def ignore_progress(label: str, done: int, total: int, seconds_left: float) -> None:
+    """Do nothing with the progress of a stage."""
 
 
 @dataclass(frozen=True)
 class Execution:
-    """Where work is executed, and where people watch it."""
+    """How stages are executed: trainer settings, console, and where finished epochs are reported."""
 
     settings: TrainerSettings
     console: Console | None
-    on_epoch: EpochListener
-    """Told of every finished epoch of a generation's fit."""
+    on_epoch: EpochListener = ignore_epoch
+    """Called after every finished epoch of a generation's fit."""
+    on_progress: ProgressListener = ignore_progress
+    """Called after every step of a stage: its label, steps done, steps in all, seconds left."""
 
     def trainer(
         self,
         callbacks: Sequence[Callback],
         epochs: int | None = None,
         gradient_clip: float | None = None,
-        share: Share = EVERYTHING,
+        rank: Rank = ONLY_RANK,
     ) -> Trainer:
         """A silent trainer that writes nothing of its own and leaves samplers alone.
 
-        It computes on one device; with a share of what several processes do, together with theirs.
+        It computes on one device, or as the given rank of a DDP fit.
         """
         from pytorch_lightning import Trainer
 
         from modelcollapse.training.checkpoints import SafeCheckpointIO
-        from modelcollapse.training.ddp import SharedFit
+        from modelcollapse.training.ddp import SingleMachineDDP
 
         _quiet_lightning()
         return Trainer(
             accelerator=self.settings.accelerator,
-            devices=share.world_size,
-            strategy="auto" if share == EVERYTHING else SharedFit(share),
+            devices=rank.world_size,
+            strategy="auto" if rank == ONLY_RANK else SingleMachineDDP(rank),
             precision=self.settings.precision,
             max_epochs=epochs,
             gradient_clip_val=gradient_clip,
@@ -79,7 +90,7 @@ class Execution:
         return max(1, (CPU_SCORING_BYTES if self.device.type == "cpu" else GPU_SCORING_BYTES) // bytes_per_row)
 
     def facts(self, devices: int = 1, /, **more: Any) -> dict[str, Any]:
-        """How work is executed, shared by so many devices: bits are promised for equal facts only."""
+        """Execution facts for the manifest: results are bit-identical only where these are equal."""
         return {
             "device": str(self.device.type),
             "device_name": _device_name(self.device),
@@ -108,7 +119,7 @@ def _device_name(device: torch.device) -> str:
 
 
 def prepare_process(settings: TrainerSettings) -> None:
-    """Fix the thread count, tune the allocator and quiet the libraries: what matters of their messages we say."""
+    """Fix the thread count, tune the allocator and silence the libraries."""
     keep_freed_memory()
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)

@@ -1,7 +1,7 @@
-"""Tensors that are used again only while they are what was written, by whom it was written.
+"""Files of tensors with a checksum and an owner, both verified when they are read.
 
-Progress lies on the disk for hours and is read by a later process: each file carries a checksum of what it holds and
-the name of the work that it belongs to.
+Progress of a fit is read hours later by another process: each file holds the checksum of its tensors and the name of
+the work that it belongs to.
 """
 
 import hashlib
@@ -21,17 +21,17 @@ OWNER, CHECKSUM = "owner", "sha256"
 
 
 class ChecksumMismatch(ValueError):
-    """A file that is not what was written there; the message says in what way, to follow the file's name."""
+    """A file does not hold what was written; the message follows the file's name."""
 
 
 def save_with_checksum(tensors: dict[str, torch.Tensor], path: Path, owner: str) -> None:
     """Write tensors to a file that has its name only once it is whole and on the disk."""
     staged = path.with_name(f".{path.name}")
-    write_sealed(tensors, staged, owner)
+    write_with_checksum(tensors, staged, owner)
     staged.replace(path)
 
 
-def write_sealed(tensors: dict[str, torch.Tensor], path: Path, owner: str) -> None:
+def write_with_checksum(tensors: dict[str, torch.Tensor], path: Path, owner: str) -> None:
     """Write tensors to a file and wait until the disk has it."""
     written = _apart(tensors)
     save_file(written, path, metadata={OWNER: owner, CHECKSUM: _checksum(written)})
@@ -45,13 +45,13 @@ def load_verified(path: Path, owner: str) -> dict[str, torch.Tensor]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            seal = file.metadata() or {}
+            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise ChecksumMismatch(f"cannot be read ({error})") from error
-    if seal.get(OWNER) != owner:
+    if metadata.get(OWNER) != owner:
         raise ChecksumMismatch("belongs to other work")
-    if seal.get(CHECKSUM) != _checksum(tensors):
+    if metadata.get(CHECKSUM) != _checksum(tensors):
         raise ChecksumMismatch("was altered: it does not match its checksum")
     return tensors
 
@@ -82,13 +82,13 @@ CHECKPOINT_NAME = re.compile(r"epoch-\d{5,}")
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a fit leaves what it goes on from, and whose fit it is."""
+    """The progress folder of a fit: checkpoints and best weights, with the name of their owner."""
 
     folder: Path
     owner: str
-    """Name of the fit; what another has left is not gone on from."""
+    """Name of the fit; files of another owner are not resumed from."""
     discard: Callable[[Path, str], None]
-    """Told of a file that is not what was left there, and in what way: takes it away, or raises."""
+    """Called with a file that fails verification, and why; deletes it or raises."""
 
     @classmethod
     def of(cls, context: BuildContext) -> "Progress":

@@ -1,8 +1,8 @@
-"""What the engine needs to know of a network; one file in `architectures` a kind of network.
+"""The interface between the engine and a network; one file in `architectures` a kind of network.
 
 Rows are positions of sequences, flattened: the engine decides what they belong to, a network computes them. Attention
-is the engine's, all else the network's. Order is told by the positions alone, in the embeddings or in queries and keys,
-so that keys and values may lie in any order.
+is the engine's, all else the network's. Order is given by the positions alone, in the embeddings or in queries and
+keys, so that keys and values may lie in any order.
 """
 
 from collections.abc import Sequence

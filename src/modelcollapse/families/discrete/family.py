@@ -20,7 +20,7 @@ class DiscreteFamily(EstimatorFamily):
     stages = STAGES
     headline = DISCRETE.headline
 
-    def make_estimator(self) -> DiscreteEstimator:
+    def build_estimator(self) -> DiscreteEstimator:
         """The estimator of the model and data settings."""
         return DiscreteEstimator(self.model, self.data)
 

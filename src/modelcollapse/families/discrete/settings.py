@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from modelcollapse.families.estimators.settings import SegmentedSettings, Synthesis
+from modelcollapse.families.estimators.settings import EstimatorSettings, Synthesis
 
 
 @dataclass(frozen=True)
-class DiscreteSettings(SegmentedSettings):
+class DiscreteSettings(EstimatorSettings):
     """A categorical distribution, fitted by counting."""
 
     family: Literal["discrete"]

@@ -1,1 +1,1 @@
-"""Families so cheap that many generations are advanced in one fit, over a batch of independent replicates."""
+"""Estimator families: many cheap generations in one fit, over a batch of independent replicates."""

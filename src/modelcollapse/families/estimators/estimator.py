@@ -1,4 +1,4 @@
-"""What a segmented family supplies: how its distribution is fitted, drawn from and measured, for many replicates."""
+"""The interface of an estimator: fit, sample and measure a distribution, for a batch of replicates."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ State = Mapping[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a fit gives."""
+    """The result of a fit."""
 
     state: State
     """The fitted parameters."""
@@ -31,7 +31,7 @@ class Fitted:
 
 
 class Estimator(Protocol):
-    """One family for a batch of R independent replicates.
+    """An estimator of a family of distributions, for a batch of R independent replicates.
 
     Every method is a pure function of its arguments: what is random comes from the stream alone, one stream for the
     whole batch, so a set can be drawn again from its state instead of being stored.
@@ -68,7 +68,7 @@ class Estimator(Protocol):
 
 
 class StatisticsEstimator(Estimator, Protocol):
-    """An estimator that sees of its training set sufficient statistics only, and can draw these without the samples."""
+    """An estimator that needs sufficient statistics only, and can draw them without drawing the samples."""
 
     def real_statistics(self, rows: int, stream: Stream) -> State:
         """Statistics of ``rows`` samples of the true distribution."""
@@ -90,12 +90,12 @@ class StatisticsEstimator(Estimator, Protocol):
 STATES_FILE, DIAGNOSTICS_FILE, MEASURES_FILE = "states.safetensors", "diagnostics.safetensors", "measures.safetensors"
 GENERATIONS_FILE = "generations.json"
 STATISTICS = ("mean", "standard_deviation", "p05", "median", "p95")
-"""What is recorded of a measure's replicates, in this order."""
+"""Statistics over replicates that are recorded for each measure, in this order."""
 
 
 @dataclass(frozen=True)
 class SegmentStates:
-    """What was fitted in a segment, as its folder holds it."""
+    """The fitted parameters of a segment, as its folder holds them."""
 
     first: int
     """Its first generation."""

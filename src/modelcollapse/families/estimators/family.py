@@ -1,4 +1,4 @@
-"""The generic family of an estimator: what it declares, and what the finished artifacts say.
+"""The generic family of an estimator: declares its artifacts, and reads finished ones.
 
 A family of this kind supplies an Estimator and its figures::
 
@@ -6,10 +6,10 @@ A family of this kind supplies an Estimator and its figures::
         name = "my_family"
         headline = (("some_measure/mean", "some measure"),)
 
-        def make_estimator(self) -> Estimator: ...
+        def build_estimator(self) -> Estimator: ...
         def present(self, chain: ChainData, title: ChainTitle) -> ChainReport: ...
 
-and settings that inherit from ``families.estimators.settings.SegmentedSettings``; the data have ``rows``.
+and settings that inherit from ``families.estimators.settings.EstimatorSettings``; the data have ``rows``.
 """
 
 from abc import ABC, abstractmethod
@@ -95,7 +95,7 @@ class EstimatorFamily(ABC):
     name: ClassVar[str]
     headline: ClassVar[Sequence[tuple[str, str]]]
     stages: ClassVar[EstimatorStages | None] = None
-    """How its artifacts are made; None where the code of the class itself is what decides them."""
+    """The stages that build its artifacts; None where the code of the class itself decides them."""
     initial: Initial = "previous"
     prompts: Literal["real", "previous"] = "real"
     compared_with = "accumulate"
@@ -121,14 +121,14 @@ class EstimatorFamily(ABC):
         self._start: State | None = None
 
     @abstractmethod
-    def make_estimator(self) -> Estimator:
+    def build_estimator(self) -> Estimator:
         """The estimator that the settings ask for."""
 
     @abstractmethod
     def present(self, chain: ChainData, title: ChainTitle) -> ChainReport:
         """Tables, documents and figures of a finished chain."""
 
-    # ---- what is declared -------------------------------------------------------------------------------------
+    # ---- declarations ------------------------------------------------------------------------------------------
 
     def inputs(self) -> Mapping[str, Artifact]:
         """Nothing: real data are drawn as they are wanted."""
@@ -198,7 +198,7 @@ class EstimatorFamily(ABC):
     def _declare(self) -> Declare:
         by_statistics = getattr(self.model, "synthesis", "samples") == "statistics"
         context = StageContext(
-            self.make_estimator,
+            self.build_estimator,
             by_statistics,
             self.regime,
             self.data.rows,
@@ -208,7 +208,7 @@ class EstimatorFamily(ABC):
         )
         return Declare(context)
 
-    # ---- what finished segments say ---------------------------------------------------------------------------
+    # ---- results --------------------------------------------------------------------------------------------
 
     def result(self, generation: int, folders: Mapping[str, Path]) -> GenerationResult:
         """Every measure's mean, spread and percentiles over the replicates; of some generations each replicate too."""
@@ -249,7 +249,7 @@ class EstimatorFamily(ABC):
             "generations": fitted and fitted.generations,
         }
         given = {name: Input(partial(_given, value), (MODEL,)) for name, value in offered.items()}
-        return Subject("replicates", "", {**given, "true": Input(lambda folders: self.make_estimator().true)})
+        return Subject("replicates", "", {**given, "true": Input(lambda folders: self.build_estimator().true)})
 
     @cached_property
     def metrics(self) -> ChosenMetrics:

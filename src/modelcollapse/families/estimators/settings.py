@@ -1,4 +1,4 @@
-"""What the settings of all families have in common whose generations are cheap enough to be advanced in segments."""
+"""Settings that all estimator families share."""
 
 import os
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ Synthesis = Literal["samples", "statistics"]
 
 
 @dataclass(frozen=True)
-class SegmentedSettings:
-    """A family that runs many independent chains in one batch of tensors, many generations at a time."""
+class EstimatorSettings:
+    """Settings of a family that runs many independent chains in one batch of tensors, many generations at a time."""
 
     name: Annotated[str, EXECUTION]
     """Name for people and figures; not in any key."""
@@ -24,7 +24,7 @@ class SegmentedSettings:
 
 
 def synthesis_problems(model: Any, data: object, decoding: object, regime: Regime, generations: int) -> list[str]:
-    """Why the regime cannot do without samples, if so: sufficient statistics tell of whole sets of equal rows only."""
+    """Why the regime needs samples, if it does: sufficient statistics describe whole sets of equal rows only."""
     return [] if model.synthesis == "samples" else statistics_problems(regime, generations)
 
 

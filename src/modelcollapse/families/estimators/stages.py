@@ -1,4 +1,4 @@
-"""The stages of estimator families: what they are made of, and what they are given."""
+"""The stages of estimator families, and the context that they share."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StageContext:
-    """What the stages of one chain of an estimator family share."""
+    """Stage context: what all stages of one chain of an estimator family are given."""
 
-    make_estimator: "Callable[[], Estimator]"
+    build_estimator: "Callable[[], Estimator]"
     by_statistics: bool
     """Whether sets are drawn as sufficient statistics, or as samples."""
     regime: Any
@@ -34,7 +34,7 @@ class StageContext:
     @cached_property
     def estimator(self) -> "Estimator":
         """The estimator."""
-        return self.make_estimator()
+        return self.build_estimator()
 
     @cached_property
     def representation(self) -> "Samples | Statistics":

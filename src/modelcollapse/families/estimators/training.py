@@ -98,7 +98,7 @@ class Statistics:
     ) -> tuple[RowSet, torch.Tensor | None]:
         """The statistics of all sets together; a pool that grows by a set is added to, not added up anew."""
         if any(draw.stream is not None or draw.weight is not None for draw in draws):
-            raise ValueError("statistics tell of whole sets of equal rows only")
+            raise ValueError("statistics describe whole sets of equal rows only")
         sources = tuple(source for draw in draws for source in draw.sources)
         known, pooled = self._pooled or ((), None)
         if pooled is None or sources[: len(known)] != known:
@@ -236,7 +236,7 @@ class GenerationsDataModule(LightningDataModule):
     def transfer_batch_to_device(
         self, batch: Iterator[TrainingSet], device: torch.device, dataloader_idx: int
     ) -> Iterator[TrainingSet]:
-        """The batch where it is: segmented families compute on the CPU."""
+        """The batch where it is: estimator families compute on the CPU."""
         return batch
 
 
@@ -247,7 +247,7 @@ def fit_generations(
     module = GenerationsModule(stage.estimator, stage.representation, stage.seed, _states(context.parents.values()))
     data = GenerationsDataModule(module, stage.training_sets, compositions)
     execution: Execution = stage.execution
-    with stage_bar(context.artifact.label, len(data), execution.console) as bar:
+    with stage_bar(context.artifact.label, len(data), execution) as bar:
         execution.trainer([BatchProgress(bar)], epochs=1).fit(module, datamodule=data)
     states = stacked([module.states[generation] for generation in span])
     diagnostics = stacked([fitted.diagnostics for fitted in module.fits.values()])

@@ -16,7 +16,7 @@ class GaussianFamily(EstimatorFamily):
     stages = STAGES
     headline = GAUSSIAN.headline
 
-    def make_estimator(self) -> GaussianEstimator:
+    def build_estimator(self) -> GaussianEstimator:
         """The estimator of the model and data settings."""
         return GaussianEstimator(self.model, self.data)
 

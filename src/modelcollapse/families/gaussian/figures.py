@@ -1,8 +1,8 @@
-"""Figures of Gaussian chains: what is measured over the replicates, and what theory says of it.
+"""Figures of Gaussian chains: measures over the replicates beside their closed forms.
 
 Every function takes a data frame with one row for each number of rows M and generation, and a `FigureText`. Columns are
-`rows`, `generation`, `measure/statistic` for the measures of `models.segmented.gaussian` and `theory/...`, NaN where no
-closed form is known. Frames of several chains, one after the other, are drawn in one figure, a colour for each M.
+`rows`, `generation`, `measure/statistic` for the measures of `families.gaussian.estimator` and `theory/...`, NaN where
+no closed form is known. Frames of several chains, one after the other, are drawn in one figure, a colour for each M.
 """
 
 from __future__ import annotations

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from modelcollapse.data.settings import shape_problems, singularity_problems
-from modelcollapse.families.estimators.settings import SegmentedSettings, Synthesis
+from modelcollapse.families.estimators.settings import EstimatorSettings, Synthesis
 
 
 @dataclass(frozen=True)
-class GaussianSettings(SegmentedSettings):
+class GaussianSettings(EstimatorSettings):
     """A Gaussian of any dimension, fitted by its moments."""
 
     family: Literal["gaussian"]

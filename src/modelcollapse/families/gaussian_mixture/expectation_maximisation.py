@@ -137,7 +137,7 @@ def _fitted(
     tolerance: float,
     max_iterations: int,
 ) -> tuple[Array, NDArray[np.int64], NDArray[np.bool_]]:
-    """Fit every replicate, overwriting the mixtures; one that collapsed is told by 0 iterations."""
+    """Fit every replicate, overwriting the mixtures; one that collapsed has 0 iterations."""
     replicates, dimensions, rows = columns.shape
     components = weights.shape[1]
     log_likelihood = np.empty(replicates)

@@ -25,7 +25,7 @@ class GaussianMixtureFamily(EstimatorFamily):
     stages = STAGES
     headline = GAUSSIAN_MIXTURE.headline
 
-    def make_estimator(self) -> GaussianMixtureEstimator:
+    def build_estimator(self) -> GaussianMixtureEstimator:
         """The estimator of the model and data settings."""
         return GaussianMixtureEstimator(self.model, self.data)
 

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from modelcollapse.data.settings import GaussianSamplesSettings, shape_problems, singularity_problems
-from modelcollapse.families.estimators.settings import Count, SegmentedSettings
+from modelcollapse.families.estimators.settings import Count, EstimatorSettings
 from modelcollapse.regimes import Regime
 from modelcollapse.settings import Range
 
 
 @dataclass(frozen=True)
-class GaussianMixtureSettings(SegmentedSettings):
+class GaussianMixtureSettings(EstimatorSettings):
     """A mixture of Gaussians, fitted by expectation maximisation with the rules of scikit-learn."""
 
     family: Literal["gaussian_mixture"]

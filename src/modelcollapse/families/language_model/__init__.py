@@ -1,1 +1,1 @@
-"""The language-model family: OPT fine-tuning on what earlier generations wrote."""
+"""The language-model family: OPT fine-tuned on the synthetic sets of earlier generations."""

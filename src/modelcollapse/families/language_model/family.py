@@ -1,4 +1,4 @@
-"""The language-model family: promises of its artifacts, and what the finished ones say."""
+"""The language-model family: declares its artifacts, and reads finished ones."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -87,7 +87,7 @@ class LanguageModelFamily:
         return rows(self._data, real)
 
     def input_problems(self, folders: Mapping[str, Path]) -> Iterable[str]:
-        """A tokenizer that does not fit the weights, too few positions, texts that cannot be continued."""
+        """Tokenizers that do not fit the weights, too few positions, texts that are too short to continue."""
         from modelcollapse.families.language_model.inputs import input_problems
 
         return input_problems(self._model, self._data, self._decoding, folders)
@@ -155,7 +155,7 @@ class LanguageModelFamily:
         return self._declare("model", stages.fit, recipe, parents, label, size, **arguments)
 
     def synthesise(self, generation: int, model: Artifact, prompts: Artifact | None, rows: float) -> Artifact:
-        """What the model writes after each prompt block."""
+        """The continuations that the model generates for every prompt block."""
         assert prompts is not None
         stream = Stream(self._seed, generation, "synthesis")
         recipe = {
@@ -165,14 +165,14 @@ class LanguageModelFamily:
             "stream": stream.recipe() if self._decoding.is_random else None,
         }
         parents = {"model": model, "prompts": prompts, "real": self._real}
-        label, size = f"generation {generation} · writing", self._synthetic_bytes(rows)
+        label, size = f"generation {generation} · synthesis", self._synthetic_bytes(rows)
         arguments = {"rows": rows, "stream": stream}
         return self._declare("synthetic", stages.generate, recipe, parents, label, size, **arguments)
 
     def select(
         self, generation: int, written: Artifact, model: Artifact, reference: Artifact, rows: float
     ) -> Mapping[str, Artifact]:
-        """What is kept of that which the model wrote, as ``synthetic``, and what it was chosen by."""
+        """The selected set as ``synthetic``, and the scores that it was selected by."""
         if not self._selection.is_active:
             return {SYNTHETIC: written}
         candidates = Candidates(
@@ -219,7 +219,7 @@ class LanguageModelFamily:
             "reference_scores": self._scores(reference, "generation 0 · scoring"),
             "real": self._real,
         }
-        label = f"generation {generation} · measuring what was written"
+        label = f"generation {generation} · measuring the synthetic set"
         return self._declare("measures", stages.measure, {"precision": self._precision}, parents, label)
 
     def _continuations(self, generation: int, model: Artifact) -> Artifact:

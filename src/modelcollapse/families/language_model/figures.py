@@ -170,7 +170,7 @@ def diversity_by_generation(generations: pd.DataFrame, text: FigureText) -> Figu
 
 @style.paper()
 def continuations_page(continuations: pd.DataFrame, text: FigureText) -> Figure:
-    """What each generation writes after one prompt, on one page.
+    """Continuations of one prompt by every generation, on one page.
 
     Columns: `generation`, `prompt`, `continuation`; one row a generation, all of the same prompt, else
     `ValueError`. Line ends become ¶, other white space is folded, characters without a glyph become □, and

@@ -1,4 +1,4 @@
-"""Stages that end with a network: pretrained weights taken in, the base, and each generation's fit."""
+"""Stages that produce a network: pretrained weights, the base, and the fit of each generation."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from transformers import PreTrainedModel
 
-from modelcollapse.data.batches import EpochSampler, Share
+from modelcollapse.data.batches import EpochSampler, Rank
 from modelcollapse.data.block_batches import BlocksDataModule
 from modelcollapse.data.blocks import block_count, read_blocks
 from modelcollapse.data.tokenizers import load_tokenizer
@@ -30,13 +30,13 @@ from modelcollapse.training.verified_files import Progress
 Folders = Mapping[str, Path]
 
 
-def make_pretrained(stage: StageContext, context: BuildContext) -> None:
+def build_pretrained(stage: StageContext, context: BuildContext) -> None:
     """Take published weights into the store, as safetensors, with their tokenizer."""
     save_network(load_network(str(stage.model.pretrained), stage.model.revision), context.folder)
     load_tokenizer(context.parents["tokenizer"]).save_pretrained(context.folder)
 
 
-def make_base(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
+def build_base(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
     """Pretrain the base on its text, a part of each pass at a time."""
     base = stage.model.base
     assert base is not None
@@ -44,7 +44,7 @@ def make_base(stage: StageContext, context: BuildContext, *, stream: Stream) -> 
     _fit(stage, context, base.training, base.training.epochs * base.parts_per_epoch, stream, task, _ignore)
 
 
-def make_generation(
+def build_generation(
     stage: StageContext,
     context: BuildContext,
     *,
@@ -57,16 +57,16 @@ def make_generation(
     training = stage.model.training
     task = partial(_generation_task, draws=draws, epoch_size=training.epoch_size)
 
-    def tell(line: Mapping[str, float]) -> None:
+    def on_epoch(line: Mapping[str, float]) -> None:
         stage.execution.on_epoch(generation, line)
 
     on_nan = stage.execution.settings.on_nan
-    _fit(stage, context, training, training.epochs_of(generation), stream, task, tell, on_nan, callbacks)
+    _fit(stage, context, training, training.epochs_of(generation), stream, task, on_epoch, on_nan, callbacks)
 
 
 @dataclass(frozen=True)
 class FitTask:
-    """What a network is fitted to."""
+    """The training data of a fit."""
 
     blocks: torch.Tensor
     """Tokens [rows, length]."""
@@ -112,7 +112,7 @@ def _fit(
     epochs: int,
     stream: Stream,
     task: Callable[[Folders], FitTask],
-    tell: Callable[[Mapping[str, float]], None],
+    on_epoch: Callable[[Mapping[str, float]], None],
     on_nan: Literal["stop", "continue"] = "stop",
     callbacks: Sequence[Choice] = (),
 ) -> None:
@@ -128,7 +128,7 @@ def _fit(
         devices=execution.settings.devices,
         callbacks=callbacks,
     )
-    module, data, lines = fit_resumably(fit, execution=execution, progress=Progress.of(context), on_epoch=tell)
+    module, data, lines = fit_resumably(fit, execution=execution, progress=Progress.of(context), on_epoch=on_epoch)
     save_network(module.network, context.folder)
     load_tokenizer(folders["tokenizer"]).save_pretrained(context.folder)
     (context.folder / TRAINING_FILE).write_text("".join(json.dumps(line, sort_keys=True) + "\n" for line in lines))
@@ -142,16 +142,16 @@ def _assemble(
     training: TrainingSettings,
     epochs: int,
     stream: Stream,
-    make_task: Callable[[Folders], FitTask],
+    build_task: Callable[[Folders], FitTask],
     execution: Execution,
-    share: Share,
+    rank: Rank,
 ) -> tuple[FittingModule, BlocksDataModule]:
-    """The module and its share of the data, in whatever process."""
-    task = make_task(folders)
+    """The module and a rank's part of the data."""
+    task = build_task(folders)
     sampler = EpochSampler(len(task.blocks), task.rows_per_epoch, training.batch_size, stream.within("order"))
     network = _initial_network(folders, architecture, stream)
     scoring_batch_size = execution.scoring_batch_size(scoring_bytes(network, task.blocks.shape[1]))
-    data = BlocksDataModule(task.blocks, task.weights, task.validation, sampler, scoring_batch_size, share)
+    data = BlocksDataModule(task.blocks, task.weights, task.validation, sampler, scoring_batch_size, rank)
     return FittingModule(network, training, epochs, len(sampler)), data
 
 

@@ -1,4 +1,4 @@
-"""Stages in which a model writes: the synthetic set, shard by shard, and continuations of fixed prompts."""
+"""Generating stages: the synthetic set, shard by shard, and continuations of fixed prompts."""
 
 import json
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from modelcollapse.data.tokenizers import load_tokenizer
 from modelcollapse.decoding.engine import Engine, decoding_engine, is_native
 from modelcollapse.decoding.native import NativeEngine
 from modelcollapse.decoding.settings import DecodingSettings
-from modelcollapse.decoding.workers import MakeEngine, continue_by_workers
+from modelcollapse.decoding.workers import EngineBuilder, continue_by_workers
 from modelcollapse.families.language_model.network import load_network, network_without_weights
 from modelcollapse.families.language_model.recipes import CONTINUATIONS_FILE, StageContext
 from modelcollapse.regimes import rows_of
@@ -27,14 +27,14 @@ from modelcollapse.training.progress import BatchProgress, StageBar, stage_bar
 from modelcollapse.training.verified_files import ChecksumMismatch, load_verified, save_with_checksum
 
 
-def make_synthetic_set(stage: StageContext, context: BuildContext, *, rows: float, stream: Stream) -> None:
+def build_synthetic_set(stage: StageContext, context: BuildContext, *, rows: float, stream: Stream) -> None:
     """Continue every prompt and publish the new tokens as blocks; finished shards survive a kill."""
     prompts = prompt_blocks(context, rows, stage.decoding.prompt_tokens)
     shards = Shards(context, len(prompts), stage.decoding.batch_size)
     groups = PromptGroups(prompts, stage.decoding.batch_size, shards.finished())
     model = context.parents["model"]
     workers = worker_count(stage, model, len(groups), prompts.shape[1])
-    with stage_bar(context.artifact.label, groups.total, stage.execution.console) as bar:
+    with stage_bar(context.artifact.label, groups.total, stage.execution) as bar:
         bar.advance(groups.total - len(groups))
         if workers > 1:
             _write_by_workers(partial(engine_over, model, stage.decoding, stream), workers, groups, shards, bar)
@@ -48,7 +48,7 @@ def make_synthetic_set(stage: StageContext, context: BuildContext, *, rows: floa
 
 
 def worker_count(stage: StageContext, model: Path, groups: int, length: int) -> int:
-    """Processes that write: as many as the settings say, or fewer where there is less to write or to write it in."""
+    """Number of generating processes: as in the settings, or fewer where prompts or memory do not suffice."""
     wanted = min(stage.decoding.workers, groups)
     if wanted <= 1 or stage.execution.facts()["device"] != "cpu":
         return 1
@@ -65,14 +65,14 @@ def _write_here(stage: StageContext, engine: Engine, groups: "PromptGroups", sha
 
 
 def _write_by_workers(
-    make_engine: MakeEngine, workers: int, groups: "PromptGroups", shards: "Shards", bar: StageBar
+    build_engine: EngineBuilder, workers: int, groups: "PromptGroups", shards: "Shards", bar: StageBar
 ) -> None:
     def write(group: int, tokens: torch.Tensor) -> None:
         shards.write(group, tokens)
         bar.advance()
 
     waiting = {each["group"]: each["tokens"] for each in map(groups.__getitem__, range(len(groups)))}
-    continue_by_workers(waiting, make_engine, workers, threads_of_each(workers), write)
+    continue_by_workers(waiting, build_engine, workers, threads_of_each(workers), write)
 
 
 def prompt_blocks(context: BuildContext, rows: float, prompt_tokens: int | None) -> torch.Tensor:
@@ -169,7 +169,7 @@ class Shards:
         return f"{first:06d}-{min(first + self._batch_size, self._rows):06d}"
 
 
-def make_continuations(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
+def build_continuations(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
     """Continue the fixed prompts, and write prompt and continuation as text."""
     tokenizer = load_tokenizer(context.parents["tokenizer"])
     shown = read_blocks(context.parents["real"], "test")[: stage.decoding.shown_prompts].long()

@@ -22,7 +22,7 @@ from modelcollapse.store import BuildContext
 BYTES = "bytes_per_token"
 
 
-def make_tokenizer(stage: StageContext, context: BuildContext) -> None:
+def build_tokenizer(stage: StageContext, context: BuildContext) -> None:
     """Save the tokenizer as a Hugging Face folder."""
     _tokenizer(stage).save_pretrained(context.folder)
 
@@ -39,14 +39,14 @@ def _tokenizer(stage: StageContext) -> PreTrainedTokenizerBase:
     return load_tokenizer(settings.path or str(stage.model.pretrained), stage.model.revision)
 
 
-def make_real_data(stage: StageContext, context: BuildContext) -> None:
+def build_real_data(stage: StageContext, context: BuildContext) -> None:
     """Write the blocks of the real splits, and the bytes behind each token."""
     tokenizer = load_tokenizer(context.parents["tokenizer"])
     splits = data_of(stage.data).splits(tokenizer)
     write_blocks(context.folder, **splits, **{BYTES: bytes_per_token(tokenizer)})
 
 
-def make_fresh_data(
+def build_fresh_data(
     stage: StageContext, context: BuildContext, *, generation: int, share: float, stream: Stream
 ) -> None:
     """Write real blocks that no other generation of the chain trains on."""
@@ -57,7 +57,7 @@ def make_fresh_data(
     write_blocks(context.folder, train=data_of(stage.data).fresh_blocks(rows, generation, reserve, stream))
 
 
-def make_base_data(stage: StageContext, context: BuildContext) -> None:
+def build_base_data(stage: StageContext, context: BuildContext) -> None:
     """Write the base's text as blocks; the last ones are held out to show its perplexity."""
     base, data = stage.model.base, stage.data
     assert base is not None
@@ -81,7 +81,7 @@ def rows(data: LanguageModelData, real: Path) -> tuple[int, int | None]:
 def input_problems(
     model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, folders: Mapping[str, Path]
 ) -> Iterator[str]:
-    """What of the settings does not go with the finished inputs, a message a problem."""
+    """Conflicts between the settings and the finished inputs, a message a problem."""
     tokenizer = load_tokenizer(folders["tokenizer"])
     positions = model.architecture.positions if model.architecture else None
     if "pretrained" in folders:
@@ -137,5 +137,5 @@ def _tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
         tokens: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
         return tokens
     except Exception:
-        # The library raises nothing more special for a word that a vocabulary of words lacks.
+        # The library raises a bare Exception for a word that is not in the vocabulary.
         return []

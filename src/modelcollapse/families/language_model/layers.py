@@ -1,4 +1,4 @@
-"""Layers that compute what a network's own do, faster: they take their place while it is fitted or scored.
+"""Faster layers of equal function, which replace a network's own while it is fitted or scored.
 
 A layer keeps its weights and its name; only its class is another, so that what is saved is the same.
 """
@@ -90,12 +90,12 @@ def product(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
 
 
 def product_with_transposed(gradients: Tensor, weight: Tensor) -> Tensor:
-    """``gradients @ weight``: what a linear layer's inputs are told."""
+    """``gradients @ weight``: the gradient with respect to a linear layer's inputs."""
     return _onednn(gradients, weight.t()) if by_onednn(weight) else gradients @ weight
 
 
 def transposed_product(gradients: Tensor, inputs: Tensor) -> Tensor:
-    """``gradients.T @ inputs``: what a linear layer's weight is told."""
+    """``gradients.T @ inputs``: the gradient with respect to a linear layer's weight."""
     if not by_onednn(gradients):
         return gradients.t() @ inputs
     parts = zip(gradients.split(SEGMENT), inputs.split(SEGMENT), strict=True)

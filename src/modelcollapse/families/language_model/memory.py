@@ -1,4 +1,4 @@
-"""What a chain of language models is expected to take of a machine's memory, from its settings alone."""
+"""Estimate of the peak memory of a chain of language models, from its settings alone."""
 
 from modelcollapse.families.base import ChainNeeds
 from modelcollapse.families.language_model.settings import ArchitectureSettings, LanguageModelSettings

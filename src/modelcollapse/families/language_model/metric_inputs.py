@@ -1,4 +1,4 @@
-"""What the artifacts of a language-model chain offer to metrics, by name."""
+"""The inputs that artifacts of a language-model chain offer to metrics, by name."""
 
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache

@@ -1,4 +1,4 @@
-"""The language model as a LightningModule: it fits, it scores, it writes."""
+"""The language model as a LightningModule, for fitting and validation."""
 
 import math
 from typing import Any
@@ -86,7 +86,7 @@ class FittingModule(LossModule):
         """Start new means, with dropout: networks are loaded in evaluation mode, and Lightning leaves it at that."""
         self.network.train()
         self.training_loss.reset()
-        # Not where validation starts: of several processes, one that has nothing to validate never comes there.
+        # Not in on_validation_start: a rank without validation rows never calls it.
         self.validation_loss.reset()
 
     def training_step(self, batch: dict[str, Any]) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Networks: OPTs made anew; OPTs, GPT-2s and Llamas loaded and saved; weights are data and nothing else."""
+"""Creates OPT networks; loads and saves OPT, GPT-2 and Llama networks as safetensors, never executing code."""
 
 from pathlib import Path
 from pickle import UnpicklingError
@@ -34,7 +34,7 @@ INNER_WIDTHS = {"opt": "ffn_dim", "gpt2": "n_inner", "llama": "intermediate_size
 
 
 class BadWeights(UserError):
-    """Weights that are not those of a whole network; the message names what is wrong."""
+    """Weights that do not make a whole network; the message names what is wrong."""
 
 
 def new_network(
@@ -111,7 +111,7 @@ def _class_of(source: str, revision: str = "main") -> type[PreTrainedModel]:
 
 
 def network_config(folder: Path) -> PretrainedConfig:
-    """What the folder's config.json says, under the names that all kinds of network share."""
+    """The folder's config.json, under the names that all kinds of network share."""
     config_class: Any = _class_of(str(folder)).config_class
     config: PretrainedConfig = config_class.from_pretrained(folder)
     return config
@@ -125,7 +125,7 @@ def network_without_weights(folder: Path) -> PreTrainedModel:
 
 
 def output_weight(network: PreTrainedModel) -> torch.Tensor:
-    """What makes logits of the last hidden states [tokens, width]."""
+    """The output projection: last hidden states [tokens, width] to logits."""
     weight: torch.Tensor = network.get_output_embeddings().weight
     return weight
 

@@ -1,4 +1,4 @@
-"""How chains of language models are shown beside each other."""
+"""Presentation of language-model chains in the report of a sweep: headline, panels, distributions."""
 
 from modelcollapse.families.presentation import CurveFigure, Distribution, Panel, PooledFigure, Presentation
 

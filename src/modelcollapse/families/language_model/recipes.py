@@ -1,4 +1,4 @@
-"""What decides the content of each language-model artifact: the recipes behind the keys of the store."""
+"""The recipes of language-model artifacts: what decides the content of each, for its key."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +79,6 @@ CONTINUATIONS_FILE = "continuations.json"
 
 
 def read_losses(folder: Path) -> dict[str, np.ndarray]:
-    """Losses of a finished score, in nats per token: names and shapes as the stage that wrote them says."""
+    """Losses of a finished score, in nats per token: names and shapes as the scoring stage wrote them."""
     losses: dict[str, np.ndarray] = load_file(folder / LOSSES_FILE)
     return losses

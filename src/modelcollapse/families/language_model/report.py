@@ -1,4 +1,4 @@
-"""What the finished artifacts of a language-model chain say: metrics, tables, continuations, figures."""
+"""Reads finished artifacts of a language-model chain: metrics, tables, continuations, figures."""
 
 import json
 from collections.abc import Mapping, Sequence

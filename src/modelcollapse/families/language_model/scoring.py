@@ -1,4 +1,4 @@
-"""Stages that score: a model on the real splits, and what a model wrote under the reference model and the truth."""
+"""Scoring stages: a model on the real splits, and a synthetic set under the reference model and the truth."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -74,7 +74,7 @@ TOKEN_LOSSES_AT_MOST = 2**20
 """Of a larger set, losses of single tokens are not stored: 4 MB a set and generation."""
 
 
-def make_scores(stage: StageContext, context: BuildContext) -> None:
+def build_scores(stage: StageContext, context: BuildContext) -> None:
     """Losses on the real validation and test splits, and of the test split under the truth where it is known.
 
     For each split: ``mean`` over all predicted tokens, as accumulated in the pass, ``mean_without_line_starts`` where
@@ -98,15 +98,15 @@ def make_scores(stage: StageContext, context: BuildContext) -> None:
 
 
 def _keep_training_lines(context: BuildContext) -> None:
-    """Copy the fit's lines here: weights may be removed to save disk, the record is still to be rebuilt."""
+    """Copy the fit's lines: the record needs them even where the weights are removed to save disk."""
     lines = context.parents["model"] / TRAINING_FILE
     (context.folder / TRAINING_FILE).write_bytes(lines.read_bytes() if lines.is_file() else b"")
 
 
-def make_measures(stage: StageContext, context: BuildContext) -> None:
+def build_measures(stage: StageContext, context: BuildContext) -> None:
     """Losses of a synthetic set under the reference model and, where it is known, under the truth.
 
-    ``reference.mean``, ``reference.sequences`` and ``reference.tokens`` as in :func:`make_scores`, and
+    ``reference.mean``, ``reference.sequences`` and ``reference.tokens`` as in :func:`build_scores`, and
     ``real_reference.sequences`` of the real validation split; ``true.sequences`` and ``real_true.sequences`` with all
     tokens of a block predicted.
     """
@@ -137,7 +137,7 @@ def _score(
     loaders = [in_order(blocks, batch_size) for blocks in sets.values()]
     small = [index for index, blocks in enumerate(sets.values()) if blocks[:, 1:].numel() <= TOKEN_LOSSES_AT_MOST]
     module = ScoringModule(network, len(loaders), skipped_token, tokens_of=small)
-    with stage_bar(context.artifact.label, sum(map(len, loaders)), stage.execution.console) as bar:
+    with stage_bar(context.artifact.label, sum(map(len, loaders)), stage.execution) as bar:
         stage.execution.trainer([BatchProgress(bar)]).test(module, loaders, verbose=False)
     context.execution.update(stage.execution.facts(batch_size=batch_size))
     return module

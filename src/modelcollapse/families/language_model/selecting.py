@@ -1,4 +1,4 @@
-"""Stages that choose among the blocks that a model wrote."""
+"""Selection stages: score candidate blocks, and keep some of them."""
 
 import torch
 
@@ -13,8 +13,8 @@ from modelcollapse.selections.choosing import choose, score, write_scores
 from modelcollapse.store import BuildContext
 
 
-def make_candidate_scores(stage: StageContext, context: BuildContext, *, scorer: Choice, stream: Stream) -> None:
-    """Score what was written."""
+def build_candidate_scores(stage: StageContext, context: BuildContext, *, scorer: Choice, stream: Stream) -> None:
+    """Compute the scores of the candidates."""
     candidates = read_blocks(context.parents["candidates"], "blocks")
     available = {
         "reference_losses": lambda: block_losses(stage, context, "reference", candidates),
@@ -30,7 +30,7 @@ def _true_log_likelihood(stage: StageContext, candidates: torch.Tensor) -> torch
     return torch.from_numpy(data_of(stage.data).truth().log_likelihood(candidates.numpy()))
 
 
-def make_selected(stage: StageContext, context: BuildContext, *, rule: Choice, rows: float, stream: Stream) -> None:
+def build_selected(stage: StageContext, context: BuildContext, *, rule: Choice, rows: float, stream: Stream) -> None:
     """Keep as many of the candidates as the regime asks for, as a synthetic set of their own."""
     candidates = read_blocks(context.parents["candidates"], "blocks")
     wanted = rows_of(rows, block_count(context.parents["real"], "train"))

@@ -62,7 +62,7 @@ class TrainingSettings(EpochSettings):
     weight_decay: NonNegative
     """Weight decay: decoupled from the gradient with AdamW, an L2 penalty with others."""
     optimizer: Annotated[Any, Registered("optimizers"), IntroducedAs(ADAMW)] = ADAMW
-    """What takes the steps."""
+    """Optimizer, with its settings."""
     loss: Annotated[Any, Registered("losses"), IntroducedAs(CROSS_ENTROPY)] = CROSS_ENTROPY
     """What a fit minimises; validation and scores are always of cross-entropy."""
 
@@ -246,7 +246,7 @@ def _prompt_problems(
 def same_block_problems(
     model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: Regime, generations: int
 ) -> list[str]:
-    """Why a decoding without chance cannot write as many blocks as the regime asks for, if so."""
+    """Why a deterministic decoding cannot generate as many blocks as the regime asks for, if so."""
     if decoding.is_random or all(regime.written(t) <= 1 for t in {1, *regime.kinds_of_generation(generations)}):
         return []
     return [

@@ -1,4 +1,4 @@
-"""The stages of the language-model family: what each artifact is made by, and the version of its code."""
+"""The stages of the language-model family: the function that builds each artifact, and its version."""
 
 from collections.abc import Sequence
 
@@ -13,49 +13,49 @@ from modelcollapse.store import BuildContext
 @stage("language_model.tokenizer", version=1, work="input")
 def tokenizer(stage: StageContext, context: BuildContext) -> None:
     """The vocabulary of the data, of the base's text, or of the pretrained weights."""
-    from modelcollapse.families.language_model.inputs import make_tokenizer
+    from modelcollapse.families.language_model.inputs import build_tokenizer
 
-    make_tokenizer(stage, context)
+    build_tokenizer(stage, context)
 
 
 @stage("language_model.real_data", version=1, work="input")
 def real_data(stage: StageContext, context: BuildContext) -> None:
     """Token blocks of the real splits and of the reserve."""
-    from modelcollapse.families.language_model.inputs import make_real_data
+    from modelcollapse.families.language_model.inputs import build_real_data
 
-    make_real_data(stage, context)
+    build_real_data(stage, context)
 
 
 @stage("language_model.fresh_data", version=1, work="input")
 def fresh_data(stage: StageContext, context: BuildContext, *, generation: int, share: float, stream: Stream) -> None:
     """Real blocks that no generation before was trained on."""
-    from modelcollapse.families.language_model.inputs import make_fresh_data
+    from modelcollapse.families.language_model.inputs import build_fresh_data
 
-    make_fresh_data(stage, context, generation=generation, share=share, stream=stream)
+    build_fresh_data(stage, context, generation=generation, share=share, stream=stream)
 
 
 @stage("language_model.base_data", version=1, work="input")
 def base_data(stage: StageContext, context: BuildContext) -> None:
     """Token blocks of the text that the base is pretrained on."""
-    from modelcollapse.families.language_model.inputs import make_base_data
+    from modelcollapse.families.language_model.inputs import build_base_data
 
-    make_base_data(stage, context)
+    build_base_data(stage, context)
 
 
 @stage("language_model.pretrained", version=1, work="input")
 def pretrained(stage: StageContext, context: BuildContext) -> None:
-    """Published weights, taken into the store."""
-    from modelcollapse.families.language_model.fitting import make_pretrained
+    """Published weights, copied into the store as safetensors."""
+    from modelcollapse.families.language_model.fitting import build_pretrained
 
-    make_pretrained(stage, context)
+    build_pretrained(stage, context)
 
 
 @stage("language_model.base", version=2, work="fit")
 def base(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
     """The base, pretrained."""
-    from modelcollapse.families.language_model.fitting import make_base
+    from modelcollapse.families.language_model.fitting import build_base
 
-    make_base(stage, context, stream=stream)
+    build_base(stage, context, stream=stream)
 
 
 @stage("language_model.fit", version=2, work="fit")
@@ -69,57 +69,57 @@ def fit(
     callbacks: Sequence[Choice] = (),
 ) -> None:
     """A generation, fitted to its composition of sources."""
-    from modelcollapse.families.language_model.fitting import make_generation
+    from modelcollapse.families.language_model.fitting import build_generation
 
-    make_generation(stage, context, generation=generation, draws=draws, stream=stream, callbacks=callbacks)
+    build_generation(stage, context, generation=generation, draws=draws, stream=stream, callbacks=callbacks)
 
 
 @stage("language_model.generate", version=1, work="synthesis")
 def generate(stage: StageContext, context: BuildContext, *, rows: float, stream: Stream) -> None:
-    """What a model writes after every prompt block."""
-    from modelcollapse.families.language_model.generating import make_synthetic_set
+    """The continuations that a model generates for every prompt block."""
+    from modelcollapse.families.language_model.generating import build_synthetic_set
 
-    make_synthetic_set(stage, context, rows=rows, stream=stream)
+    build_synthetic_set(stage, context, rows=rows, stream=stream)
 
 
 @stage("language_model.continuations", version=1)
 def continuations(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
     """Continuations of fixed prompts, as text."""
-    from modelcollapse.families.language_model.generating import make_continuations
+    from modelcollapse.families.language_model.generating import build_continuations
 
-    make_continuations(stage, context, stream=stream)
+    build_continuations(stage, context, stream=stream)
 
 
 @stage("language_model.score", version=3)
 def score(stage: StageContext, context: BuildContext) -> None:
     """Losses on the real validation and test splits."""
-    from modelcollapse.families.language_model.scoring import make_scores
+    from modelcollapse.families.language_model.scoring import build_scores
 
-    make_scores(stage, context)
+    build_scores(stage, context)
 
 
 @stage("language_model.measure", version=2)
 def measure(stage: StageContext, context: BuildContext) -> None:
     """Losses of a synthetic set under the reference model, and under the truth where it is known."""
-    from modelcollapse.families.language_model.scoring import make_measures
+    from modelcollapse.families.language_model.scoring import build_measures
 
-    make_measures(stage, context)
+    build_measures(stage, context)
 
 
 @stage("language_model.score_candidates", version=1, work="synthesis")
 def score_candidates(stage: StageContext, context: BuildContext, *, scorer: Choice, stream: Stream) -> None:
-    """A number for every candidate of a selection."""
-    from modelcollapse.families.language_model.selecting import make_candidate_scores
+    """Scores of the candidates of a selection."""
+    from modelcollapse.families.language_model.selecting import build_candidate_scores
 
-    make_candidate_scores(stage, context, scorer=scorer, stream=stream)
+    build_candidate_scores(stage, context, scorer=scorer, stream=stream)
 
 
 @stage("language_model.select", version=1, work="synthesis")
 def select(stage: StageContext, context: BuildContext, *, rule: Choice, rows: float, stream: Stream) -> None:
-    """The candidates that a rule keeps."""
-    from modelcollapse.families.language_model.selecting import make_selected
+    """The candidates that the rule of a selection keeps."""
+    from modelcollapse.families.language_model.selecting import build_selected
 
-    make_selected(stage, context, rule=rule, rows=rows, stream=stream)
+    build_selected(stage, context, rule=rule, rows=rows, stream=stream)
 
 
 STAGES: Sequence[Stage] = (
@@ -137,4 +137,4 @@ STAGES: Sequence[Stage] = (
     score_candidates,
     select,
 )
-"""All of them."""
+"""All stages of the family."""

@@ -1,4 +1,4 @@
-"""The VAE family: promises of its artifacts, and what the finished ones say."""
+"""The VAE family: declares its artifacts, and reads finished ones."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -140,7 +140,7 @@ class VaeFamily:
     def select(
         self, generation: int, written: Artifact, model: Artifact, reference: Artifact, rows: float
     ) -> Mapping[str, Artifact]:
-        """What is kept of the images that the model drew, as ``synthetic``, and what it was chosen by."""
+        """The selected images as ``synthetic``, and the scores that they were selected by."""
         if not self._selection.is_active:
             return {SYNTHETIC: written}
         candidates = Candidates(

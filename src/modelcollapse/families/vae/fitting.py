@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from modelcollapse.data.batches import EpochSampler, Share
+from modelcollapse.data.batches import EpochSampler, Rank
 from modelcollapse.data.image_batches import DrawingSampler, ImagesDataModule, NoisyImages, TrainingImages
 from modelcollapse.data.images import SIDE, image_count, read_images
 from modelcollapse.families.vae.module import FittingModule
@@ -32,7 +32,7 @@ from modelcollapse.training.trainer import Execution
 from modelcollapse.training.verified_files import Progress
 
 
-def make_generation(
+def build_generation(
     stage: StageContext,
     context: BuildContext,
     *,
@@ -69,9 +69,9 @@ def _assemble(
     draws: Sequence[Draw],
     stream: Stream,
     execution: Execution,
-    share: Share,
+    rank: Rank,
 ) -> tuple[FittingModule, ImagesDataModule]:
-    """The module and its share of the data, in whatever process."""
+    """The module and a rank's part of the data."""
     real, settings, latents = folders["real"], model.training, model.architecture.latents
     training = composed_images(draws, folders, image_count(real, "train"))
     rows_per_epoch = image_count(real, "train") if settings.epoch_size == "real" else training.rows
@@ -81,7 +81,7 @@ def _assemble(
     batch_size = execution.scoring_batch_size(IMAGE_BYTES)
     network = _initial_network(folders, model.architecture, stream)
     module = FittingModule(network, settings, model.beta, streamed_decoder(model.architecture, draws, folders))
-    return module, ImagesDataModule(training, validation, sampler, batch_size, share)
+    return module, ImagesDataModule(training, validation, sampler, batch_size, rank)
 
 
 def _initial_network(

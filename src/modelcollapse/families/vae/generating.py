@@ -13,7 +13,7 @@ from modelcollapse.seeding import Stream
 from modelcollapse.store import BuildContext
 
 
-def make_synthetic_set(stage: StageContext, context: BuildContext, *, rows: float, stream: Stream) -> None:
+def build_synthetic_set(stage: StageContext, context: BuildContext, *, rows: float, stream: Stream) -> None:
     """Publish the decoder's means at ``rows`` times n draws of z ~ N(0, I), or the decoder to stream them from."""
     decoder = load_network(stage.model.architecture, context.parents["model"] / NETWORK_FILE).decoder
     count = rows_of(rows, image_count(context.parents["real"], "train"))

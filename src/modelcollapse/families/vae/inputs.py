@@ -10,12 +10,12 @@ from modelcollapse.seeding import Stream
 from modelcollapse.store import BuildContext
 
 
-def make_real_data(stage: StageContext, context: BuildContext) -> None:
+def build_real_data(stage: StageContext, context: BuildContext) -> None:
     """Write the real splits with their classes."""
     write_splits(context.folder, data_of(stage.data).splits())
 
 
-def make_fresh_data(
+def build_fresh_data(
     stage: StageContext, context: BuildContext, *, generation: int, share: float, stream: Stream
 ) -> None:
     """Write real images out of the reserve that no other generation of the chain trains on."""

@@ -1,4 +1,4 @@
-"""What the artifacts of a chain of VAEs offer to metrics, by name."""
+"""The inputs that artifacts of a VAE chain offer to metrics, by name."""
 
 from collections.abc import Mapping
 from functools import lru_cache

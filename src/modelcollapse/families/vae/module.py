@@ -1,4 +1,4 @@
-"""The VAE and the classifier as LightningModules: they fit, they score, they draw and they look."""
+"""LightningModules of the VAE and the classifier: fitting, scoring, sampling, encoding."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -62,7 +62,7 @@ class FittingModule(LightningModule):
     def on_train_epoch_start(self) -> None:
         """Start new means."""
         self.training_loss.reset()
-        # Not where validation starts: of several processes, one that has nothing to validate never comes there.
+        # Not in on_validation_start: a rank without validation rows never calls it.
         self.validation_losses.reset()
 
     def training_step(self, batch: dict[str, Any]) -> torch.Tensor:
@@ -201,14 +201,14 @@ class ApplyingModule(LightningModule):
         self.network = network
 
     def predict_step(self, batch: torch.Tensor) -> Any:
-        """What the network makes of a batch."""
+        """The network's outputs for a batch."""
         return self.network(batch)
 
 
 def apply(network: torch.nn.Module, rows: torch.Tensor, execution: Execution, label: str) -> Sequence[torch.Tensor]:
     """The outputs of the network for all rows, each a tensor with as many rows, float32 on the CPU."""
     loader = in_order(rows, execution.scoring_batch_size(IMAGE_BYTES))
-    with stage_bar(label, len(loader), execution.console) as bar:
+    with stage_bar(label, len(loader), execution) as bar:
         batches = execution.trainer([BatchProgress(bar)]).predict(ApplyingModule(network), loader)
     assert batches is not None
     tuples = [output if isinstance(output, tuple) else (output,) for output in batches]

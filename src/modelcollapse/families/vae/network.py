@@ -13,7 +13,7 @@ from modelcollapse.seeding import Stream
 SMALL_SIDE = 7
 """Side of the feature maps after two convolutions of stride 2, in pixels."""
 IMAGE_BYTES = 2**18
-"""What an image takes while a network is applied to it, about."""
+"""Approximate memory of an image while a network is applied to it."""
 CLASSIFIER_CHANNELS = 32
 CLASSIFIER_FEATURES = 128
 

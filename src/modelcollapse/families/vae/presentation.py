@@ -1,4 +1,4 @@
-"""How chains of variational autoencoders are shown beside each other."""
+"""Presentation of VAE chains in the report of a sweep: headline, panels, images."""
 
 from modelcollapse.families.presentation import CurveFigure, Distribution, Panel, PooledFigure, Presentation
 

@@ -33,12 +33,12 @@ def read_lines(folder: Path) -> list[dict[str, float]]:
 
 
 def read_measured(folder: Path) -> dict[str, torch.Tensor]:
-    """What was seen of samples and real images, by name; see scoring.make_measures."""
+    """Measures of samples and real images, by name; see scoring.build_measures."""
     tensors: dict[str, torch.Tensor] = load_file(folder / MEASURED_FILE)
     return tensors
 
 
 def read_losses(folder: Path) -> dict[str, torch.Tensor]:
-    """Losses on the real splits, by name; see scoring.make_scores."""
+    """Losses on the real splits, by name; see scoring.build_scores."""
     tensors: dict[str, torch.Tensor] = load_file(folder / LOSSES_FILE)
     return tensors

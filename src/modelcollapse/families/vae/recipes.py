@@ -1,4 +1,4 @@
-"""What decides the content of each VAE artifact: the recipes behind the keys of the store."""
+"""The recipes of VAE artifacts: what decides the content of each, for its key."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 INSTRUMENT_SEED = 0
-"""The classifier and the noise of scoring are instruments: the same ones for chains of every seed."""
+"""Seed of the classifier and of the noise of scoring: measuring instruments are the same for every chain."""
 CLASSIFIER_STREAM = Stream(INSTRUMENT_SEED, 0, "classifier")
 SCORING_STREAM = Stream(INSTRUMENT_SEED, 0, "scoring")
 

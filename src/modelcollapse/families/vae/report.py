@@ -1,4 +1,4 @@
-"""What the finished artifacts of a VAE chain say: metrics, tables, figures."""
+"""Reads finished artifacts of a VAE chain: metrics, tables, figures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ class ImagesResult(GenerationResult):
 
 
 def generation_result(generation: int, folders: Mapping[str, Path], metrics: Mapping[str, float]) -> ImagesResult:
-    """What the artifacts of one generation, folders by role, say."""
+    """Read the result of one generation from its artifacts, role -> folder."""
     measured = {name: tensor.numpy() for name, tensor in read_measured(folders["measures"]).items()}
     distributions = {"synthetic/latent_means": measured["latents"].ravel()}
     images = {"samples": measured["shown"]}

@@ -1,4 +1,4 @@
-"""Stages that score: a VAE on the real splits, and what it draws under the reference encoder and the classifier."""
+"""Scoring stages: a VAE on the real splits, and its samples under the reference encoder and the classifier."""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_model, save_file
 
-from modelcollapse.data.batches import EpochSampler, Share, in_order_together
+from modelcollapse.data.batches import EpochSampler, Rank, in_order_together
 from modelcollapse.data.image_batches import LabelledDataModule, NoisyImages
 from modelcollapse.data.images import LabelledImages, as_intensities, read_images, read_labels
 from modelcollapse.families.vae.module import ClassifierModule, ScoringModule, apply, draw
@@ -33,7 +33,7 @@ from modelcollapse.training.verified_files import Progress
 REAL_SPLITS = ("validation", "test")
 
 
-def make_scores(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
+def build_scores(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
     """Reconstruction loss and KL of the images of the real validation and test splits, in nats.
 
     For each split: ``mean_reconstruction`` and ``mean_kl`` as accumulated in the pass, ``reconstruction`` and
@@ -47,7 +47,7 @@ def make_scores(stage: StageContext, context: BuildContext, *, stream: Stream) -
     loaders = [in_order_together(split, batch_size) for split in splits]
     module = ScoringModule(load_network(architecture, context.parents["model"] / NETWORK_FILE), len(loaders))
     steps = sum(map(len, loaders))
-    with stage_bar(context.artifact.label, steps, stage.execution.console) as bar:
+    with stage_bar(context.artifact.label, steps, stage.execution) as bar:
         stage.execution.trainer([BatchProgress(bar)]).test(module, loaders, verbose=False)
     losses: dict[str, torch.Tensor] = {}
     for index, split in enumerate(REAL_SPLITS):
@@ -61,13 +61,13 @@ def make_scores(stage: StageContext, context: BuildContext, *, stream: Stream) -
 
 
 def _keep_training_lines(context: BuildContext) -> None:
-    """Copy the fit's lines here: weights may be removed to save disk, the record is still to be rebuilt."""
+    """Copy the fit's lines: the record needs them even where the weights are removed to save disk."""
     lines = context.parents["model"] / TRAINING_FILE
     (context.folder / TRAINING_FILE).write_bytes(lines.read_bytes())
 
 
-def make_measures(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
-    """What is seen of samples and of real test images.
+def build_measures(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
+    """Latent means, features and classes of samples and of real test images.
 
     ``latents`` [rows, latents]: latent means under the reference's encoder; ``features`` [rows, d] and ``logits``
     [rows, classes] of the classifier; ``shown`` [rows, 28, 28] float16, for figures. The same of real images, after
@@ -112,13 +112,13 @@ def _latent_means(stage: StageContext, context: BuildContext, images: torch.Tens
 SPLITS = ("train", "validation", "test")
 
 
-def make_classifier(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
+def build_classifier(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
     """Train the classifier on the real training split, keep its best epoch, scale its features, and test it."""
     real, settings = context.parents["real"], stage.model.classifier
     splits = {split: LabelledImages(read_images(real, split), read_labels(real, split)) for split in SPLITS}
     classes = 1 + max(int(part.labels.max()) for part in splits.values())
 
-    def assemble(execution: Execution, share: Share) -> tuple[ClassifierModule, LabelledDataModule]:
+    def assemble(execution: Execution, rank: Rank) -> tuple[ClassifierModule, LabelledDataModule]:
         with stream.within("weights").global_rng():
             module = ClassifierModule(Classifier(classes), classes, settings)
         rows = len(splits["train"].images)
@@ -126,7 +126,7 @@ def make_classifier(stage: StageContext, context: BuildContext, *, stream: Strea
         batch_size = execution.scoring_batch_size(IMAGE_BYTES)
         return module, LabelledDataModule(splits["train"], splits["validation"], sampler, batch_size)
 
-    # On one device, whatever the settings: it takes seconds.
+    # On one device, whatever the settings: the fit takes seconds.
     fit = Fit(assemble, settings.epochs, True, None, stream.within("noise"), context.artifact.label)
     progress = Progress.of(context)
     module, _, lines = fit_resumably(fit, execution=stage.execution, progress=progress, on_epoch=_ignore)

@@ -1,4 +1,4 @@
-"""Stages that choose among the images that a model drew."""
+"""Selection stages: score candidate images, and keep some of them."""
 
 from collections.abc import Sequence
 
@@ -18,8 +18,8 @@ from modelcollapse.store import BuildContext
 from modelcollapse.training.progress import BatchProgress, stage_bar
 
 
-def make_candidate_scores(stage: StageContext, context: BuildContext, *, scorer: Choice, stream: Stream) -> None:
-    """Score what was drawn."""
+def build_candidate_scores(stage: StageContext, context: BuildContext, *, scorer: Choice, stream: Stream) -> None:
+    """Compute the scores of the candidates."""
     candidates = read_images(context.parents["candidates"], "train")
     available = {
         "reference_losses": lambda: _image_losses(stage, context, "reference", candidates),
@@ -50,14 +50,14 @@ def _image_losses(stage: StageContext, context: BuildContext, role: str, images:
     noisy = NoisyImages.draw(images, architecture.latents, SCORING_STREAM.within("candidates"))
     loader = in_order_together(noisy, batch_size)
     module = _LossesModule(load_network(architecture, context.parents[role] / NETWORK_FILE))
-    with stage_bar(context.artifact.label, len(loader), stage.execution.console) as bar:
+    with stage_bar(context.artifact.label, len(loader), stage.execution) as bar:
         batches = stage.execution.trainer([BatchProgress(bar)]).predict(module, loader)
     context.execution.update(stage.execution.facts(batch_size=batch_size))
     assert batches is not None
     return torch.cat([torch.as_tensor(losses).cpu() for losses in batches])
 
 
-def make_selected(stage: StageContext, context: BuildContext, *, rule: Choice, rows: float, stream: Stream) -> None:
+def build_selected(stage: StageContext, context: BuildContext, *, rule: Choice, rows: float, stream: Stream) -> None:
     """Keep as many of the candidates as the regime asks for, as a synthetic set of their own."""
     candidates = read_images(context.parents["candidates"], "train")
     wanted = rows_of(rows, image_count(context.parents["real"], "train"))

@@ -1,4 +1,4 @@
-"""Settings of the VAE family: network, fitting, synthesis, image data, what is measured."""
+"""Settings of the VAE family: network, fit, synthetic images, measurements."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -33,7 +33,7 @@ class VaeTrainingSettings(EpochSettings):
     weight_decay: NonNegative
     """Weight decay: an L2 penalty with Adam, decoupled from the gradient with AdamW."""
     optimizer: Annotated[Any, Registered("optimizers"), IntroducedAs(ADAM)] = ADAM
-    """What takes the steps."""
+    """Optimizer, with its settings."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class VaeSettings:
     beta: NonNegative
     """Weight of the KL divergence in the loss; 1 is the evidence lower bound."""
     synthesis: Literal["stream", "fixed"]
-    """Synthetic images: drawn anew for every minibatch from the decoder that wrote them, or drawn once and stored."""
+    """Synthetic images: drawn anew for every minibatch from their model's decoder, or drawn once and stored."""
     init: Literal["fresh", "generation0", "previous"]
     """Initial weights of generations 1, 2, ...: random ones, generation 0's, or the previous generation's."""
     training: VaeTrainingSettings

@@ -1,4 +1,4 @@
-"""The stages of the VAE family: what each artifact is made by, and the version of its code."""
+"""The stages of the VAE family: the function that builds each artifact, and its version."""
 
 from collections.abc import Sequence
 
@@ -13,17 +13,17 @@ from modelcollapse.store import BuildContext
 @stage("vae.real_data", version=1, work="input")
 def real_data(stage: StageContext, context: BuildContext) -> None:
     """Labelled images of the real splits and of the reserve."""
-    from modelcollapse.families.vae.inputs import make_real_data
+    from modelcollapse.families.vae.inputs import build_real_data
 
-    make_real_data(stage, context)
+    build_real_data(stage, context)
 
 
 @stage("vae.fresh_data", version=1, work="input")
 def fresh_data(stage: StageContext, context: BuildContext, *, generation: int, share: float, stream: Stream) -> None:
     """Real images that no generation before was trained on."""
-    from modelcollapse.families.vae.inputs import make_fresh_data
+    from modelcollapse.families.vae.inputs import build_fresh_data
 
-    make_fresh_data(stage, context, generation=generation, share=share, stream=stream)
+    build_fresh_data(stage, context, generation=generation, share=share, stream=stream)
 
 
 @stage("vae.fit", version=2, work="fit")
@@ -37,57 +37,57 @@ def fit(
     callbacks: Sequence[Choice] = (),
 ) -> None:
     """A generation, fitted to its composition of sources."""
-    from modelcollapse.families.vae.fitting import make_generation
+    from modelcollapse.families.vae.fitting import build_generation
 
-    make_generation(stage, context, generation=generation, draws=draws, stream=stream, callbacks=callbacks)
+    build_generation(stage, context, generation=generation, draws=draws, stream=stream, callbacks=callbacks)
 
 
 @stage("vae.generate", version=1, work="synthesis")
 def generate(stage: StageContext, context: BuildContext, *, rows: float, stream: Stream) -> None:
     """The images that a model draws, or the decoder that they are streamed from."""
-    from modelcollapse.families.vae.generating import make_synthetic_set
+    from modelcollapse.families.vae.generating import build_synthetic_set
 
-    make_synthetic_set(stage, context, rows=rows, stream=stream)
+    build_synthetic_set(stage, context, rows=rows, stream=stream)
 
 
 @stage("vae.classifier", version=2, work="fit")
 def classifier(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
     """The classifier in whose features and classes samples are measured, trained once on the real data."""
-    from modelcollapse.families.vae.scoring import make_classifier
+    from modelcollapse.families.vae.scoring import build_classifier
 
-    make_classifier(stage, context, stream=stream)
+    build_classifier(stage, context, stream=stream)
 
 
 @stage("vae.score", version=3)
 def score(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
     """Losses of the real validation and test splits."""
-    from modelcollapse.families.vae.scoring import make_scores
+    from modelcollapse.families.vae.scoring import build_scores
 
-    make_scores(stage, context, stream=stream)
+    build_scores(stage, context, stream=stream)
 
 
 @stage("vae.measure", version=2)
 def measure(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
     """Latent means, features and classes of samples and of real images."""
-    from modelcollapse.families.vae.scoring import make_measures
+    from modelcollapse.families.vae.scoring import build_measures
 
-    make_measures(stage, context, stream=stream)
+    build_measures(stage, context, stream=stream)
 
 
 @stage("vae.score_candidates", version=1, work="synthesis")
 def score_candidates(stage: StageContext, context: BuildContext, *, scorer: Choice, stream: Stream) -> None:
-    """A number for every candidate of a selection."""
-    from modelcollapse.families.vae.selecting import make_candidate_scores
+    """Scores of the candidates of a selection."""
+    from modelcollapse.families.vae.selecting import build_candidate_scores
 
-    make_candidate_scores(stage, context, scorer=scorer, stream=stream)
+    build_candidate_scores(stage, context, scorer=scorer, stream=stream)
 
 
 @stage("vae.select", version=1, work="synthesis")
 def select(stage: StageContext, context: BuildContext, *, rule: Choice, rows: float, stream: Stream) -> None:
-    """The candidates that a rule keeps."""
-    from modelcollapse.families.vae.selecting import make_selected
+    """The candidates that the rule of a selection keeps."""
+    from modelcollapse.families.vae.selecting import build_selected
 
-    make_selected(stage, context, rule=rule, rows=rows, stream=stream)
+    build_selected(stage, context, rule=rule, rows=rows, stream=stream)
 
 
 STAGES: Sequence[Stage] = (
@@ -101,4 +101,4 @@ STAGES: Sequence[Stage] = (
     score_candidates,
     select,
 )
-"""All of them."""
+"""All stages of the family."""

@@ -1,4 +1,4 @@
-"""Segmented families: what a generation trains on, what a kill or another length of segments changes (nothing)."""
+"""Estimator families: what a generation trains on, what a kill or another length of segments changes (nothing)."""
 
 import json
 import os
@@ -62,14 +62,14 @@ def test_a_regime_that_needs_samples_is_refused_without_them(compose_values, fam
 
 
 @pytest.mark.parametrize("family", ["gaussian", "discrete", "gaussian_mixture"])
-def test_who_chooses_a_model_only_is_told_what_goes_with_it(compose_values, family):
+def test_choosing_a_model_only_reports_what_goes_with_it(compose_values, family):
     with pytest.raises(SettingsError) as caught:
         read_chain_settings(compose_values(f"model={family}"))
     groups = [problem.partition(":")[0] for problem in caught.value.problems]
     assert groups == ["data.kind", "decoding.kind"]
     for problem in caught.value.problems:
-        words = problem.rpartition("choose ")[2].split()
-        assert read_chain_settings(compose_values(f"model={family}", *words)).model.family == family
+        overrides = problem.rpartition("choose ")[2].split()
+        assert read_chain_settings(compose_values(f"model={family}", *overrides)).model.family == family
 
 
 def test_a_device_that_would_not_be_used_is_refused(chain):
@@ -78,7 +78,7 @@ def test_a_device_that_would_not_be_used_is_refused(chain):
 
 
 @pytest.mark.parametrize(
-    ("words", "beginning"),
+    ("overrides", "beginning"),
     [
         (("data.mean=[]",), "data.mean: [] is not allowed"),
         (("data.mean=[0]",), "data.covariance: [[1.0, 0.5], [0.5, 2.0]] must have 1 rows of 1 numbers"),
@@ -90,9 +90,9 @@ def test_a_device_that_would_not_be_used_is_refused(chain):
         (("data.rows=2",), "data.rows: 2 rows leave a covariance of 2 dimensions singular"),
     ],
 )
-def test_a_gaussian_that_does_not_exist_is_refused(compose_values, words, beginning):
+def test_a_gaussian_that_does_not_exist_is_refused(compose_values, overrides, beginning):
     with pytest.raises(SettingsError) as caught:
-        read_chain_settings(compose_values(*GAUSSIAN, *words))
+        read_chain_settings(compose_values(*GAUSSIAN, *overrides))
     assert caught.value.problems[0].startswith(beginning)
 
 
@@ -168,10 +168,10 @@ def _files(found):
 
 @pytest.mark.parametrize("regime", ["accumulate", "accumulate_subsample", "mixture", "fresh"])
 def test_a_chain_that_is_stopped_and_lengthened_has_the_bits_of_one_run_at_once(chain, tmp_path, regime):
-    words = (*LONG, f"regime={regime}", "model.synthesis=samples")
-    whole = chain(*words, store=tmp_path / "whole")
-    shorter = chain(*words, "generations=8")
-    lengthened = chain(*words)
+    overrides = (*LONG, f"regime={regime}", "model.synthesis=samples")
+    whole = chain(*overrides, store=tmp_path / "whole")
+    shorter = chain(*overrides, "generations=8")
+    lengthened = chain(*overrides)
     assert lengthened.computed() == ["generations 9 to 11", "generations 9 to 11 · measuring"]
     assert [work.generation.artifacts for work in shorter.works] == [
         w.generation.artifacts for w in lengthened.works[:9]
@@ -183,8 +183,8 @@ def test_a_chain_that_is_stopped_and_lengthened_has_the_bits_of_one_run_at_once(
 @pytest.mark.parametrize("family", ["gaussian by statistics", "discrete by statistics"])
 @pytest.mark.parametrize("regime", ["accumulate", "augment"])
 def test_without_samples_the_bits_do_not_depend_on_the_segments(chain, tmp_path, family, regime):
-    words = (*FAMILIES[family], f"regime={regime}", "generations=7")
-    short, long = (_files(chain(*words, f"model.segment_length={n}", store=tmp_path / str(n))) for n in (2, 100))
+    overrides = (*FAMILIES[family], f"regime={regime}", "generations=7")
+    short, long = (_files(chain(*overrides, f"model.segment_length={n}", store=tmp_path / str(n))) for n in (2, 100))
     assert short == long
 
 
@@ -205,12 +205,13 @@ train()
 
 
 def test_a_chain_that_is_killed_goes_on_at_the_last_segment_with_the_same_bits(chain, tmp_path):
-    words = [*LONG, "regime=accumulate"]
+    overrides = [*LONG, "regime=accumulate"]
     places = [f"paths.store={tmp_path / 'killed'}", f"hydra.run.dir={tmp_path / 'run'}"]
-    killed = subprocess.run([sys.executable, "-c", KILLED, *words, *places], cwd=tmp_path, env=os.environ, check=False)
+    typed = [sys.executable, "-c", KILLED, *overrides, *places]
+    killed = subprocess.run(typed, cwd=tmp_path, env=os.environ, check=False)
     assert killed.returncode == -signal.SIGKILL
     assert len(list((tmp_path / "killed" / "model").glob("[0-9a-f]*"))) == 2
-    resumed, whole = (chain(*words, store=tmp_path / name) for name in ("killed", "whole"))
+    resumed, whole = (chain(*overrides, store=tmp_path / name) for name in ("killed", "whole"))
     segments = ("generations 5 to 8", "generations 9 to 11")
     assert resumed.computed() == [label for each in segments for label in (each, f"{each} · measuring")]
     assert _files(resumed) == _files(whole)
@@ -219,11 +220,11 @@ def test_a_chain_that_is_killed_goes_on_at_the_last_segment_with_the_same_bits(c
 
 
 def test_all_regimes_share_generation_0_and_those_that_mean_the_same_share_more(chain):
-    words = (*FAMILIES["gaussian"], "model.segment_length=1")
+    overrides = (*FAMILIES["gaussian"], "model.segment_length=1")
     keys = {
         regime: [
             generation.artifacts["model"].key
-            for generation in chain(*words, f"regime={regime}", execute=False).generations()
+            for generation in chain(*overrides, f"regime={regime}", execute=False).generations()
         ]
         for regime in REGIMES
     }
@@ -234,7 +235,7 @@ def test_all_regimes_share_generation_0_and_those_that_mean_the_same_share_more(
     assert keys["preserve"][1] == keys["mixture"][1]
     assert len({found[1] for found in keys.values()}) == len(REGIMES) - 3
     assert len({found[3] for found in keys.values()}) == len(REGIMES)
-    same = chain(*words, "regime=preserve", "regime.real=0", execute=False).generations()
+    same = chain(*overrides, "regime=preserve", "regime.real=0", execute=False).generations()
     assert [generation.artifacts["model"].key for generation in same] == keys["replace"]
 
 
@@ -244,14 +245,14 @@ def test_all_regimes_share_generation_0_and_those_that_mean_the_same_share_more(
 )
 def test_what_changes_the_numbers_changes_the_key(chain, word):
     artifacts = [
-        chain(*FAMILIES["gaussian"], *words, execute=False).generations()[0].artifacts for words in ((), (word,))
+        chain(*FAMILIES["gaussian"], *more, execute=False).generations()[0].artifacts for more in ((), (word,))
     ]
     assert artifacts[0] != artifacts[1]
 
 
 def test_names_are_in_no_key(chain):
-    words = ("model.name=another", "data.name=another", "regime.name=another")
-    artifacts = [chain(*GAUSSIAN, *more, execute=False).generations()[3].artifacts for more in ((), words)]
+    overrides = ("model.name=another", "data.name=another", "regime.name=another")
+    artifacts = [chain(*GAUSSIAN, *more, execute=False).generations()[3].artifacts for more in ((), overrides)]
     assert artifacts[0] == artifacts[1]
 
 
@@ -264,13 +265,13 @@ def test_seeds_give_independent_replicates(chain, tmp_path):
     assert not set(states[0].flatten().tolist()) & set(states[1].flatten().tolist())
 
 
-def test_a_long_chain_is_told_in_few_lines(train):
+def test_a_long_chain_is_reported_in_few_lines(train):
     finished = train(*LONG, "generations=60", "model.segment_length=20")
     assert finished.code == 0, finished.err
-    told = [line for line in finished.out.splitlines() if line.startswith("generation ")]
-    assert len(told) <= 20
-    assert told[-1].startswith("generation 60 ")
-    assert not any("from the store" in line for line in told)
+    printed = [line for line in finished.out.splitlines() if line.startswith("generation ")]
+    assert len(printed) <= 20
+    assert printed[-1].startswith("generation 60 ")
+    assert not any("from the store" in line for line in printed)
     assert len(finished.lines()) == 61
     assert "8 artifacts to compute, 0 of 8 results" in finished.out
 
@@ -294,21 +295,21 @@ def small_machine(monkeypatch):
 def test_sets_that_do_not_fit_into_memory_are_refused_with_what_to_set_instead(
     compose_values, small_machine, family, ways
 ):
-    words = (*FAMILIES[family], "regime=accumulate", "generations=1000", "data.rows=1000", "model.replicates=60")
+    overrides = (*FAMILIES[family], "regime=accumulate", "generations=1000", "data.rows=1000", "model.replicates=60")
     with pytest.raises(SettingsError) as caught:
-        read_chain_settings(compose_values(*words))
+        read_chain_settings(compose_values(*overrides))
     (problem,) = caught.value.problems
     needed = 2.9 if family != "discrete" else 1.4
     assert problem.startswith(f"model.replicates: 60 chains under regime=accumulate hold samples of {needed} GB at")
     assert f"this machine has 1.0 GB; choose {ways}" in problem
     fitting = problem.partition("model.replicates=")[2].partition(",")[0]
-    read_chain_settings(compose_values(*words, f"model.replicates={fitting}"))
+    read_chain_settings(compose_values(*overrides, f"model.replicates={fitting}"))
 
 
-@pytest.mark.parametrize("words", [("regime=replace",), ("regime=accumulate", "model.synthesis=statistics")])
-def test_what_holds_few_samples_is_not_refused(compose_values, small_machine, words):
+@pytest.mark.parametrize("overrides", [("regime=replace",), ("regime=accumulate", "model.synthesis=statistics")])
+def test_what_holds_few_samples_is_not_refused(compose_values, small_machine, overrides):
     long = ("generations=1000", "data.rows=1000", "model.replicates=60")
-    read_chain_settings(compose_values(*FAMILIES["gaussian"], *long, *words))
+    read_chain_settings(compose_values(*FAMILIES["gaussian"], *long, *overrides))
 
 
 def test_the_estimated_memory_is_what_a_training_set_takes():
