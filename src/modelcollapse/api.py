@@ -1,4 +1,4 @@
-"""What a script, a notebook or a package registers with; ``import modelcollapse as mc`` brings all of it.
+"""Decorators with which a script, a notebook or a package registers; ``import modelcollapse as mc`` has all of them.
 
 Each decorator adds a member to the registry of its kind and gives back what it decorates:
 
@@ -11,7 +11,7 @@ Each decorator adds a member to the registry of its kind and gives back what it 
 
 The annotated fields of a class are its settings: they are read and checked like all others, and given to it when it is
 made. ``version`` is raised by hand when the member comes to mean other numbers; ``label`` is what it is called in
-figures and tables. What else a kind asks to be said is given by name, such as ``needs=("reference_losses",)``.
+figures and tables. Further options of a kind are keyword arguments, such as ``needs=("reference_losses",)``.
 """
 
 import dataclasses
@@ -43,7 +43,7 @@ T = TypeVar("T")
 Decorator = Callable[[T], T]
 
 MUTABLE_KINDS = ("callbacks", "loggers")
-"""Kinds whose objects keep what they see in attributes of their own; those of other kinds are frozen."""
+"""Kinds whose objects have state of their own; those of other kinds are frozen."""
 
 
 def scorer(name: str, *, label: str = "", version: int = 1, **options: Any) -> Decorator[Any]:

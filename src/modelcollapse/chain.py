@@ -71,8 +71,8 @@ def _declared(settings: ChainSettings, family: Family) -> Iterator[Generation]:
         models.append(model)
         for number in span:
             rows = synthetic_rows(settings.regime, number)
-            written = family.synthesise(number, model, prompts, settings.selection.candidates(rows))
-            selected = family.select(number, written, model, models[0], rows)
+            generated = family.synthesise(number, model, prompts, settings.selection.candidates(rows))
+            selected = family.select(number, generated, model, models[0], rows)
             synthetic = sets[Source("synthetic", number)] = selected[SYNTHETIC]
             measurements = family.measurements(number, model, synthetic, models[0])
             yield Generation(number, _each_once({MODEL: model, **selected, **measurements}))

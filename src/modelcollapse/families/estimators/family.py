@@ -177,10 +177,10 @@ class EstimatorFamily(ABC):
         return model
 
     def select(
-        self, generation: int, written: Artifact, model: Artifact, reference: Artifact, rows: float
+        self, generation: int, synthetic: Artifact, model: Artifact, reference: Artifact, rows: float
     ) -> Mapping[str, Artifact]:
-        """What was written: settings refuse selections."""
-        return {"synthetic": written}
+        """The synthetic set itself: settings refuse selections."""
+        return {"synthetic": synthetic}
 
     def measurements(
         self, generation: int, model: Artifact, synthetic: Artifact, reference: Artifact
