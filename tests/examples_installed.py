@@ -34,6 +34,11 @@ sys.addaudithook(count)
 from modelcollapse.commands.run import train
 train()
 """
+IDENTITY = """
+import json
+from modelcollapse.registry import registry
+print(json.dumps(registry("regimes")["every_kth"].identity()))
+"""
 COMPOSING = """
 import sys
 from modelcollapse.commands.run import train

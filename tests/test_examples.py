@@ -12,7 +12,7 @@ import pytest
 
 import modelcollapse
 from conftest import DETERMINISTIC, EXECUTION, TINY
-from examples_installed import COMPOSING, KILLED, Installed, keys
+from examples_installed import COMPOSING, IDENTITY, KILLED, Installed, keys
 from modelcollapse.record import read_lines
 from processes import wait_for
 
@@ -54,6 +54,19 @@ def test_composing_with_the_examples_installed_imports_nothing_heavy(installed):
     *composed, heavy = installed.start(COMPOSING, "--cfg", "job", *ESTIMATOR).splitlines()
     assert "  kind: gamma_samples" in composed
     assert ast.literal_eval(heavy) == []
+
+
+def test_a_lock_that_the_package_ships_names_code_by_the_digest_first_locked(installed):
+    """So a faster version of the same numbers finds the work of before."""
+    lock = installed.site / "collapse_examples" / "code.lock.json"
+    own = json.loads(installed.start(IDENTITY))
+    locked = {"regimes/every_kth": {"version": own["version"], "digests": ["0" * 64, own["digest"]]}}
+    lock.write_text(json.dumps(locked))
+    assert json.loads(installed.start(IDENTITY)) == {"version": own["version"], "digest": "0" * 64}
+    locked["regimes/every_kth"]["digests"].pop()
+    lock.write_text(json.dumps(locked))
+    assert json.loads(installed.start(IDENTITY)) == own
+    lock.unlink()
 
 
 def test_members_run_by_name_go_on_after_a_kill_and_leave_no_key_changed(installed, repository):

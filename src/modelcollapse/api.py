@@ -1,4 +1,4 @@
-"""What a script, a notebook or a package registers with; ``import modelcollapse as mc`` brings all of it.
+"""Decorators with which a script, a notebook or a package registers; ``import modelcollapse as mc`` has all of them.
 
 Each decorator adds a member to the registry of its kind and gives back what it decorates:
 
@@ -11,7 +11,7 @@ Each decorator adds a member to the registry of its kind and gives back what it 
 
 The annotated fields of a class are its settings: they are read and checked like all others, and given to it when it is
 made. ``version`` is raised by hand when the member comes to mean other numbers; ``label`` is what it is called in
-figures and tables. What else a kind asks to be said is given by name, such as ``needs=("reference_losses",)``.
+figures and tables. Further options of a kind are keyword arguments, such as ``needs=("reference_losses",)``.
 """
 
 import dataclasses
@@ -43,7 +43,7 @@ T = TypeVar("T")
 Decorator = Callable[[T], T]
 
 MUTABLE_KINDS = ("callbacks", "loggers")
-"""Kinds whose objects keep what they see in attributes of their own; those of other kinds are frozen."""
+"""Kinds whose objects have state of their own; those of other kinds are frozen."""
 
 
 def scorer(name: str, *, label: str = "", version: int = 1, **options: Any) -> Decorator[Any]:
@@ -91,7 +91,7 @@ def dataset(
 ) -> Decorator[Any]:
     """Register a kind of real data, which ``data.kind`` names: a class of the form, see modelcollapse.data.
 
-    ``settings`` is its settings class; ``kind`` and ``name`` are added where it lacks them.
+    ``settings`` is its settings class; ``kind`` and ``name`` are added where it has none with a default.
     """
     named = _with_names(settings, kind=name, label=label or name)
     return _registering("data", name, label, version, {"form": form, **options}, named)
@@ -108,8 +108,8 @@ def decoder(name: str, settings: type, *, label: str = "", version: int = 1, **o
 def family(name: str, settings: type, *, label: str = "", version: int = 1, **options: Any) -> Decorator[Any]:
     """Register a model family, which ``model.family`` names: a class as modelcollapse.families.base has it.
 
-    ``settings`` is the class of ``model``; ``family`` and ``name`` are added where it lacks them. ``options`` are those
-    of FamilyOptions: the forms of data that it fits, how it is shown.
+    ``settings`` is the class of ``model``; ``family`` and ``name`` are added where it has none with a default.
+    ``options`` are those of FamilyOptions: the forms of data that it fits, how it is shown.
     """
     from modelcollapse.families.options import family as family_member
 
@@ -158,7 +158,12 @@ def _with_names(settings: type, *, label: str, **word: str) -> type:
     """The settings class with the field that names the member, and a ``name`` for people where there is a label."""
     if not dataclasses.is_dataclass(settings):
         raise RegistrationError(f"settings={settings!r} must be a dataclass, with a field for each setting")
-    there = {field.name for field in dataclasses.fields(settings)}
+    missing = dataclasses.MISSING
+    there = {
+        field.name
+        for field in dataclasses.fields(settings)
+        if field.default is not missing or field.default_factory is not missing
+    }
     added: list[Any] = [(key, str, dataclasses.field(default=value)) for key, value in word.items()]
     added += [("name", Annotated[str, EXECUTION], dataclasses.field(default=label))] if label else []
     added = [each for each in added if each[0] not in there]

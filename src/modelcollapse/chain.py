@@ -71,8 +71,9 @@ def _declared(settings: ChainSettings, family: Family) -> Iterator[Generation]:
         models.append(model)
         for number in span:
             rows = synthetic_rows(settings.regime, number)
-            written = family.synthesise(number, model, prompts, settings.selection.candidates(rows))
-            selected = family.select(number, written, model, models[0], rows)
+            generated = family.synthesise(number, model, prompts, settings.selection.candidates(rows))
+            selected = family.select(number, generated, model, models[0], rows)
+            # The selected rows replace the synthetic set everywhere: in training sets, prompts and measurements.
             synthetic = sets[Source("synthetic", number)] = selected[SYNTHETIC]
             measurements = family.measurements(number, model, synthetic, models[0])
             yield Generation(number, _each_once({MODEL: model, **selected, **measurements}))
@@ -135,6 +136,7 @@ def run_chain(settings: ChainSettings, family: Family, store: Store, record: "Re
     known: Mapping[Artifact, Path] = {}
     generations = chain_generations(settings, family)
     declared = (artifact for generation in generations for artifact in generation.artifacts.values())
+    # Before any work, so that a garbage collection of another process keeps what this run is going to read.
     store.note_run(record.identity.id, record.folder, declared)
     wanted = (goal for each in generations for goal in goals(each, settings, family))
     taken_in = prepare(settings, family, store, wanted)
@@ -143,6 +145,7 @@ def run_chain(settings: ChainSettings, family: Family, store: Store, record: "Re
     for generation in generations:
         # An artifact that holds several generations is obtained once, with the first of them.
         new = (goal for goal in goals(generation, settings, family) if goal not in known)
+        # Inputs that prepare() built are reported with the first generation.
         computed, taken_in = [*taken_in, *(made for goal in new for made in _make_missing(store, goal))], []
         folders = {
             role: known.get(artifact) or store.obtain(artifact)
@@ -152,6 +155,7 @@ def run_chain(settings: ChainSettings, family: Family, store: Store, record: "Re
         result = _unbroken(family.result(generation.number, {**inputs, **folders}), generation, settings)
         _record(record, generation, result, store, folders, computed, known)
         known = {generation.artifacts[role]: folder for role, folder in folders.items()}
+        # One generation late: this one may have started from the weights of the previous one.
         if previous is not None:
             _reclaim(previous, settings, family, store)
         seconds = sum(store.manifest(artifact).seconds for artifact in computed if store.has(artifact))

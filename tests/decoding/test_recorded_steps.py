@@ -95,7 +95,7 @@ def test_a_step_looks_at_no_number_and_at_nothing_outside_its_device(name, optio
         with NoOtherDevice(), NoNumbersOfTheHost():
             for number in range(1, NEW):
                 texts.step(number)
-        assert texts.written().shape == (BATCH, NEW)
+        assert texts.generated().shape == (BATCH, NEW)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_state_stays_where_it_is(options, monkeypatch):
             for number in range(1, NEW):
                 texts.step(number)
                 assert addresses(texts) == before
-        assert texts.written().data_ptr() not in before.values()
+        assert texts.generated().data_ptr() not in before.values()
 
 
 # ---- on a GPU ------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Digests of code: what names the code that decides a number, without its comments, its formatting and its place.
+"""Digests of code that decides numbers, independent of comments, formatting and the module's name.
 
 Importing this package imports the standard library only.
 """

@@ -1,4 +1,4 @@
-"""The code behind a key: which version of which code decides a number, for the package itself and what is added to it.
+"""Code identity: the version and digest of the code behind a key, for the package itself and for extensions.
 
 The package's own code is digested by modules: what a stage or member is implemented in, and all modules that these
 import, but for those that decide no number (:data:`NEUTRAL`). Code from outside is digested by objects: what was
@@ -97,7 +97,7 @@ Code = str | Callable[..., Any] | type
 
 
 def code_identity(name: str, version: int, code: Sequence[Code], without: Sequence[str] = ()) -> dict[str, int | str]:
-    """What a recipe holds of the code behind a stage or member: its version and a digest.
+    """The entry of a stage's or member's code in a recipe: its version and a digest.
 
     Args:
         name: what the lock calls it, such as ``stages/language_model.fit``.

@@ -64,7 +64,7 @@ class Lock:
         unfinished.replace(path)
 
     def identity(self, name: str, version: int, digest: str) -> dict[str, int | str]:
-        """What a recipe holds: the version, and the digest first locked for it or, where it is not locked, its own."""
+        """The entry for a recipe: the version, and the first locked digest or, where it is not locked, its own."""
         locked = self.entries.get(name)
         is_locked = locked is not None and locked.version == version and digest in locked.digests
         return {"version": version, "digest": locked.digests[0] if locked and is_locked else digest}

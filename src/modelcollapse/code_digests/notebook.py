@@ -1,4 +1,4 @@
-"""What names refer to in a notebook or interpreter, where code is cells and the namespace says what counts now."""
+"""Definitions of names in a notebook or interpreter, where code is cells and the live namespace decides."""
 
 import ast
 import sys

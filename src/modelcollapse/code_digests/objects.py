@@ -1,4 +1,4 @@
-"""Digests of objects that come from outside the house: a function or class and all the code that it refers to."""
+"""Digests of objects from extensions and scripts: a function or class and all the code that it refers to."""
 
 import hashlib
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from modelcollapse.code_digests.sources import Folders, file_of, house_folder
 
 
 def object_digest(registered: object, *, house: str = "modelcollapse", neutral: Neutral = HOUSE_NEUTRAL) -> str:
-    """SHA-256 of the code of a function or class from outside the house and of all code that it refers to.
+    """SHA-256 of the code of a function or class from outside the package and of all code that it refers to.
 
     Covered are, from one to the next, the functions, classes and constants of a module that a definition names (all
     statements that bind or change the name), its base classes, the modules of the same distribution, of the

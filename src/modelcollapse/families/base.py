@@ -167,7 +167,7 @@ class Family(Protocol):
         ...
 
     def select(
-        self, generation: int, written: Artifact, model: Artifact, reference: Artifact, rows: float
+        self, generation: int, synthetic: Artifact, model: Artifact, reference: Artifact, rows: float
     ) -> Mapping[str, Artifact]:
         """Declare the artifacts of a selection, role -> artifact: the selected set as ``synthetic``, and the scores.
 

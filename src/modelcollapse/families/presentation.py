@@ -14,7 +14,7 @@ class Panel:
     metric: str
     """Flat name, as in ``generations.jsonl``."""
     label: str
-    """What stands beside the axis."""
+    """Label of the axis."""
     log: bool = False
     """Whether the axis is logarithmic."""
     root: bool = False
@@ -71,7 +71,7 @@ class Distribution:
     name: str
     """As in ``histograms.jsonl``."""
     label: str
-    """What stands below the axis."""
+    """Label of the axis."""
     real: str | None = None
     """Name of the distribution whose generation 0 is drawn beside all: the same of real data."""
     of_logarithms: bool = False
@@ -80,7 +80,7 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Presentation:
-    """What a report shows of a family's chains."""
+    """Presentation of a family's chains in a report."""
 
     headline: Sequence[tuple[str, str]] = ()
     """Metrics shown for every generation: (flat name, column heading)."""

@@ -130,7 +130,7 @@ class Regime(Protocol):
         """The draws of D_t for t = ``generation`` >= 1; ``stream`` is renamed for each that is random."""
         ...
 
-    def written(self, generation: int) -> Fraction:
+    def generated_rows(self, generation: int) -> Fraction:
         """Rows that model ``generation`` generates, in units of n."""
         ...
 
@@ -260,7 +260,7 @@ def _written_by(generation: int) -> Source:
 
 def _size(regime: RegimeSettings, source: Source) -> Fraction:
     if source.kind == "synthetic" and source.generation is not None:
-        return regime.written(source.generation)
+        return regime.generated_rows(source.generation)
     return Fraction(1)
 
 
@@ -283,7 +283,7 @@ def synthetic_rows(regime: Regime, generation: int) -> float:
     At least 1, also where fewer are trained on: a synthetic set is measured as well. More under linear
     growth, or where the latest share exceeds 1.
     """
-    return float(regime.written(generation))
+    return float(regime.generated_rows(generation))
 
 
 def canonical(draws: Iterable[Draw]) -> tuple[Draw, ...]:

@@ -68,10 +68,10 @@ class RuleRegime:
     def _rows_of(self, draw: Draw) -> Fraction:
         """Rows that the sets of a draw hold together, in units of n."""
         sizes = {"real": Fraction(1), "fresh": self.fresh}
-        held = (sizes.get(each.kind) or self.written(each.generation or 0) for each in draw.sources)
+        held = (sizes.get(each.kind) or self.generated_rows(each.generation or 0) for each in draw.sources)
         return sum(held, Fraction(0))
 
-    def written(self, generation: int) -> Fraction:
+    def generated_rows(self, generation: int) -> Fraction:
         """Rows that model ``generation`` generates, in units of n. Raises DrawError for an invalid number."""
         rows = getattr(_rule(self.rule), "rows", None)
         share = 1.0 if rows is None else _called(self, "rows", generation)

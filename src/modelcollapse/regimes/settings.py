@@ -74,7 +74,7 @@ class RegimeSettings:
 
         return shared_draws(self, generation, stream)
 
-    def written(self, generation: int) -> Fraction:
+    def generated_rows(self, generation: int) -> Fraction:
         """Rows that model ``generation`` generates, in units of n."""
         from modelcollapse.regimes.composition import shared_rows
 

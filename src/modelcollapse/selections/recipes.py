@@ -17,7 +17,7 @@ class Candidates:
     """What is chosen among, and from what the family computes that which a scorer may need."""
 
     generation: int
-    written: Artifact
+    synthetic: Artifact
     """The synthetic set before the selection."""
     rows: float
     """Rows to keep, in units of n."""
@@ -55,7 +55,7 @@ def declare(
     ``scoring`` and ``selecting`` are the family's stages, ``stage_context`` what they are given.
     """
     assert selection.rule is not None
-    found = {CANDIDATES: candidates.written}
+    found = {CANDIDATES: candidates.synthetic}
     if selection.scorer is not None:
         found[CANDIDATE_SCORES] = _scores(selection.scorer, candidates, scoring, stage_context)
     return {**found, SYNTHETIC: _selected(selection.rule, candidates, found, selecting, stage_context)}
@@ -70,7 +70,7 @@ def _scores(scorer: Choice, candidates: Candidates, stage: SelectionStage, stage
         "stream": stream.recipe() if STREAM in needs else None,
         **candidates.scoring,
     }
-    parents = {CANDIDATES: candidates.written}
+    parents = {CANDIDATES: candidates.synthetic}
     for need in needs:
         parents |= candidates.sources[need]
     build = stage.build(stage_context, scorer=scorer, stream=stream)

@@ -178,9 +178,11 @@ class EpochCheckpoint(Callback):
         self._was_stopped = trainer.should_stop
         if self._keep_best and value < self._best:
             self._best, self.best_epoch = value, trainer.current_epoch
+            # Before the checkpoint that refers to them: after a kill in between, the older pair is still whole.
             if trainer.is_global_zero:
                 self._save_best(pl_module.network)
         self._save_checkpoint(trainer)
+        # After the checkpoint: an epoch that a kill takes back was never reported.
         self._on_epoch(line)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -201,6 +203,7 @@ class EpochCheckpoint(Callback):
 
     def _breakdown(self, trainer: Trainer, line: dict[str, float]) -> str:
         names = ", ".join(name for name, value in line.items() if not math.isfinite(value)) or "the validation loss"
+        # Summed over ranks: the loss may have become NaN in one of them only.
         is_broken: Any = trainer.strategy.reduce((~torch.stack(self._losses).isfinite()).int(), reduce_op="sum")
         broken_steps = is_broken.nonzero()
         first = int(line["step"]) - len(self._losses) + int(broken_steps[0]) if len(broken_steps) else None
@@ -212,7 +215,7 @@ class EpochCheckpoint(Callback):
         save_with_checksum(network.state_dict(), self._progress.best(self.best_epoch), owner)
 
     def _save_checkpoint(self, trainer: Trainer) -> None:
-        """Write the checkpoint, and drop what only the one before spoke of."""
+        """Write the checkpoint, and delete the one before with the weights that only it refers to."""
         path = self._progress.folder / f"epoch-{trainer.current_epoch + 1:05d}"
         trainer.save_checkpoint(str(path))
         if not trainer.is_global_zero:

@@ -66,7 +66,7 @@ class BeamSearchedTexts:
         outputs = advance(self._search.network, newest, length - 1, self._slots, placement)
         self._extend(outputs, number, self._search.beams)
 
-    def written(self) -> Tensor:
+    def generated(self) -> Tensor:
         """The best beam's; see Texts."""
         return self._history.tokens[:, 0, self._length :].clone()
 

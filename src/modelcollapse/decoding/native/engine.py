@@ -38,7 +38,7 @@ class Batch:
         """New tokens [prompts, new tokens] after prompts [prompts, length]; ``chance`` as in Texts."""
         self.texts.begin(prompts, chance)
         self.steps()
-        return self.texts.written()
+        return self.texts.generated()
 
 
 class NativeEngine:

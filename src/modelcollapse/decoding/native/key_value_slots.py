@@ -121,7 +121,7 @@ class Texts(Protocol):
         """Choose the new tokens of one number, from 1 on, after those with the numbers before it."""
         ...
 
-    def written(self) -> Tensor:
+    def generated(self) -> Tensor:
         """The new tokens [prompts, new tokens], as a tensor of their own."""
         ...
 

@@ -68,7 +68,7 @@ class ChosenTexts:
             advance(self._writer.network, self._tokens[:, place : place + 1], place, self._slots, placement), number
         )
 
-    def written(self) -> Tensor:
+    def generated(self) -> Tensor:
         """See Texts."""
         return self._tokens[:, self._length :].clone()
 

@@ -1,4 +1,4 @@
-"""The family of categorical distributions: what its figures and tables show."""
+"""The family of categorical distributions: its estimator, figures and tables."""
 
 import numpy as np
 import pandas as pd

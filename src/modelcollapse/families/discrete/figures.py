@@ -1,4 +1,4 @@
-"""Figures of discrete chains: what is left of a categorical distribution, and where every replicate ends."""
+"""Figures of discrete chains: remaining states and diversity, and the end state of every replicate."""
 
 from __future__ import annotations
 

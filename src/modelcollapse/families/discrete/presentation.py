@@ -1,4 +1,4 @@
-"""How the numbers of discrete distributions are shown over several chains."""
+"""Presentation of discrete distributions in the report of a sweep."""
 
 from modelcollapse.families.presentation import CurveFigure, Distribution, Panel, Presentation
 

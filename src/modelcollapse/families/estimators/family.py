@@ -7,7 +7,7 @@ A family of this kind supplies an Estimator and its figures::
         headline = (("some_measure/mean", "some measure"),)
 
         def build_estimator(self) -> Estimator: ...
-        def present(self, chain: ChainData, title: ChainTitle) -> ChainReport: ...
+        def present(self, chain: ChainData, title: ChainTitle) -> ChainReport: ...  # figures, if it has any
 
 and settings that inherit from ``families.estimators.settings.EstimatorSettings``; the data have ``rows``.
 """
@@ -124,9 +124,9 @@ class EstimatorFamily(ABC):
     def build_estimator(self) -> Estimator:
         """The estimator that the settings ask for."""
 
-    @abstractmethod
     def present(self, chain: ChainData, title: ChainTitle) -> ChainReport:
-        """Tables, documents and figures of a finished chain."""
+        """Tables, documents and figures of a finished chain; a table of the measures where a family has no more."""
+        return ChainReport({self.name: chain.table({})}, {}, {})
 
     # ---- declarations ------------------------------------------------------------------------------------------
 
@@ -177,10 +177,10 @@ class EstimatorFamily(ABC):
         return model
 
     def select(
-        self, generation: int, written: Artifact, model: Artifact, reference: Artifact, rows: float
+        self, generation: int, synthetic: Artifact, model: Artifact, reference: Artifact, rows: float
     ) -> Mapping[str, Artifact]:
-        """What was written: settings refuse selections."""
-        return {"synthetic": written}
+        """The synthetic set itself: settings refuse selections."""
+        return {"synthetic": synthetic}
 
     def measurements(
         self, generation: int, model: Artifact, synthetic: Artifact, reference: Artifact

@@ -1,4 +1,4 @@
-"""The family of Gaussians: what its figures and tables show."""
+"""The family of Gaussians: its estimator, figures and tables."""
 
 from modelcollapse.families.base import ChainReport, ChainTitle
 from modelcollapse.families.estimators.family import ChainData, EstimatorFamily

@@ -1,4 +1,4 @@
-"""How the numbers of Gaussians are shown over several chains."""
+"""Presentation of Gaussians in the report of a sweep."""
 
 from modelcollapse.families.presentation import CurveFigure, Distribution, JointFigure, Panel, Presentation
 

@@ -1,4 +1,4 @@
-"""k-means for many independent data sets: where mixture models start from.
+"""k-means for many independent data sets: the initialisation of mixture models.
 
 Letters in shapes: R replicates, N rows, d dimensions, K clusters, T candidates. All arrays are float64.
 """

@@ -1,4 +1,4 @@
-"""Gaussian mixtures, and how far one is from another: for many pairs at once.
+"""Gaussian mixtures and distances between them, for many pairs at once.
 
 Letters in shapes: R replicates, N rows, d dimensions, K components. All arrays are float64.
 """

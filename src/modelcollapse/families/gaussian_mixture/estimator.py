@@ -40,7 +40,7 @@ class GaussianMixtureEstimator:
     """Mixtures of R replicates: state ``weights`` [R, K], ``means`` [R, K, d] and ``covariances`` [R, K, d, d]."""
 
     def __init__(self, model: GaussianMixtureSettings, data: Any) -> None:
-        """``data`` say mean and covariance of the true distribution: a Gaussian, unless their kind draws samples."""
+        """``data`` hold mean and covariance of the true distribution: a Gaussian, unless their kind draws samples."""
         self._model, self._source = model, data_of(data)
         self._maximisation = ExpectationMaximisation(
             model.covariance, model.tolerance, model.max_iterations, model.covariance_floor

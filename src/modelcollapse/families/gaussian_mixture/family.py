@@ -1,4 +1,4 @@
-"""The family of Gaussian mixtures: what its figures and tables show."""
+"""The family of Gaussian mixtures: its estimator, figures and tables."""
 
 from collections.abc import Sequence
 

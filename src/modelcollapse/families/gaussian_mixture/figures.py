@@ -1,4 +1,4 @@
-"""Figures of Gaussian mixture chains: what the samples look like, how far the mixtures are, and where they lie.
+"""Figures of Gaussian mixture chains: samples, distances from the first mixture, components.
 
 Every function takes data frames and a `FigureText` and returns a matplotlib `Figure` with title and caption. Frames of
 components have the columns `generation`, `weight`, `mean_x`, `mean_y`, `variance_x`, `variance_y`, `covariance_xy`.

@@ -1,4 +1,4 @@
-"""How the numbers of Gaussian mixtures are shown over several chains."""
+"""Presentation of Gaussian mixtures in the report of a sweep."""
 
 from modelcollapse.families.presentation import CurveFigure, Distribution, Panel, Presentation
 

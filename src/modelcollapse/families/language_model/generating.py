@@ -35,11 +35,12 @@ def build_synthetic_set(stage: StageContext, context: BuildContext, *, rows: flo
     model = context.parents["model"]
     workers = worker_count(stage, model, len(groups), prompts.shape[1])
     with stage_bar(context.artifact.label, groups.total, stage.execution) as bar:
+        # Shards that a killed attempt finished are not generated again.
         bar.advance(groups.total - len(groups))
         if workers > 1:
-            _write_by_workers(partial(engine_over, model, stage.decoding, stream), workers, groups, shards, bar)
+            _generate_by_workers(partial(engine_over, model, stage.decoding, stream), workers, groups, shards, bar)
         elif len(groups):
-            _write_here(stage, engine_over(model, stage.decoding, stream), groups, shards, bar)
+            _generate_here(stage, engine_over(model, stage.decoding, stream), groups, shards, bar)
     blocks = torch.cat([shards.read(group) for group in range(groups.total)])
     write_blocks(context.folder, blocks=blocks.numpy())
     at_once = {"batch_size": stage.decoding.batch_size, "memory_gb": stage.decoding.memory_gb}
@@ -58,13 +59,15 @@ def worker_count(stage: StageContext, model: Path, groups: int, length: int) -> 
     return min(wanted, fitting)
 
 
-def _write_here(stage: StageContext, engine: Engine, groups: "PromptGroups", shards: "Shards", bar: StageBar) -> None:
+def _generate_here(
+    stage: StageContext, engine: Engine, groups: "PromptGroups", shards: "Shards", bar: StageBar
+) -> None:
     trainer = stage.execution.trainer([ShardWriter(shards), BatchProgress(bar)])
     loader = DataLoader(groups, batch_size=None, generator=torch.Generator())
-    trainer.predict(WritingModule(engine), loader, return_predictions=False)
+    trainer.predict(GeneratingModule(engine), loader, return_predictions=False)
 
 
-def _write_by_workers(
+def _generate_by_workers(
     build_engine: EngineBuilder, workers: int, groups: "PromptGroups", shards: "Shards", bar: StageBar
 ) -> None:
     def write(group: int, tokens: torch.Tensor) -> None:
@@ -204,7 +207,7 @@ def engines_at_once(folder: Path, settings: DecodingSettings, length: int) -> in
     return NativeEngine(network, settings, Stream(0, 0, "none")).engines_at_once(length)
 
 
-class WritingModule(LightningModule):
+class GeneratingModule(LightningModule):
     """Continues prompts with a decoding engine."""
 
     def __init__(self, engine: Engine) -> None:

@@ -247,7 +247,7 @@ def same_block_problems(
     model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, regime: Regime, generations: int
 ) -> list[str]:
     """Why a deterministic decoding cannot generate as many blocks as the regime asks for, if so."""
-    if decoding.is_random or all(regime.written(t) <= 1 for t in {1, *regime.kinds_of_generation(generations)}):
+    if decoding.is_random or all(regime.generated_rows(t) <= 1 for t in {1, *regime.kinds_of_generation(generations)}):
         return []
     return [
         f"decoding.kind: {decoding.kind!r} would write the same block again where regime={regime.name} asks for more"

@@ -138,14 +138,14 @@ class VaeFamily:
         return self._declare("synthetic", stages.generate, recipe, parents, label, size, **arguments)
 
     def select(
-        self, generation: int, written: Artifact, model: Artifact, reference: Artifact, rows: float
+        self, generation: int, synthetic: Artifact, model: Artifact, reference: Artifact, rows: float
     ) -> Mapping[str, Artifact]:
         """The selected images as ``synthetic``, and the scores that they were selected by."""
         if not self._selection.is_active:
-            return {SYNTHETIC: written}
+            return {SYNTHETIC: synthetic}
         candidates = Candidates(
             generation,
-            written=written,
+            synthetic=synthetic,
             rows=rows,
             real=self._real,
             sources={

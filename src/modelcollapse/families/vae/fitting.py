@@ -100,6 +100,7 @@ def composed_images(draws: Sequence[Draw], folders: Mapping[str, Path], real_row
     held = [part for part in parts if not _is_streamed(part.source, folders)]
     streamed = [part for part in parts if _is_streamed(part.source, folders)]
     images = [_source_images(part.source, folders)[torch.from_numpy(part.indices)] for part in held]
+    # Streamed rows come last: their images are drawn batch by batch, and only their weights are known here.
     nothing = torch.empty((0, SIDE, SIDE), dtype=torch.uint8)
     return TrainingImages(torch.cat([nothing, *images]), torch.cat([*map(_weights, [*held, *streamed])]))
 
