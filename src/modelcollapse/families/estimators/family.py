@@ -186,8 +186,14 @@ class EstimatorFamily(ABC):
         self, generation: int, model: Artifact, synthetic: Artifact, reference: Artifact
     ) -> Mapping[str, Artifact]:
         """What the estimator measures of the span of generations that the model is of."""
-        recipe = {"stream": Stream(self.seed, 0, "measure").recipe()}
-        parents, label = {MODEL: model, "start": reference}, f"{self._spans[model.key]} · measuring"
+        span = self._spans[model.key]
+        # The last two say how much work it is.
+        recipe = {
+            "stream": Stream(self.seed, 0, "measure").recipe(),
+            "replicates": self.model.replicates,
+            "generations": [span.first, span.last],
+        }
+        parents, label = {MODEL: model, "start": reference}, f"{span} · measuring"
         return {MEASURES: self._declare(MEASURES, self._stages.measure, recipe, parents, label)}
 
     @cached_property
