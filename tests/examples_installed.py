@@ -34,10 +34,12 @@ sys.addaudithook(count)
 from modelcollapse.commands.run import train
 train()
 """
-IDENTITY = """
-import json
+LOCKING = """
+import json, sys
+from modelcollapse.commands import code_lock
 from modelcollapse.registry import registry
-print(json.dumps(registry("regimes")["every_kth"].identity()))
+code = code_lock.main(["--package=collapse_examples", *json.loads(sys.argv[1])])
+print(json.dumps([code, registry("losses")["focal"].identity()["digest"]]))
 """
 COMPOSING = """
 import sys

@@ -12,7 +12,7 @@ import pytest
 
 import modelcollapse
 from conftest import DETERMINISTIC, EXECUTION, TINY
-from examples_installed import COMPOSING, IDENTITY, KILLED, Installed, keys
+from examples_installed import COMPOSING, KILLED, LOCKING, Installed, keys
 from modelcollapse.record import read_lines
 from processes import wait_for
 
@@ -58,14 +58,20 @@ def test_composing_with_the_examples_installed_imports_nothing_heavy(installed):
 
 def test_a_lock_that_the_package_ships_names_code_by_the_digest_first_locked(installed):
     """So a faster version of the same numbers finds the work of before."""
-    lock = installed.site / "collapse_examples" / "code.lock.json"
-    own = json.loads(installed.start(IDENTITY))
-    locked = {"regimes/every_kth": {"version": own["version"], "digests": ["0" * 64, own["digest"]]}}
-    lock.write_text(json.dumps(locked))
-    assert json.loads(installed.start(IDENTITY)) == {"version": own["version"], "digest": "0" * 64}
-    locked["regimes/every_kth"]["digests"].pop()
-    lock.write_text(json.dumps(locked))
-    assert json.loads(installed.start(IDENTITY)) == own
+
+    def locking(*options):
+        return tuple(json.loads(installed.start(LOCKING, json.dumps(options)).splitlines()[-1]))
+
+    lock, focal = (installed.site / "collapse_examples" / name for name in ("code.lock.json", "focal.py"))
+    assert locking("--lock") == (0, own := json.loads(lock.read_text())["losses/focal"]["digests"][0])
+    text = focal.read_text()
+    focal.write_text(text.replace("** gamma) *", "** (1.0 * gamma)) *"))
+    code, edited = locking()
+    assert (code, edited != own) == (1, True)
+    locking("--equal=losses/focal")
+    assert locking() == (0, own)
+    assert json.loads(lock.read_text())["losses/focal"]["digests"] == [own, edited]
+    focal.write_text(text)
     lock.unlink()
 
 

@@ -103,6 +103,12 @@ class Member:
         """Whether it belongs to this package."""
         return self.origin == PACKAGE
 
+    @property
+    def package(self) -> str:
+        """The package that its implementation is in; empty where it has none."""
+        place = self.implementation if isinstance(self.implementation, str | None) else self.implementation.__module__
+        return (place or "").partition(":")[0].partition(".")[0]
+
     def identity(self) -> dict[str, int | str]:
         """Its code identity for recipes: version and digest of the implementation."""
         return code_identity(f"{self.kind}/{self.name}", self.version, (self.implementation,))

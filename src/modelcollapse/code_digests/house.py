@@ -105,7 +105,7 @@ def code_identity(name: str, version: int, code: Sequence[Code], without: Sequen
         code: what it is implemented in.
         without: functions of this package, ``module:function``, that it never runs though it imports their module.
     """
-    code = tuple(map(_foreign_object, code))
+    code = tuple(map(foreign_object, code))
     lock = _lock_of(code)
     locked = lock.entries.get(name)
     if locked is None or locked.version != version:
@@ -118,7 +118,7 @@ def code_identity(name: str, version: int, code: Sequence[Code], without: Sequen
     return lock.identity(name, version, digest)
 
 
-def _foreign_object(part: Code) -> Code:
+def foreign_object(part: Code) -> Code:
     """The object from outside that a place names, which is imported: objects are digested, not modules."""
     if not isinstance(part, str) or part.partition(".")[0] == PACKAGE:
         return part
@@ -213,11 +213,12 @@ def _lock_of(code: Sequence[Code]) -> Lock:
     """The lock of the package that the code belongs to; an empty one where it has none."""
     for part in code:
         if _is_foreign(part):
-            return _read_lock(_package_folder(str(getattr(part, "__module__", "")).partition(".")[0]))
+            return _read_lock(package_folder(str(getattr(part, "__module__", "")).partition(".")[0]))
     return _read_lock(FOLDER)
 
 
-def _package_folder(package: str) -> Path | None:
+def package_folder(package: str) -> Path | None:
+    """The folder of a package, found without importing it; None where there is no such package."""
     try:
         specification = find_spec(package)
     except (ValueError, ImportError):

@@ -1,14 +1,15 @@
-"""The lock of the package's own code: ``python -m modelcollapse.commands.code_lock``.
+"""The lock of a package's code: ``python -m modelcollapse.commands.code_lock``.
 
 Without options it says what is not locked. ``--lock`` locks new names and raised versions; ``--equal NAME`` also code
-that was shown to give equal numbers: its golden value in the tests stands.
+that was shown to give equal numbers: its golden value in the tests stands. ``--package NAME`` takes the lock of an
+installed extension, which stands beside its ``__init__.py``.
 """
 
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
 
-from modelcollapse.code_digests.house import FOLDER, LOCK_NAME, Code, code_digest
+from modelcollapse.code_digests.house import LOCK_NAME, PACKAGE, Code, code_digest, foreign_object, package_folder
 from modelcollapse.code_digests.lock import Lock, LockError
 from modelcollapse.families.stage import declared_stages
 from modelcollapse.registry import KINDS, registry
@@ -24,9 +25,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--lock", action="store_true", help="lock new names and raised versions")
     parser.add_argument("--equal", action="append", default=[], metavar="NAME", help="shown to give equal numbers")
     parser.add_argument("--removed", action="append", default=[], metavar="NAME", help="no longer there")
+    parser.add_argument(
+        "--package", default=PACKAGE, metavar="NAME", help="an installed extension; this package if not given"
+    )
     options = parser.parse_args(arguments)
-    place = FOLDER / LOCK_NAME
-    lock, current = Lock.read(place) if place.is_file() else Lock.empty(), current_code()
+    folder = package_folder(options.package)
+    if folder is None:
+        print(f"--package {options.package}: there is no such package", file=sys.stderr)
+        return 1
+    place = folder / LOCK_NAME
+    lock, current = Lock.read(place) if place.is_file() else Lock.empty(), current_code(options.package)
     if not (options.lock or options.equal or options.removed):
         problems = lock.problems(current)
         print("\n".join(problems) or f"all {len(current)} stages and members are locked")
@@ -43,21 +51,24 @@ Implemented = tuple[int, tuple[Code, ...], tuple[str, ...]]
 """A version, what it is implemented in, and functions of that which are never run."""
 
 
-def locked_code() -> dict[str, Implemented]:
-    """Name -> what is locked of every stage and member of this package."""
+def locked_code(package: str = PACKAGE) -> dict[str, Implemented]:
+    """Name -> what is locked of every stage and member of a package."""
     found: dict[str, Implemented] = {
-        stage.lock_name: (stage.version, stage.code, stage.without) for stage in declared_stages()
+        stage.lock_name: (stage.version, stage.code, stage.without) for stage in declared_stages(package)
     }
     for kind in (kind for kind in KINDS if kind not in WITHOUT_NUMBERS):
         for member in registry(kind).members():
-            if member.is_built_in and member.implementation is not None:
+            if member.package == package:
                 found[f"{kind}/{member.name}"] = (member.version, (member.implementation,), ())
     return found
 
 
-def current_code() -> Mapping[str, tuple[int, str]]:
-    """Name -> version and digest of every stage and member of this package."""
-    return {name: (version, code_digest(code, without)) for name, (version, code, without) in locked_code().items()}
+def current_code(package: str = PACKAGE) -> Mapping[str, tuple[int, str]]:
+    """Name -> version and digest of every stage and member of a package."""
+    return {
+        name: (version, code_digest(tuple(map(foreign_object, code)), without))
+        for name, (version, code, without) in locked_code(package).items()
+    }
 
 
 if __name__ == "__main__":

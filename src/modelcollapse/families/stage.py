@@ -8,7 +8,7 @@ from typing import Any
 
 from modelcollapse.code_digests.house import Code, code_identity, verify_sources
 from modelcollapse.families.options import family_options
-from modelcollapse.registry import registry
+from modelcollapse.registry import PACKAGE, registry
 from modelcollapse.store import Artifact, BuildContext
 from modelcollapse.store.artifacts import Work
 
@@ -108,7 +108,7 @@ def chain_code(family: str) -> dict[str, Any]:
     return stages or {family: registry("families")[family].identity()}
 
 
-def declared_stages() -> list[Stage]:
-    """The stages of all families of this package, each once."""
-    families = [member.name for member in registry("families").members() if member.is_built_in]
+def declared_stages(package: str = PACKAGE) -> list[Stage]:
+    """The stages of all families of a package, each once."""
+    families = [member.name for member in registry("families").members() if member.package == package]
     return list({stage.name: stage for family in families for stage in stages_of(family)}.values())
