@@ -55,6 +55,7 @@ def test_what_is_finished_is_told_and_what_is_not_is_timed_by_it(plan_of, printe
     text = printed(plan, jobs=2)
     assert "seed 0: generations 0 to 4 finished" in text
     assert "seed 1: generations 0 to 4 to compute" in text
+    # Each fit has its measures beside it.
     assert "6 artifacts to compute, 6 finished" in text
     finished = [plan.store.manifest(artifact).seconds for artifact in plan.chains[0].wanted]
     assert plan.seconds(plan.missing) == pytest.approx(sum(finished), rel=0.5)
