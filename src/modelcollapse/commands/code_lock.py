@@ -1,6 +1,6 @@
 """The lock of a package's code: ``python -m modelcollapse.commands.code_lock``.
 
-Without options it says what is not locked. ``--lock`` locks new names and raised versions; ``--equal NAME`` also code
+Without options it lists what is not locked. ``--lock`` locks new names and raised versions; ``--equal NAME`` also code
 that was shown to give equal numbers: its golden value in the tests stands. ``--package NAME`` takes the lock of an
 installed extension, which stands beside its ``__init__.py``.
 """

@@ -1,7 +1,7 @@
 """Writes finished weights as a Hugging Face folder: ``python -m modelcollapse export KEY FOLDER``.
 
 The folder holds what ``AutoModelForCausalLM.from_pretrained`` and ``AutoTokenizer.from_pretrained`` load, and a model
-card that says where the weights come from.
+card with the origin of the weights.
 """
 
 import argparse
@@ -134,7 +134,7 @@ def _find(store: Store, key: str) -> tuple[Path, Manifest]:
 
 
 def _removed(store: Store, key: str) -> str | None:
-    """What to say of weights that are gone from the store while what was made with them is still there."""
+    """The message for weights that are gone from the store while what was made with them is still there."""
     manifests = list(store.artifacts())
     if any(manifest.key.startswith(key) for manifest in manifests):
         return None

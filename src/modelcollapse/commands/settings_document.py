@@ -57,8 +57,8 @@ def page() -> str:
     single = [name for name, hint in chain.items() if name not in groups and not dataclasses.is_dataclass(hint)]
     of_the_chain = list(_settings(ChainSettings, "", single))
     sections = [INTRODUCTION, _experiments(), "## The chain\n", _table(of_the_chain, {"": _composed([])})]
-    for group, cls, word, words in _chosen_groups():
-        sections += [f"## `{group}`: {', '.join(words)}\n", _group_table(cls, group, word, words)]
+    for group, cls, word, members in _chosen_groups():
+        sections += [f"## `{group}`: {', '.join(members)}\n", _group_table(cls, group, word, members)]
     sections += ["## `regime`\n", VALUES_OF_REGIMES, _table(list(_settings(RegimeSettings, "regime")), {})]
     for group, hint in chain.items():
         if dataclasses.is_dataclass(hint) and group != "regime":
@@ -67,13 +67,13 @@ def page() -> str:
 
 
 def _chosen_groups() -> Iterator[tuple[str, Any, str, list[str]]]:
-    """Groups whose settings depend on a word in them: (group, settings class, that setting, words of the class)."""
+    """Groups whose settings depend on a name in them: (group, settings class, that setting, names of the class)."""
     for group, (kind, word) in MEMBER_GROUPS.items():
         names: dict[Any, list[str]] = {}
         for member in registry(kind).members():
             if member.is_built_in:
                 names.setdefault(member.settings, []).append(member.name)
-        yield from ((group, cls, word, words) for cls, words in names.items())
+        yield from ((group, cls, word, members) for cls, members in names.items())
 
 
 def _experiments() -> str:
@@ -93,12 +93,12 @@ def _first_comment(group: str, option: str) -> str:
     return " ".join(comment)
 
 
-def _group_table(cls: Any, group: str, word: str | None = None, words: Sequence[str] = ()) -> str:
-    """The settings of a class, with their values in every option of the group, or those of some ``words``."""
+def _group_table(cls: Any, group: str, word: str | None = None, members: Sequence[str] = ()) -> str:
+    """The settings of a class, with their values in every option of the group, or those of some ``members``."""
     columns = {}
     for option in _options(group) or [""]:
         values = _composed([f"{group}={option}"] if option else [])
-        if word is None or values[group][word] in words:
+        if word is None or values[group][word] in members:
             columns[option] = values
     lines = [f"- `{group}={option}`: {_first_comment(group, option)}" for option in columns if option]
     return "\n".join([*lines, "", _table(list(_settings(cls, group)), columns)]).lstrip("\n")
@@ -186,8 +186,8 @@ def _value(values: Any, name: str) -> str:
         values = values[part]
     if isinstance(values, Mapping):
         return ""
-    words = {None: "null", True: "true", False: "false"}
-    return f"`{words[values] if values is None or isinstance(values, bool) else values}`"
+    literals = {None: "null", True: "true", False: "false"}
+    return f"`{literals[values] if values is None or isinstance(values, bool) else values}`"
 
 
 if __name__ == "__main__":

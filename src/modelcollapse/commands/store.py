@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command: Callable[[Store, argparse.Namespace], int] = chosen.command
         return command(Store(root, announce=_complain), chosen)
     except BrokenPipeError:
-        # Whoever reads has seen enough (``| head``); nothing more can be said on this stream.
+        # Whoever reads has seen enough (``| head``); nothing more can be written to this stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return SOUND
     except (Damaged, LookupError, ValueError) as error:
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m modelcollapse store", description="Look at a store and clean it.")
-    parser.add_argument("--store", metavar="PATH", help="the store (default: what conf/paths and the environment say)")
+    parser.add_argument("--store", metavar="PATH", help="the store (default: that of conf/paths and the environment)")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     verify = commands.add_parser("verify", help="read every file of every artifact and name what is damaged")
     verify.set_defaults(command=_verify)
@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     shown = commands.add_parser("tree", help="artifacts and what they were made from")
     shown.add_argument("key", metavar="KEY", nargs="?", help="one artifact only: its key, or how it begins")
     shown.set_defaults(command=_tree)
-    collected = commands.add_parser("gc", help="remove what no run refers to; without --yes, only say what that is")
+    collected = commands.add_parser("gc", help="remove what no run refers to; without --yes, only list it")
     effect = collected.add_mutually_exclusive_group()
     effect.add_argument("--dry-run", action="store_true", help="say what would be removed (the default)")
     effect.add_argument("--yes", action="store_true", help="remove it")
@@ -126,7 +126,7 @@ def _tree(store: Store, chosen: argparse.Namespace) -> int:
 
 def _collect(store: Store, chosen: argparse.Namespace) -> int:
     if not chosen.yes:
-        return _told(store, chosen)
+        return _preview(store, chosen)
     with collecting(store.layout, lambda holder: _complain(f"waiting: {holder}")):
         removed = kept = 0
         for item in list(_waste(store, chosen)):
@@ -140,7 +140,7 @@ def _collect(store: Store, chosen: argparse.Namespace) -> int:
     return SOUND
 
 
-def _told(store: Store, chosen: argparse.Namespace) -> int:
+def _preview(store: Store, chosen: argparse.Namespace) -> int:
     items = list(_waste(store, chosen))
     for item in items:
         print(f"{readable_bytes(item.bytes):>9}  {item.what}")
