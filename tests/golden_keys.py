@@ -8,7 +8,8 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 
 from modelcollapse.chain import chain_generations, chain_id
-from modelcollapse.config.composing import HYDRA_VERSION_BASE, configuration_folder, settings_of
+from modelcollapse.config.composing import HYDRA_VERSION_BASE, settings_of
+from modelcollapse.config.extensions import configuration_folder
 from modelcollapse.families import family_for
 from modelcollapse.training.trainer import Execution
 
