@@ -13,6 +13,7 @@ from modelcollapse.commands import run
 from modelcollapse.config.extensions import prepared_configuration
 from modelcollapse.config.settings import read_chain_settings
 from modelcollapse.record import read_lines
+from modelcollapse.registry import KINDS, registry
 
 # How long a test takes says something of the machine only.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -201,6 +202,25 @@ def train(tmp_path):
         return run_command([*overrides, *places], tmp_path, folder, configuration)
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def registered_members(request):
+    """The package's members and those of the test's own module are registered, and no other module's."""
+    before = {kind: {member.name: member for member in registry(kind).members()} for kind in KINDS}
+    for kind, members in before.items():
+        own = {name: member for name, member in members.items() if _is_at_home(member, request.module.__name__)}
+        registry(kind)._members = own
+    yield
+    for kind, members in before.items():
+        registry(kind)._members = members
+
+
+def _is_at_home(member, module):
+    place = member.implementation
+    if not isinstance(place, str):
+        place = getattr(place, "__module__", "modelcollapse")
+    return place.startswith(("modelcollapse.", module)) or place == "modelcollapse"
 
 
 @pytest.fixture

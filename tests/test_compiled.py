@@ -11,7 +11,7 @@ from modelcollapse import compiled
 USE = """
 import json, sys
 from modelcollapse import compiled
-from modelcollapse.families.estimators import clustering
+from modelcollapse.families.gaussian_mixture import clustering
 compiled.MODULES = compiled.MODULES if len(sys.argv) < 2 else (*compiled.MODULES, sys.argv[1])
 compiled._folder.cache_clear()
 function = compiled.compiled(clustering._product.py_func)

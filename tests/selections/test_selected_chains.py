@@ -148,7 +148,7 @@ def test_what_depends_on_a_setting_of_the_selection(chain, lowest, word, shared)
 def test_the_plan_lists_the_stages_and_what_they_hold(train):
     finished = train(*SAMPLED, "selection=top", "plan=true")
     assert finished.code == 0
-    for label in ("writing", "scoring candidates", "selecting"):
+    for label in ("synthesis", "scoring candidates", "selecting"):
         assert f"generation 1 · {label}" in finished.out
     assert not (finished.folder.parent / "store").exists() or not list(
         Store(finished.folder.parent / "store").artifacts()
