@@ -68,10 +68,10 @@ def refuse_to_redo(
         UserError: more than ten minutes of work that the store holds would be done again; the message names the code,
             the cost and what to do.
     """
-    present = with_ancestors(declared)
     edited = edited_code()
     if settings.store.redo or not edited:
         return
+    present = with_ancestors(declared)
     with as_locked():
         before = with_ancestors(as_declared_before())
     seconds = sum(store.manifest(artifact).seconds for artifact in before - present if store.has(artifact))
