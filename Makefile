@@ -37,7 +37,7 @@ lint: .venv/installed-for-tests
 
 .venv/installed-for-tests: .venv/installed
 	@echo "Installing the tools for tests and checks into .venv."
-	@$(PIP) $(QUIET) --no-build-isolation --use-pep517 --editable '.[test,launchers]'
+	@$(PIP) $(QUIET) --no-build-isolation --use-pep517 --editable '.[test,launchers,optuna,tensorboard,docs]'
 	@touch $@
 
 .venv/bin/python:

@@ -8,7 +8,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 ROW = re.compile(r"\| (\S+) +\| (\S+) +\| (.+?) +\|")
-EXTRAS = ("test", "launchers", "benchmarks")
+EXTRAS = ("test", "launchers", "optuna", "tensorboard", "docs", "benchmarks")
 WITHOUT_SOFTWARE = {"cuda-toolkit"}
 """Packages that only name others, and state no licence."""
 
