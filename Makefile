@@ -1,6 +1,7 @@
 # make train   runs train.py in an environment of its own, made on first use; ARGS="experiment=... seed=3" is passed on
 # make test    style, types and tests in the same environment; ARGS="tests/store -k damaged" is passed on
 # make lint    style and types only
+# make docs    the documents as a site: open site/index.html
 #
 # The environment is .venv, with the exact versions of constraints.txt. It is brought up to date whenever pyproject.toml
 # or constraints.txt changes; tools for tests come on their first use. PYTHON=... names another Python to make it with.
@@ -12,7 +13,7 @@ QUIET := --quiet --quiet
 QUIET_UNLESS_WATCHED := $(shell test -t 2 || echo $(QUIET))
 WORKERS := 2
 
-.PHONY: train test lint
+.PHONY: train test lint docs
 .DELETE_ON_ERROR:
 
 train: .venv/installed
@@ -26,6 +27,9 @@ lint: .venv/installed-for-tests
 	@.venv/bin/python -m ruff format --quiet --check .
 	@.venv/bin/python -m mypy --no-error-summary
 	@.venv/bin/lint-imports --no-cache > .venv/imports.log || { cat .venv/imports.log; exit 1; }
+
+docs: .venv/installed-for-tests
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict
 
 # torch comes first, and the tools that build packages: nothing after them chooses another build, or fetches tools anew.
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt

@@ -1,0 +1,75 @@
+"""The documents as a site: built strictly, complete, and read without a network."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+
+import modelcollapse
+
+FETCHED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "object": "data"}
+"""Element -> the attribute whose address a browser fetches when it shows the page."""
+
+
+class Fetches(HTMLParser):
+    """Collects the addresses that a page fetches, and its anchors."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.addresses, self.anchors = [], set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        self.anchors.add(given.get("id"))
+        if tag in FETCHED and given.get("rel") not in ("canonical", "prev", "next"):
+            self.addresses.append(given.get(FETCHED[tag]))
+
+
+@pytest.fixture(scope="module")
+def site(repository, tmp_path_factory):
+    """The site, built strictly by somebody without a home folder."""
+    place = tmp_path_factory.mktemp("site")
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", place]
+    surroundings = {**os.environ, "HOME": str(place / "none"), "NO_MKDOCS_2_WARNING": "1"}
+    ended = subprocess.run(build, cwd=repository, env=surroundings, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+    # What is not in the navigation is only informed of.
+    assert not re.findall(r"not included in the \"nav\"", ended.stderr), ended.stderr
+    return place
+
+
+def test_every_page_is_whole_and_fetches_nothing_from_elsewhere(site):
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 30
+    for page in pages:
+        for address in Fetches(page.read_text()).addresses:
+            # The page of errors is for servers: its addresses begin at the root.
+            assert not re.match(r"(https?:)?//", address or ""), (page, address)
+            if address and page.name != "404.html" and not address.startswith("data:"):
+                assert (page.parent / address.partition("?")[0].partition("#")[0]).exists(), (page, address)
+
+
+def test_every_public_name_is_in_the_reference(site):
+    anchors = {name.rsplit(".", 1)[-1] for name in Fetches((site / "api" / "index.html").read_text()).anchors if name}
+    assert {name for name in modelcollapse.__all__ if not name.startswith("_")} - {"Draw"} <= anchors
+    assert "modelcollapse.regimes.Draw" in Fetches((site / "api" / "regimes.html").read_text()).anchors
+
+
+def test_files_outside_the_documents_are_pages_too(site):
+    for linked in ("constraints.txt", "examples/shortest.py"):
+        assert (site / f"{linked}.html").is_file()
+    assert "constraints.txt.html" in (site / "supply_chain.html").read_text()
+    assert "torch==" in (site / "constraints.txt.html").read_text()
+
+
+def test_notebooks_are_pages_with_their_outputs(repository, site):
+    for notebook in (repository / "docs" / "notebooks").glob("*.ipynb"):
+        page = (site / "notebooks" / f"{notebook.stem}.html").read_text()
+        outputs = [output for cell in json.loads(notebook.read_text())["cells"] for output in cell.get("outputs", ())]
+        pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+        assert page.count(f'src="{notebook.stem}_files/') == len(pictures)
