@@ -3,16 +3,14 @@
 A form is the interface that a model family needs; a kind is one implementation of it. A kind's member in the registry
 names its form, its settings class, and its class, which is constructed with the settings:
 
-==========================  =========================================================  ==============================
-form                        settings class, or one derived from it                     class, or one derived from it
-==========================  =========================================================  ==============================
-``text``                    :class:`~modelcollapse.data.settings.TextSettings`         :class:`~.text.Text`
-``known_language``          :class:`~modelcollapse.data.settings.KnownLanguageSettings`  :class:`~.text.KnownLanguage`
-``images``                  :class:`~modelcollapse.data.settings.ImageSettings`        :class:`~.images.Images`
-``gaussian_samples``        :class:`~modelcollapse.data.settings.SamplesSettings` with ``mean`` and ``covariance``  none
-``categorical_samples``     the same with ``probabilities``                            none
-``samples``                 the same with ``mean`` and ``covariance``                  with ``draw``
-==========================  =========================================================  ==============================
+| form | settings class, or one derived from it | class, or one derived from it |
+| --- | --- | --- |
+| ``text`` | :class:`~.settings.TextSettings` | :class:`~.text.Text` |
+| ``known_language`` | :class:`~.settings.KnownLanguageSettings` | :class:`~.language.KnownLanguage` |
+| ``images`` | :class:`~.settings.ImageSettings` | :class:`~.images.Images` |
+| ``gaussian_samples`` | :class:`~.settings.SamplesSettings` with ``mean`` and ``covariance`` | none |
+| ``categorical_samples`` | the same with ``probabilities`` | none |
+| ``samples`` | the same with ``mean`` and ``covariance`` | one with ``draw(replicates, rows, stream)`` |
 
 A family from outside may name a form of its own.
 """
