@@ -26,11 +26,6 @@ def console() -> Console:
     return Console(file=sys.stdout, highlight=False, width=width, soft_wrap=False)
 
 
-def announce(message: str) -> None:
-    """Print one line about the store."""
-    print(f"store: {message}", flush=True)
-
-
 class PrintedMessages(logging.Handler):
     """Prints the package's own messages, a line each."""
 
@@ -57,6 +52,18 @@ class ChainReporter:
         self._shown = shown_generations(settings.generations)
         self._untold: list[Work] = []
         self._made: set[Artifact] = set()
+
+    @property
+    def bars(self) -> Console:
+        """Progress bars are drawn on standard output."""
+        return self._console
+
+    def announce(self, message: str) -> None:
+        """Print one line about the store."""
+        print(f"store: {message}", flush=True)
+
+    def progress(self, label: str, done: int, total: int, seconds_left: float) -> None:
+        """Nothing beside the bar."""
 
     def start(self, family: Family, store: Store) -> None:
         """Print what will run, and what is in the store already."""

@@ -50,6 +50,7 @@ NEUTRAL = Neutral.parse(
         f"{PACKAGE}.console": _PEOPLE,
         f"{PACKAGE}.credentials": "takes secrets out of what people are shown",
         f"{PACKAGE}.chain": "decides which artifacts there are; what each is made from stands in its recipe",
+        f"{PACKAGE}.chain_session": "runs the loop over generations, and writes the record",
         f"{PACKAGE}.preflight": "looks at inputs before anything is made",
         f"{PACKAGE}.code_digests.*": "names code, and computes nothing else",
         f"{PACKAGE}.commands.*": _PEOPLE,

@@ -6,7 +6,7 @@ Nothing heavy is imported before the settings have been read: ``--help``, ``--cf
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,13 +20,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from modelcollapse.config.composing import HYDRA_VERSION_BASE, explained, known_errors, settings_of
 from modelcollapse.config.extensions import prepared_configuration, use_config_dirs
-from modelcollapse.config.settings import ChainSettings, used_members
+from modelcollapse.config.settings import ChainSettings
 from modelcollapse.credentials import without_secrets
 from modelcollapse.errors import Interrupted, UserError, interruptible
 from modelcollapse.registry import SCRIPT_VARIABLE
 
 if TYPE_CHECKING:
-    from modelcollapse.families.base import Family
     from modelcollapse.record import RunState
 
 
@@ -156,91 +155,25 @@ def _chain(config: DictConfig) -> None:
     with _no_empty_folder(folder), RunState(None if is_plan else folder) as state, known_errors():
         settings, values = settings_of(config)
         if settings.plan:
-            _print_plan(settings)
+            _print_plan(settings, folder)
         else:
             _run_chain(settings, folder, values, state)
 
 
-def _print_plan(settings: ChainSettings) -> None:
-    from modelcollapse.console import print_plan
+def _print_plan(settings: ChainSettings, folder: Path) -> None:
+    from modelcollapse.chain_session import family_and_store
+    from modelcollapse.console import ChainReporter, print_plan
 
-    family, store = _family_and_store(settings)
+    family, store = family_and_store(settings, ChainReporter(settings, folder))
     print_plan(settings, family, store)
 
 
 def _run_chain(settings: ChainSettings, folder: Path, values: dict[str, Any], state: "RunState") -> None:
-    _before_imports()
-    from modelcollapse.chain import chain_artifacts, chain_id, run_chain
-    from modelcollapse.code_digests.house import hand_on_sources, snapshot
-    from modelcollapse.commands.chain_report import write_report
+    from modelcollapse.chain_session import run_settings
     from modelcollapse.console import ChainReporter, print_messages
-    from modelcollapse.preflight import refuse_to_redo
-    from modelcollapse.record import ChainIdentity, Record
-    from modelcollapse.record.views import views
-    from modelcollapse.training.trainer import prepare_process
 
-    # Of the files as they are before anything of weight is imported.
-    snapshot()
-    prepare_process(settings.trainer)
     print_messages()
-    reporter = ChainReporter(settings, folder)
-    listeners: list[Callable[..., None]] = []
-    family, store = _family_and_store(
-        settings,
-        on_epoch=lambda generation, line: [listener(generation, line) for listener in listeners],
-        on_progress=state.progress,
-    )
-    refuse_to_redo(
-        settings,
-        store,
-        chain_artifacts(settings, family),
-        lambda: chain_artifacts(settings, _family_and_store(settings)[0]),
-    )
-    reporter.start(family, store)
-    identity = ChainIdentity(
-        id=chain_id(settings),
-        experiment=settings.name,
-        family=family.name,
-        model=family.title,
-        regime=settings.regime.name,
-        seed=settings.seed,
-        tags=settings.tracking.tags,
-        extensions=tuple(member.described() for member in used_members(settings) if not member.is_built_in),
-    )
-    with Record(folder, identity, values, views(settings.tracking, settings.logger)) as record:
-        hand_on_sources(folder)
-        listeners.append(record.epoch)
-        works = []
-        state.generation = 0
-        for work in run_chain(settings, family, store, record):
-            reporter.generation(work)
-            works.append(work)
-            state.generation = work.generation.number + 1
-        state.generation = None
-        figures = write_report(record, family, works, settings)
-    reporter.finish(works, figures, store)
-
-
-def _before_imports() -> None:
-    """Set what torch reads when it is imported, here and in processes that are started, and let imports be quick."""
-    from modelcollapse.training.processes import seldom_look_for_garbage
-
-    # Warnings of its C++ code are for programmers.
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    seldom_look_for_garbage()
-
-
-def _family_and_store(settings: ChainSettings, **listeners: Any) -> "tuple[Family, Any]":
-    """The family and the store of a chain; ``listeners`` are those of an Execution."""
-    from modelcollapse.console import announce, console
-    from modelcollapse.families import family_for
-    from modelcollapse.store import Store
-    from modelcollapse.training.trainer import Execution
-
-    shown = console() if settings.trainer.progress else None
-    family = family_for(settings, Execution(settings.trainer, shown, **listeners))
-    root = Path(settings.paths.store).expanduser()
-    return family, Store(root, announce=announce, on_damage=settings.store.on_damage)
+    run_settings(settings, values, folder, state, ChainReporter(settings, folder))
 
 
 @contextmanager

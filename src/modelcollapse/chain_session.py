@@ -1,0 +1,175 @@
+"""One chain, from its settings to its record, tables and figures; what train.py and modelcollapse.run have in common.
+
+Nothing here prints or ends the process: a :class:`Reporter` shows what happens, and errors are raised.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from modelcollapse.config.settings import ChainSettings, used_members
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from modelcollapse.chain import Work
+    from modelcollapse.families.base import Family
+    from modelcollapse.record import Record, RunState
+    from modelcollapse.store import Store
+
+
+class Reporter(Protocol):
+    """Shows a chain to people while it runs."""
+
+    @property
+    def bars(self) -> Console | None:
+        """Where progress bars are drawn; None for nowhere."""
+        ...
+
+    def announce(self, message: str) -> None:
+        """One line about the store, such as that another process is waited for."""
+
+    def start(self, family: Family, store: Store) -> None:
+        """The settings were accepted; nothing has been computed yet."""
+
+    def progress(self, label: str, done: int, total: int, seconds_left: float) -> None:
+        """A stage has done so many of its steps."""
+
+    def generation(self, work: Work) -> None:
+        """A generation is finished and recorded."""
+
+    def finish(self, works: Sequence[Work], figures: Sequence[Path], store: Store) -> None:
+        """All generations are finished, tables and figures written."""
+
+
+@dataclass(frozen=True)
+class FinishedChain:
+    """A chain that ran to its end."""
+
+    folder: Path
+    """The run folder."""
+    family: Family
+    store: Store
+    works: Sequence[Work]
+    """One a generation."""
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """The metrics of the last generation, by their flat names."""
+        return self.works[-1].result.metrics
+
+
+def run_settings(
+    settings: ChainSettings, values: Mapping[str, Any], folder: Path, state: RunState, reporter: Reporter
+) -> FinishedChain:
+    """Run the chain that the settings describe, and write its record into ``folder``.
+
+    Args:
+        settings: of the chain.
+        values: the composed configuration as plain values, for the record.
+        folder: the run folder.
+        state: of the run, already entered.
+        reporter: shows what happens.
+
+    Raises:
+        SettingsError: the settings do not go with the data.
+        UserError: something else that the user can fix.
+        Exception: whatever a stage raises.
+    """
+    _before_imports()
+    from modelcollapse.chain import chain_artifacts, chain_id, run_chain
+    from modelcollapse.code_digests.house import hand_on_sources, snapshot
+    from modelcollapse.preflight import refuse_to_redo
+    from modelcollapse.record import ChainIdentity, Record
+    from modelcollapse.record.views import views
+    from modelcollapse.training.trainer import prepare_process
+
+    # Of the files as they are before anything of weight is imported.
+    snapshot()
+    prepare_process(settings.trainer)
+    listeners: list[Callable[..., None]] = []
+
+    def on_progress(label: str, done: int, total: int, seconds_left: float) -> None:
+        state.progress(label, done, total, seconds_left)
+        reporter.progress(label, done, total, seconds_left)
+
+    family, store = family_and_store(
+        settings,
+        reporter,
+        on_epoch=lambda generation, line: [listener(generation, line) for listener in listeners],
+        on_progress=on_progress,
+    )
+    refuse_to_redo(
+        settings,
+        store,
+        chain_artifacts(settings, family),
+        lambda: chain_artifacts(settings, family_and_store(settings, reporter)[0]),
+    )
+    reporter.start(family, store)
+    identity = ChainIdentity(
+        id=chain_id(settings),
+        experiment=settings.name,
+        family=family.name,
+        model=family.title,
+        regime=settings.regime.name,
+        seed=settings.seed,
+        tags=settings.tracking.tags,
+        extensions=tuple(member.described() for member in used_members(settings) if not member.is_built_in),
+    )
+    with Record(folder, identity, values, views(settings.tracking, settings.logger)) as record:
+        hand_on_sources(folder)
+        listeners.append(record.epoch)
+        works = []
+        state.generation = 0
+        for work in run_chain(settings, family, store, record):
+            reporter.generation(work)
+            works.append(work)
+            state.generation = work.generation.number + 1
+        state.generation = None
+        figures = write_report(record, family, works, settings)
+    reporter.finish(works, figures, store)
+    return FinishedChain(folder, family, store, works)
+
+
+def _before_imports() -> None:
+    """Set what torch reads when it is imported, here and in processes that are started, and let imports be quick."""
+    from modelcollapse.training.processes import seldom_look_for_garbage
+
+    # Warnings of its C++ code are for programmers.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    seldom_look_for_garbage()
+
+
+def family_and_store(settings: ChainSettings, reporter: Reporter, **listeners: Any) -> tuple[Family, Store]:
+    """The family and the store of a chain; ``listeners`` are those of an Execution."""
+    from modelcollapse.families import family_for
+    from modelcollapse.store import Store
+    from modelcollapse.training.trainer import Execution
+
+    bars = reporter.bars if settings.trainer.progress else None
+    family = family_for(settings, Execution(settings.trainer, bars, **listeners))
+    root = Path(settings.paths.store).expanduser()
+    return family, Store(root, announce=reporter.announce, on_damage=settings.store.on_damage)
+
+
+def write_report(record: Record, family: Family, works: Sequence[Work], settings: ChainSettings) -> list[Path]:
+    """Write the tables, documents and figures of a chain that has ended; returns the paths of the figures."""
+    from modelcollapse.families.base import ChainTitle
+    from modelcollapse.figures.style import save
+
+    title = ChainTitle(model=family.title, regime=settings.regime.name, seeds=str(settings.seed))
+    report = family.report([(work.generation.number, work.result) for work in works], title)
+    for name, frame in report.tables.items():
+        record.table(name, frame)
+    for name, text in report.documents.items():
+        record.document(name, text)
+    paths = []
+    for name, figure in report.figures.items():
+        save(figure, record.folder / "figures", name)
+        paths.append(record.folder / "figures" / f"{name}.png")
+        record.figure(paths[-1])
+    return paths
