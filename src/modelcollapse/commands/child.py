@@ -22,7 +22,7 @@ def main() -> None:
     sys.argv = ["train.py", *sys.argv[2:]]
     threading.Thread(target=_end_with, args=(starter,), daemon=True).start()
     with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(FIRST_TO_GO)
+        Path("/proc/self/oom_score_adj").write_text(FIRST_TO_GO, encoding="utf-8")
 
     from modelcollapse.commands.run import train
 

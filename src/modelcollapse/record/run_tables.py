@@ -60,7 +60,7 @@ def run_folders(root: Path) -> Iterator[Path]:
 
 
 def _rows(folder: Path, root: Path) -> Iterator[dict[str, Any]]:
-    identity = json.loads((folder / IDENTITY_FILE).read_text())
+    identity = json.loads((folder / IDENTITY_FILE).read_text(encoding="utf-8"))
     run = folder.relative_to(root).as_posix() if folder != root else folder.resolve().name
     for line in read_lines(folder / GENERATIONS_FILE):
         metrics = {name: number(value) for name, value in line.items() if name not in GENERATION_KEYS}

@@ -94,7 +94,7 @@ class SweepFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         permit = uuid4().hex
         # First of all, so that jobs of an earlier sweep which are still about end.
-        (self.path / PERMIT_FILE).write_text(permit)
+        (self.path / PERMIT_FILE).write_text(permit, encoding="utf-8")
         for chain in chains:
             for stale in (OUTPUT_FILE, PROCESS_FILE, GENERATIONS_FILE, PROGRESS_FILE, ERROR_FILE):
                 (self.chain(chain.number) / stale).unlink(missing_ok=True)
@@ -144,7 +144,7 @@ class SweepFolder:
     def may_run(self, permit: str) -> bool:
         """Whether the jobs of the sweep that was given the permit may run."""
         try:
-            return (self.path / PERMIT_FILE).read_text() == permit
+            return (self.path / PERMIT_FILE).read_text(encoding="utf-8") == permit
         except FileNotFoundError:
             return False
 

@@ -224,7 +224,7 @@ class WandbView:
         if self._run is None or key in self._shown_artifacts or not manifest.is_file():
             return
         self._shown_artifacts.add(key)
-        parents = json.loads(manifest.read_text()).get("parents", {})
+        parents = json.loads(manifest.read_text(encoding="utf-8")).get("parents", {})
         artifact = wandb.Artifact(f"{role}-{key[:32]}", type=role, metadata={"key": key, "parents": parents})
         files = sorted(folder.rglob("*")) if self._settings.upload_weights else [manifest]
         # Copied, because the store may reclaim the artifact before W&B has uploaded it.

@@ -144,7 +144,7 @@ def _without_repetitions(chains: Iterable[ReportChain]) -> list[ReportChain]:
 
 def _chain(folder: Path, sweep_folder: Path, sweep: str) -> ReportChain:
     try:
-        identity = without_secrets(json.loads((folder / IDENTITY_FILE).read_text()))
+        identity = without_secrets(json.loads((folder / IDENTITY_FILE).read_text(encoding="utf-8")))
         measured = _measurements(read_lines(folder / GENERATIONS_FILE))
         config = _configuration(folder)
     except (ValueError, OSError) as error:
@@ -167,7 +167,7 @@ def _configuration(folder: Path) -> dict[str, Any]:
 
     path = folder / CONFIG_FILE
     try:
-        read = yaml.safe_load(path.read_text()) if path.is_file() else {}
+        read = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except yaml.YAMLError as error:
         raise ValueError(f"{CONFIG_FILE}: {error}") from error
     return without_secrets(read) if isinstance(read, dict) else {}

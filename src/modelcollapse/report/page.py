@@ -62,7 +62,7 @@ def page(content: PageContent) -> str:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    vega, start = vega_script(), (TEMPLATES / "report.js").read_text()
+    vega, start = vega_script(), (TEMPLATES / "report.js").read_text(encoding="utf-8")
     drawn = _drawn(content)
     return environment.get_template("report.html").render(
         title=content.title,

@@ -59,7 +59,9 @@ def choose(context: BuildContext, rule: Choice, candidates: int, wanted: int, st
     given = {need: offered[need] for need in needs_of_rule(rule)}
     kept = _checked(rule, rule.build()(candidates, wanted, **given), candidates, wanted)
     save_file({name: tensor.contiguous() for name, tensor in kept._asdict().items()}, context.folder / KEPT_FILE)
-    (context.folder / SUMMARY_FILE).write_text(json.dumps(summary(kept, candidates, scores), indent=1, sort_keys=True))
+    (context.folder / SUMMARY_FILE).write_text(
+        json.dumps(summary(kept, candidates, scores), indent=1, sort_keys=True), encoding="utf-8"
+    )
     return kept
 
 
@@ -97,4 +99,4 @@ def selection_metrics(synthetic: Path) -> dict[str, float]:
     path = synthetic / SUMMARY_FILE
     if not path.is_file():
         return {}
-    return {f"selection/{name}": value for name, value in json.loads(path.read_text()).items()}
+    return {f"selection/{name}": value for name, value in json.loads(path.read_text(encoding="utf-8")).items()}

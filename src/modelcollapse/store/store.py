@@ -369,7 +369,7 @@ def _run_build(context: BuildContext) -> float:
     seconds_path = context.progress.parent / "seconds"
     earlier = _seconds_in_progress(seconds_path, context.progress)
     with naming(seconds_path):
-        seconds_path.write_text(repr(earlier))
+        seconds_path.write_text(repr(earlier), encoding="utf-8")
     started = time.monotonic()
     with naming_full_disk(context.folder):
         context.artifact.build(context)
@@ -383,7 +383,7 @@ def _seconds_in_progress(seconds_path: Path, progress: Path) -> float:
     seconds before it until the last change it made.
     """
     try:
-        before = float(seconds_path.read_text())
+        before = float(seconds_path.read_text(encoding="utf-8"))
         seconds = before + max(0.0, newest_change(progress) - seconds_path.stat().st_mtime)
     except (FileNotFoundError, ValueError):
         # Never begun, or cut short by a power failure: a lost timing is no reason to stop.

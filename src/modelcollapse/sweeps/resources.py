@@ -40,13 +40,13 @@ def usable_memory() -> int:
         ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
     ):
         with suppress(OSError, ValueError):
-            free.append(int(Path(limit).read_text()) - int(Path(used).read_text()))
+            free.append(int(Path(limit).read_text(encoding="utf-8")) - int(Path(used).read_text(encoding="utf-8")))
     return max(0, min(free))
 
 
 def _free_of_machine() -> int:
     with suppress(OSError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
@@ -91,7 +91,7 @@ def gpus_of_its_own(folder: Path, number: int, count: int) -> Iterator[Mapping[s
 
 
 def _taken(folder: Path, device: str, held: ExitStack) -> bool:
-    file = (folder / f"{os.uname().nodename}-{device}").open("w")
+    file = (folder / f"{os.uname().nodename}-{device}").open("w", encoding="utf-8")
     try:
         # Held by the open file, which a chain's process does not inherit.
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -44,7 +44,7 @@ class SafeCheckpointIO(CheckpointIO):
         staged.mkdir(parents=True)
         tensors: dict[str, torch.Tensor] = {}
         structure = json.dumps(_plain(checkpoint, tensors))
-        (staged / STRUCTURE).write_text(structure)
+        (staged / STRUCTURE).write_text(structure, encoding="utf-8")
         sync(staged / STRUCTURE)
         write_with_checksum(tensors, staged / TENSORS, _digest(structure))
         shutil.rmtree(target, ignore_errors=True)
@@ -57,7 +57,7 @@ class SafeCheckpointIO(CheckpointIO):
         """The checkpoint in the folder ``path``, its tensors on the CPU. Raises ChecksumMismatch if it was altered."""
         folder = Path(path)
         try:
-            structure = (folder / STRUCTURE).read_text()
+            structure = (folder / STRUCTURE).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ChecksumMismatch(f"holds no {STRUCTURE} that can be read ({error})") from error
         tensors = load_verified(folder / TENSORS, _digest(structure))

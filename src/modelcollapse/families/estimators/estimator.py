@@ -107,7 +107,7 @@ class SegmentStates:
     @classmethod
     def read(cls, folder: Path) -> "SegmentStates":
         """Read a published segment."""
-        first = json.loads((folder / GENERATIONS_FILE).read_text())["first"]
+        first = json.loads((folder / GENERATIONS_FILE).read_text(encoding="utf-8"))["first"]
         return cls(first, load_file(folder / STATES_FILE), load_file(folder / DIAGNOSTICS_FILE))
 
     def write(self, folder: Path) -> None:
@@ -115,7 +115,7 @@ class SegmentStates:
         save_file(dict(self.states), folder / STATES_FILE)
         save_file(dict(self.diagnostics), folder / DIAGNOSTICS_FILE)
         generations = {"first": self.first, "last": self.last}
-        (folder / GENERATIONS_FILE).write_text(json.dumps(generations))
+        (folder / GENERATIONS_FILE).write_text(json.dumps(generations), encoding="utf-8")
 
     @property
     def last(self) -> int:

@@ -131,7 +131,9 @@ def _fit(
     module, data, lines = fit_resumably(fit, execution=execution, progress=Progress.of(context), on_epoch=on_epoch)
     save_network(module.network, context.folder)
     load_tokenizer(folders["tokenizer"]).save_pretrained(context.folder)
-    (context.folder / TRAINING_FILE).write_text("".join(json.dumps(line, sort_keys=True) + "\n" for line in lines))
+    (context.folder / TRAINING_FILE).write_text(
+        "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines), encoding="utf-8"
+    )
     tokens = data.tokens_per_epoch * epochs
     context.execution.update(execution.facts(fit.devices, batch_size=training.batch_size, tokens=tokens))
 

@@ -187,7 +187,7 @@ def build_continuations(stage: StageContext, context: BuildContext, *, stream: S
         for number, prompt in enumerate(prompts):
             new = engine.continue_prompts(prompt[None], group=number)[0]
             rows.append({"prompt": tokenizer.decode(prompt), "continuation": tokenizer.decode(new)})
-    (context.folder / CONTINUATIONS_FILE).write_text(json.dumps(rows, indent=1, ensure_ascii=False))
+    (context.folder / CONTINUATIONS_FILE).write_text(json.dumps(rows, indent=1, ensure_ascii=False), encoding="utf-8")
     context.execution.update(stage.execution.facts())
 
 

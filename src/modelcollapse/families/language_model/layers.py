@@ -122,7 +122,7 @@ def onednn_pays() -> bool:
 
 def _is_intels() -> bool:
     description = Path("/proc/cpuinfo")
-    return not description.exists() or "GenuineIntel" in description.read_text()
+    return not description.exists() or "GenuineIntel" in description.read_text(encoding="utf-8")
 
 
 def _onednn_works() -> bool:

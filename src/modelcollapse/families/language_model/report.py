@@ -27,13 +27,13 @@ def generation_result(folders: Mapping[str, Path], metrics: Mapping[str, float])
     return GenerationResult(
         metrics={**metrics, **selection_metrics(folders["synthetic"])},
         distributions=written | real,
-        samples=json.loads((folders["continuations"] / CONTINUATIONS_FILE).read_text()),
+        samples=json.loads((folders["continuations"] / CONTINUATIONS_FILE).read_text(encoding="utf-8")),
         epochs=_lines(folders["scores"] / TRAINING_FILE),
     )
 
 
 def _lines(path: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def chain_report(results: Sequence[tuple[int, GenerationResult]], title: ChainTitle) -> ChainReport:

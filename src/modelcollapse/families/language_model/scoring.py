@@ -124,7 +124,7 @@ def build_measures(stage: StageContext, context: BuildContext) -> None:
 def _line_start(stage: StageContext, model_folder: Path) -> int | None:
     if not stage.data.line_start_token:
         return None
-    token: int = json.loads((model_folder / "config.json").read_text())["bos_token_id"]
+    token: int = json.loads((model_folder / "config.json").read_text(encoding="utf-8"))["bos_token_id"]
     return token
 
 

@@ -130,7 +130,7 @@ def _is_streamed(source: Source, folders: Mapping[str, Path]) -> bool:
 
 def _rows_of_source(source: Source, folders: Mapping[str, Path]) -> int:
     if _is_streamed(source, folders):
-        rows: int = json.loads((_folder(source, folders) / STREAM_FILE).read_text())["rows"]
+        rows: int = json.loads((_folder(source, folders) / STREAM_FILE).read_text(encoding="utf-8"))["rows"]
         return rows
     return image_count(_folder(source, folders), "train")
 

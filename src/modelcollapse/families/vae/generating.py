@@ -19,7 +19,7 @@ def build_synthetic_set(stage: StageContext, context: BuildContext, *, rows: flo
     count = rows_of(rows, image_count(context.parents["real"], "train"))
     if stage.model.synthesis == "stream":
         save_network(decoder, context.folder / DECODER_FILE)
-        (context.folder / STREAM_FILE).write_text(json.dumps({"rows": count}))
+        (context.folder / STREAM_FILE).write_text(json.dumps({"rows": count}), encoding="utf-8")
         return
     latents = torch.randn(count, stage.model.architecture.latents, generator=stream.torch())
     write_images(context.folder, "train", draw(decoder, latents, stage.execution, context.artifact.label))

@@ -23,13 +23,13 @@ def publish_fit(
     """Write the weights, the lines of the epochs, and how the fit was executed."""
     save_network(network, context.folder / NETWORK_FILE)
     written = "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines)
-    (context.folder / TRAINING_FILE).write_text(written)
+    (context.folder / TRAINING_FILE).write_text(written, encoding="utf-8")
     context.execution.update(stage.execution.facts(devices, batch_size=batch_size))
 
 
 def read_lines(folder: Path) -> list[dict[str, float]]:
     """The lines of a fit's epochs."""
-    return [json.loads(line) for line in (folder / TRAINING_FILE).read_text().splitlines()]
+    return [json.loads(line) for line in (folder / TRAINING_FILE).read_text(encoding="utf-8").splitlines()]
 
 
 def read_measured(folder: Path) -> dict[str, torch.Tensor]:

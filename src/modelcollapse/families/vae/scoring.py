@@ -136,7 +136,9 @@ def build_classifier(stage: StageContext, context: BuildContext, *, stream: Stre
     publish_fit(stage, context, module.network, lines, settings.batch_size, fit.devices)
     _, logits = apply(module.network, as_intensities(splits["test"].images), stage.execution, "classifier · test")
     accuracy = float((logits.argmax(1) == splits["test"].labels).double().mean())
-    (context.folder / CLASSIFIER_FILE).write_text(json.dumps({"classes": classes, "test_accuracy": accuracy}))
+    (context.folder / CLASSIFIER_FILE).write_text(
+        json.dumps({"classes": classes, "test_accuracy": accuracy}), encoding="utf-8"
+    )
 
 
 def load_classifier(folder: Path) -> Classifier:
@@ -151,7 +153,7 @@ def _accuracy(folder: Path) -> torch.Tensor:
 
 
 def _facts(folder: Path) -> dict[str, Any]:
-    facts: dict[str, Any] = json.loads((folder / CLASSIFIER_FILE).read_text())
+    facts: dict[str, Any] = json.loads((folder / CLASSIFIER_FILE).read_text(encoding="utf-8"))
     return facts
 
 
