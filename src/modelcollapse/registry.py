@@ -15,16 +15,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import partial
+from functools import cache, partial
 from importlib import import_module, metadata
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from modelcollapse.code_digests.house import code_identity
 from modelcollapse.errors import UserError
 from modelcollapse.settings import UNKNOWN, identity_of, nearest, read_what_can_be
 
@@ -56,6 +55,11 @@ KINDS: Mapping[str, str] = MappingProxyType(
 )
 """Everything that can be registered: kind -> what one of them is called."""
 
+
+MEMBER_GROUPS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {"model": ("families", "family"), "data": ("data", "kind"), "decoding": ("decodings", "kind")}
+)
+"""Groups whose settings class a registered member brings: group -> (kind of member, setting that names it)."""
 
 REQUIRED_OPTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType({"callbacks": ("changes_results",)})
 """Required options of the members of a kind: without them finished work could be mistaken for other work."""
@@ -111,6 +115,8 @@ class Member:
 
     def identity(self) -> dict[str, int | str]:
         """Its code identity for recipes: version and digest of the implementation."""
+        from modelcollapse.code_digests.house import code_identity
+
         return code_identity(f"{self.kind}/{self.name}", self.version, (self.implementation,))
 
     def described(self) -> dict[str, Any]:
@@ -144,6 +150,11 @@ class Registry:
                 f" {member.origin}"
             )
         self._members[member.name] = member
+
+    @property
+    def has_members(self) -> bool:
+        """Whether something has been registered so far."""
+        return bool(self._members)
 
     def __contains__(self, name: object) -> bool:
         _discover()
@@ -287,7 +298,15 @@ def broken_extensions() -> list[BrokenExtension]:
 
 def extensions() -> list[Member]:
     """All members that do not belong to this package, by kind and name."""
+    if not _is_extended():
+        return []
     return [member for kind in KINDS for member in registry(kind).members() if not member.is_built_in]
+
+
+def _is_extended() -> bool:
+    """Whether there can be members of other packages or scripts. Does not import the package's own."""
+    registered = any(each.has_members for each in _REGISTRIES.values())
+    return registered or SCRIPT_VARIABLE in os.environ or any(entry_points(kind) for kind in KINDS)
 
 
 _DISCOVERED: list[bool] = []
@@ -302,9 +321,21 @@ def _discover() -> None:
     for module in _registration_modules():
         register(*import_module(module).MEMBERS)
     for kind in KINDS:
-        for entry_point in metadata.entry_points(group=f"{PACKAGE}.{kind}"):
+        for entry_point in entry_points(kind):
             _load_extension(kind, entry_point)
     _import_script()
+
+
+def entry_points(name: str) -> Sequence[metadata.EntryPoint]:
+    """The entry points of the group ``modelcollapse.<name>``, of all installed packages."""
+    found: Sequence[metadata.EntryPoint] = _all_entry_points().select(group=f"{PACKAGE}.{name}")
+    return found
+
+
+@cache
+def _all_entry_points() -> Any:
+    # Each call reads the files of every installed package, whichever group is asked for.
+    return metadata.entry_points()
 
 
 def _import_script() -> None:

@@ -20,12 +20,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from modelcollapse.config.composing import HYDRA_VERSION_BASE, explained, known_errors, settings_of
 from modelcollapse.config.extensions import prepared_configuration, use_config_dirs
-from modelcollapse.config.settings import ChainSettings
 from modelcollapse.credentials import without_secrets
 from modelcollapse.errors import Interrupted, UserError, interruptible
 from modelcollapse.registry import SCRIPT_VARIABLE
 
 if TYPE_CHECKING:
+    from modelcollapse.config.settings import ChainSettings
     from modelcollapse.record import RunState
 
 
@@ -160,7 +160,7 @@ def _chain(config: DictConfig) -> None:
             _run_chain(settings, folder, values, state)
 
 
-def _print_plan(settings: ChainSettings, folder: Path) -> None:
+def _print_plan(settings: "ChainSettings", folder: Path) -> None:
     from modelcollapse.chain_session import family_and_store
     from modelcollapse.console import ChainReporter, print_plan
 
@@ -168,7 +168,7 @@ def _print_plan(settings: ChainSettings, folder: Path) -> None:
     print_plan(settings, family, store)
 
 
-def _run_chain(settings: ChainSettings, folder: Path, values: dict[str, Any], state: "RunState") -> None:
+def _run_chain(settings: "ChainSettings", folder: Path, values: dict[str, Any], state: "RunState") -> None:
     from modelcollapse.chain_session import run_settings
     from modelcollapse.console import ChainReporter, print_messages
 

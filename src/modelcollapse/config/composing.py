@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -15,11 +15,13 @@ from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseExce
 
 from modelcollapse.config import guard
 from modelcollapse.config.extensions import groups, options_of
-from modelcollapse.config.settings import ChainSettings, read_chain_settings
 from modelcollapse.credentials import secret_problems
 from modelcollapse.errors import UserError, shortage
 from modelcollapse.registry import broken_extensions
 from modelcollapse.settings import MISSING, SettingsError, Unresolved, nearest
+
+if TYPE_CHECKING:
+    from modelcollapse.config.settings import ChainSettings
 
 guard.install()
 
@@ -27,11 +29,13 @@ HYDRA_VERSION_BASE = "1.3"
 LAUNCHERS_ADVICE = "launchers other than basic are installed by: pip install 'modelcollapse[launchers]'"
 
 
-def settings_of(config: DictConfig) -> tuple[ChainSettings, dict[str, Any]]:
+def settings_of(config: DictConfig) -> "tuple[ChainSettings, dict[str, Any]]":
     """The settings of a chain from its composed configuration, and the configuration as plain values.
 
     Raises SettingsError with every problem found.
     """
+    from modelcollapse.config.settings import read_chain_settings
+
     values: dict[str, Any] = _plain(config)
     problems = list(secret_problems(values))
     try:
@@ -71,22 +75,26 @@ def counted(problems: Sequence[str], place: str = "the configuration") -> str:
 @contextmanager
 def known_errors() -> Iterator[None]:
     """Turn errors that a user can fix into one message."""
-    from modelcollapse.code_digests.snapshot import SourceChanged
-    from modelcollapse.regimes import DrawError
-    from modelcollapse.store import Damaged
-
     try:
         yield
     except SettingsError as error:
         raise UserError(counted(error.problems)) from error
-    except (DrawError, Damaged, SourceChanged) as error:
-        raise UserError(str(error)) from error
     except Exception as error:
+        if _is_for_users(error):
+            raise UserError(str(error)) from error
         if message := shortage(error):
             raise UserError(message) from error
         if isinstance(error, OSError) and error.filename is not None:
             raise UserError(f"{error.filename}: {error.strerror}") from error
         raise
+
+
+def _is_for_users(error: Exception) -> bool:
+    from modelcollapse.code_digests.snapshot import SourceChanged
+    from modelcollapse.regimes import DrawError
+    from modelcollapse.store import Damaged
+
+    return isinstance(error, (DrawError, Damaged, SourceChanged))
 
 
 def explained(error: HydraException) -> str:
@@ -129,4 +137,6 @@ def _unknown_option(group: str, word: str) -> str:
 
 
 def _top_level_settings() -> list[str]:
+    from modelcollapse.config.settings import ChainSettings
+
     return [field.name for field in fields(ChainSettings)]

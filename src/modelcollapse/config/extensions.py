@@ -7,9 +7,8 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,18 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
-from modelcollapse.config.settings import MEMBER_GROUPS
 from modelcollapse.errors import UserError
-from modelcollapse.registry import CONF, PACKAGE, Choice, Member, broken, distribution_of, extensions
+from modelcollapse.registry import (
+    CONF,
+    MEMBER_GROUPS,
+    PACKAGE,
+    Choice,
+    Member,
+    broken,
+    distribution_of,
+    entry_points,
+    extensions,
+)
 
 GROUPS: Mapping[str, tuple[str, str]] = {
     **{kind: (group, word) for group, (kind, word) in MEMBER_GROUPS.items()},
@@ -111,7 +119,7 @@ def _further_folders() -> list[tuple[str, Path]]:
 def folders_of_packages() -> tuple[tuple[str, Path], ...]:
     """Distribution and folder of every installed extension that brings one."""
     found = []
-    for entry_point in metadata.entry_points(group=f"{PACKAGE}.{CONF}"):
+    for entry_point in entry_points(CONF):
         folder = _folder_of(entry_point.value)
         if folder is None:
             broken(CONF, entry_point, f"there is no folder {entry_point.value}")
@@ -131,8 +139,10 @@ def _folder_of(dotted: str) -> Path | None:
     return next((place for place in places if place.is_dir()), None)
 
 
-def _clashes(folders: Iterable[tuple[str, Path]]) -> Iterator[str]:
+def _clashes(folders: Sequence[tuple[str, Path]]) -> Iterator[str]:
     """Options that two sources define: Hydra would silently take one of them."""
+    if not folders:
+        return
     owners = dict.fromkeys(_options_in(configuration_folder()), PACKAGE)
     for name, folder in folders:
         for option in _options_in(folder):

@@ -5,11 +5,14 @@ Hydra makes objects of whatever its callbacks, its launcher, its sweeper and its
 to Hydra's own and its installed plugins'. The settings of the project itself are never made into objects that way.
 """
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra._internal import hydra as hydra_main
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.errors import ConfigCompositionException, HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -25,6 +28,10 @@ STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 class GuardedLoader(ConfigLoaderImpl):
     """Hydra's composition of configurations, with what a composed one may not hold refused."""
 
+    def __init__(self, config_search_path: ConfigSearchPath) -> None:
+        super().__init__(config_search_path)
+        self.repository = SharedRepository(config_search_path)
+
     def load_configuration(
         self, config_name: str | None, overrides: list[str], run_mode: RunMode, *more: Any, **options: Any
     ) -> DictConfig:
@@ -39,6 +46,17 @@ class GuardedLoader(ConfigLoaderImpl):
         if problems := list(foreign_code(OmegaConf.to_container(config, resolve=False))):
             raise ConfigCompositionException("\n".join(problems))
         return config
+
+
+class SharedRepository(ConfigRepository):
+    """Hydra's sources of configurations, whose copies share what is in them.
+
+    Hydra copies them for each group that ``--help`` or a tab completion lists, since ``hydra.searchpath`` may exchange
+    the list of sources. A deep copy would hold every structured configuration there is, half a second of ``--help``.
+    """
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "SharedRepository":
+        return copy.copy(self)
 
 
 def install() -> None:

@@ -11,7 +11,7 @@ from modelcollapse.record.wandb_view import TrackingSettings
 from modelcollapse.regimes import DrawError
 from modelcollapse.regimes.availability import row_problems
 from modelcollapse.regimes.rules import RegimeReader, composition_problems
-from modelcollapse.registry import Choice, Member, Registered, registry
+from modelcollapse.registry import MEMBER_GROUPS, Choice, Member, Registered, registry
 from modelcollapse.selections.settings import NO_SELECTION, SelectionSettings
 from modelcollapse.settings import (
     EXECUTION,
@@ -25,9 +25,6 @@ from modelcollapse.settings import (
     read_what_can_be,
 )
 from modelcollapse.training.settings import TrainerSettings, callback_problems
-
-MEMBER_GROUPS = {"model": ("families", "family"), "data": ("data", "kind"), "decoding": ("decodings", "kind")}
-"""Groups whose settings class a registered member brings: group -> (kind of member, setting that names it)."""
 
 
 @dataclass(frozen=True)
