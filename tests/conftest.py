@@ -196,9 +196,9 @@ def train(tmp_path):
     """Run ``train.py`` with overrides in this process; the store is shared by all calls of a test."""
     folders = (tmp_path / f"run-{number}" for number in range(100))
 
-    def run(*overrides, store=tmp_path / "store", configuration="train"):
-        folder = next(folders)
-        places = (f"paths.store={store}", f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}")
+    def run(*overrides, store=tmp_path / "store", configuration="train", folder=None):
+        folder = tmp_path / folder if folder else next(folders)
+        places = (f"paths.store={store}", f"hydra.run.dir='{folder}'", f"hydra.sweep.dir='{folder}'")
         return run_command([*overrides, *places], tmp_path, folder, configuration)
 
     return run

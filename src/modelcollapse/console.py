@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from modelcollapse.chain import Work, chain_generations, goals
 from modelcollapse.config.settings import ChainSettings
@@ -21,9 +21,13 @@ MOST_NAMED = 4
 
 
 def console() -> Console:
-    """Standard output; wide enough for a table where it is no terminal."""
+    """Standard output; wide enough for a table where it is no terminal.
+
+    Strings are printed as they are: names, paths and overrides of the user may hold ``[...]`` or ``:...:``. What has a
+    style is a ``Text``.
+    """
     width = None if sys.stdout.isatty() else PLAIN_WIDTH
-    return Console(file=sys.stdout, highlight=False, width=width, soft_wrap=False)
+    return Console(file=sys.stdout, highlight=False, markup=False, emoji=False, width=width, soft_wrap=False)
 
 
 class PrintedMessages(logging.Handler):
@@ -69,10 +73,9 @@ class ChainReporter:
         """Print what will run, and what is in the store already."""
         self._family = family
         settings = self._settings
-        self._console.print(
-            f"[bold]{family.title}[/bold] on {settings.data.name}, regime {settings.regime.name}, seed {settings.seed},"
-            f" generations 0 to {settings.generations}",
-        )
+        where = f" on {settings.data.name}, regime {settings.regime.name}, seed {settings.seed},"
+        generations = f" generations 0 to {settings.generations}"
+        self._console.print(Text.assemble((family.title, "bold"), where, generations))
         wanted = _goals(settings, family)
         missing = store.missing(wanted)
         there = [artifact for artifact in wanted if store.has(artifact)]
@@ -97,7 +100,8 @@ class ChainReporter:
         ]
         source = self._source(work)
         self._untold.clear()
-        self._console.print(f"generation {work.generation.number}  " + " · ".join(shown) + f"  [dim]{source}[/dim]")
+        numbers = " · ".join(shown)
+        self._console.print(Text.assemble(f"generation {work.generation.number}  {numbers}  ", (source, "dim")))
 
     def _source(self, work: Work) -> str:
         """Whether the work not yet reported was computed now; empty for a generation of a segment reported before."""
@@ -116,7 +120,7 @@ class ChainReporter:
         computed = sum(len(work.computed) for work in works)
         if not computed:
             self._console.print(f"nothing was computed: every artifact was in the store {store.root}")
-        self._console.print(f"next    {escape(self._next_command())}", soft_wrap=True)
+        self._console.print(f"next    {self._next_command()}", soft_wrap=True)
 
     def _table(self, works: Sequence[Work]) -> Table:
         assert self._family is not None

@@ -6,6 +6,7 @@ from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 
+from rich.text import Text
 from rich.tree import Tree
 
 from modelcollapse.chain import Generation, chain_generations, goals
@@ -134,7 +135,8 @@ SEED = "seed="
 def print_plan_tree(plan: GridPlan, jobs: int) -> None:
     """Print the plan; ``jobs`` chains run at once."""
     out = console()
-    tree = Tree(f"[bold]plan of {_counted(len(plan.chains), 'chain')}[/bold], store {plan.store.root}")
+    title = f"plan of {_counted(len(plan.chains), 'chain')}"
+    tree = Tree(Text.assemble((title, "bold"), f", store {plan.store.root}"))
     shared = {artifact: users for artifact, users in plan.users.items() if len(users) > 1}
     if shared:
         branch = tree.add("shared")
@@ -153,7 +155,7 @@ def _counted(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
-def _shared_lines(plan: GridPlan, shared: dict[Artifact, tuple[int, ...]]) -> Iterator[str]:
+def _shared_lines(plan: GridPlan, shared: dict[Artifact, tuple[int, ...]]) -> Iterator[Text]:
     """A line for the artifacts of one kind of place that as many chains share, whichever chains these are."""
     places: dict[tuple[str, int], list[Artifact]] = {}
     for artifact, users in shared.items():
@@ -165,18 +167,20 @@ def _shared_lines(plan: GridPlan, shared: dict[Artifact, tuple[int, ...]]) -> It
         names = ", ".join(stage for stage in stages if stage)
         sharers = "all chains" if count == len(plan.chains) else f"{count} chains each"
         times = f"{groups} x " if groups > 1 else ""
-        yield f"{times}{place}{f' · {names}' if names else ''}: for {sharers}; {_state(plan, artifacts)}"
+        what = f"{times}{place}{f' · {names}' if names else ''}"
+        yield Text.assemble(f"{what}: for {sharers}; ", _state(plan, artifacts))
 
 
-def _state(plan: GridPlan, artifacts: Sequence[Artifact]) -> str:
+def _state(plan: GridPlan, artifacts: Sequence[Artifact]) -> Text:
     """What is finished and what is to be computed of some artifacts, and how long that takes."""
     absent = [artifact for artifact in artifacts if not plan.has(artifact)]
     if not absent:
-        return "[green]finished[/green]"
+        return Text("finished", "green")
     present = f"{len(artifacts) - len(absent)} finished, " if len(absent) < len(artifacts) else ""
     fits = sum(artifact.work == "fit" for artifact in absent)
     fitted = f" ({_counted(fits, 'fit')})" if fits else ""
-    return f"{present}[yellow]{_counted(len(absent), 'artifact')}{fitted} to compute[/yellow], {_time(plan, absent)}"
+    to_compute = f"{_counted(len(absent), 'artifact')}{fitted} to compute"
+    return Text.assemble(present, (to_compute, "yellow"), f", {_time(plan, absent)}")
 
 
 def _time(plan: GridPlan, artifacts: Iterable[Artifact]) -> str:
@@ -184,21 +188,18 @@ def _time(plan: GridPlan, artifacts: Iterable[Artifact]) -> str:
     return "time unknown" if seconds is None else f"about {spoken(seconds)}"
 
 
-def _chain_lines(plan: GridPlan, shared: dict[Artifact, tuple[int, ...]]) -> Iterator[tuple[str, list[str]]]:
+def _chain_lines(plan: GridPlan, shared: dict[Artifact, tuple[int, ...]]) -> Iterator[tuple[str, list[Text]]]:
     """The chains, those that differ by their seed only under one heading, and those in the same state in one line."""
     headed = groupby(
         plan.chains, key=lambda chain: " ".join(varied for varied in chain.point.varied if not varied.startswith(SEED))
     )
     for heading, chains in headed:
-        described: dict[str, list[ChainPlan]] = {}
+        described: dict[str, tuple[Text, list[ChainPlan]]] = {}
         for chain in chains:
-            described.setdefault(_description(plan, chain, shared), []).append(chain)
-        lines = [f"{_names(alike)}: {description}" for description, alike in described.items()]
+            description = _description(plan, chain, shared)
+            described.setdefault(description.plain, (description, []))[1].append(chain)
+        lines = [Text.assemble(f"{_names(alike)}: ", description) for description, alike in described.values()]
         yield heading or "chains", lines
-
-
-def _varied_but_seed(chain: ChainPlan) -> str:
-    return " ".join(override for override in chain.point.varied if not override.startswith(SEED))
 
 
 def _names(chains: Sequence[ChainPlan]) -> str:
@@ -206,7 +207,7 @@ def _names(chains: Sequence[ChainPlan]) -> str:
     return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(seeds)}, each"
 
 
-def _description(plan: GridPlan, chain: ChainPlan, shared: dict[Artifact, tuple[int, ...]]) -> str:
+def _description(plan: GridPlan, chain: ChainPlan, shared: dict[Artifact, tuple[int, ...]]) -> Text:
     """Ranges of generations in the same state, and what the chain alone has to compute."""
     states = [_generation_state(plan, list(generation.artifacts.values()), shared) for generation in chain.generations]
     ranges = []
@@ -216,7 +217,8 @@ def _description(plan: GridPlan, chain: ChainPlan, shared: dict[Artifact, tuple[
         ranges.append(f"{_range(first, last)} {state}")
         first = last + 1
     own = [artifact for artifact in chain.ancestry if artifact in plan.users and artifact not in shared]
-    return ", ".join(ranges) + (f"; {_state(plan, own)}" if any(not plan.has(artifact) for artifact in own) else "")
+    text = Text(", ".join(ranges))
+    return text.append("; ").append(_state(plan, own)) if any(not plan.has(artifact) for artifact in own) else text
 
 
 def _range(first: int, last: int) -> str:

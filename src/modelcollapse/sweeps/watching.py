@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from modelcollapse.console import console as standard_output
 from modelcollapse.errors import spoken
 from modelcollapse.record import StageProgress, read_lines, read_progress
 from modelcollapse.record.sweep_folder import PlannedChain, State, SweepFolder, now
@@ -108,7 +109,7 @@ class LiveTable:
     """Draws the chains anew whenever they are shown."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(highlight=False)
+        self._console = console or standard_output()
         self._live = Live(console=self._console, auto_refresh=False)
         self._live.start()
 
@@ -130,7 +131,7 @@ def drawn(chains: Sequence[ChainSeen], elapsed: float, rows: int) -> Group:
     table.add_column(overflow="ellipsis", no_wrap=True)
     shown = _shown(chains, max(1, rows))
     for one in shown:
-        table.add_row(str(one.chain.number), one.chain.title, cells(one), _doing(one))
+        table.add_row(str(one.chain.number), Text(one.chain.title), cells(one), _doing(one))
     left_out = [one for one in chains if one not in shown]
     more = [Text(f"and {_counts(left_out)}", style="dim")] if left_out else []
     return Group(table, *more, Text(_summary(chains, elapsed)), _legend())

@@ -76,7 +76,7 @@ def stage_bar(label: str, total: int, execution: "Execution") -> Iterator[StageB
         return
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=28),
         MofNCompleteColumn(),
         TextColumn("·"),
