@@ -5,9 +5,13 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from html.parser import HTMLParser
+from importlib import import_module
 
 import pytest
+import yaml
+from packaging.specifiers import SpecifierSet
 
 import modelcollapse
 
@@ -75,3 +79,47 @@ def test_notebooks_are_pages_with_their_outputs(repository, site):
         outputs = [output for cell in json.loads(notebook.read_text())["cells"] for output in cell.get("outputs", ())]
         pictures = [output for output in outputs if "image/png" in output.get("data", {})]
         assert page.count(f'src="{notebook.stem}_files/') == len(pictures)
+
+
+# ---- for people who join ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pictures(repository):
+    """The module that draws the pictures of docs/architecture.md."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(repository / "tools"))
+        yield import_module("architecture_pictures")
+
+
+@pytest.mark.parametrize("name", ["layers.svg", "generations.svg"])
+def test_pictures_of_the_architecture_show_the_code(pictures, name):
+    drawn = pictures.PICTURES[name]()
+    assert drawn == (pictures.FOLDER / name).read_text(), "python tools/architecture_pictures.py draws them anew"
+
+
+def test_every_part_is_in_the_table_of_the_architecture(repository, pictures):
+    table = (repository / "docs" / "architecture.md").read_text()
+    parts = {part for layer in pictures.layers() for part in layer if not part.startswith("_")}
+    assert {part for part in parts if f"`{part}`" not in table} == set()
+
+
+def test_hosted_tests_run_what_is_run_here_on_every_supported_python(repository):
+    workflow = yaml.safe_load((repository / ".github" / "workflows" / "tests.yml").read_text())
+    matrix = workflow["jobs"]["tests"]["strategy"]["matrix"]["python"]
+    supported = SpecifierSet(tomllib.loads((repository / "pyproject.toml").read_text())["project"]["requires-python"])
+    assert matrix == [version for version in (f"3.{minor}" for minor in range(30)) if version in supported]
+    commands = [step.get("run", "") for job in workflow["jobs"].values() for step in job["steps"]]
+    assert ".ci/run" in commands
+    assert any(command.startswith("make docs") for command in commands)
+
+
+def test_checks_before_a_commit_are_those_of_make_lint(repository):
+    hooks = yaml.safe_load((repository / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    makefile = (repository / "Makefile").read_text()
+    lint = makefile[makefile.index("\nlint:") : makefile.index("\ndocs:")]
+    for hook in hooks:
+        tool = hook["entry"].split()[0].removeprefix(".venv/bin/")
+        assert tool in lint
+        assert hook["language"] == "system"
+    assert len(hooks) == 4
