@@ -95,7 +95,8 @@ def pictures(repository):
 @pytest.mark.parametrize("name", ["layers.svg", "generations.svg"])
 def test_pictures_of_the_architecture_show_the_code(pictures, name):
     drawn = pictures.PICTURES[name]()
-    assert drawn == (pictures.FOLDER / name).read_text(), "python tools/architecture_pictures.py draws them anew"
+    committed = (pictures.FOLDER / name).read_text(encoding="utf-8")
+    assert drawn == committed, "python tools/architecture_pictures.py draws them anew"
 
 
 def test_every_part_is_in_the_table_of_the_architecture(repository, pictures):

@@ -48,8 +48,8 @@ ROW, CELL, NAMES, MATRIX, TOP = 20, 18, 16, 140, 104
 
 def layers() -> list[list[str]]:
     """The layers of the contract, the highest first; each lists its parts."""
-    contracts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    return [layer.split(" | ") for layer in contracts[0]["layers"]]
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    return [layer.split(" | ") for layer in project["tool"]["importlinter"]["contracts"][0]["layers"]]
 
 
 def imports() -> dict[str, set[str]]:
@@ -198,7 +198,7 @@ PICTURES = {"layers.svg": layers_picture, "generations.svg": generations_picture
 def main() -> int:
     """Write the pictures."""
     for name, draw in PICTURES.items():
-        (FOLDER / name).write_text(draw())
+        (FOLDER / name).write_text(draw(), encoding="utf-8")
     return 0
 
 
