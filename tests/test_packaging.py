@@ -131,8 +131,7 @@ def test_the_wheel_holds_the_whole_configuration_and_the_licence(repository, unp
     (licence,) = unpacked.glob("modelcollapse-*.dist-info/licenses/LICENSE")
     assert licence.read_text().startswith("MIT License")
     entry_points = next(unpacked.glob("modelcollapse-*.dist-info/entry_points.txt")).read_text()
-    assert "modelcollapse-train = modelcollapse.commands.run:train" in entry_points
-    assert "modelcollapse-sweep = modelcollapse.commands.run:sweep" in entry_points
+    assert "modelcollapse = modelcollapse.commands.subcommands:main" in entry_points
 
 
 def test_the_wheel_holds_what_the_page_of_a_report_is_made_of(repository, unpacked):
@@ -141,11 +140,11 @@ def test_the_wheel_holds_what_the_page_of_a_report_is_made_of(repository, unpack
     assert templates == {path.name for path in (unpacked / "modelcollapse" / "report" / "templates").iterdir()}
 
 
-def run_script(unpacked, cwd, *overrides, function="train"):
-    """Call the console script's function out of the unpacked wheel, as an installed script would."""
-    script = f"import sys; from modelcollapse.commands.run import {function}; sys.exit({function}())"
+def run_script(unpacked, cwd, *overrides, command="train"):
+    """Call the console script's function out of the unpacked wheel, as the installed script would."""
+    script = "import sys; from modelcollapse.commands.subcommands import main; sys.exit(main())"
     return subprocess.run(
-        [sys.executable, "-c", script, *overrides],
+        [sys.executable, "-c", script, command, *overrides],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(unpacked)},
         capture_output=True,
@@ -153,11 +152,11 @@ def run_script(unpacked, cwd, *overrides, function="train"):
     )
 
 
-@pytest.mark.parametrize("function", ["train", "sweep"])
-def test_the_installed_scripts_find_the_configuration_in_the_wheel(unpacked, tmp_path, function):
+@pytest.mark.parametrize("command", ["train", "sweep"])
+def test_the_installed_script_finds_the_configuration_in_the_wheel(unpacked, tmp_path, command):
     proof = unpacked / "modelcollapse" / "conf" / "experiment" / "only_in_this_wheel.yaml"
     proof.write_text("# @package _global_\nname: proof of the wheel\ngenerations: 7\n")
-    finished = run_script(unpacked, tmp_path, "experiment=only_in_this_wheel", "--cfg", "job", function=function)
+    finished = run_script(unpacked, tmp_path, "experiment=only_in_this_wheel", "--cfg", "job", command=command)
     assert (finished.returncode, finished.stderr) == (0, "")
     assert "name: proof of the wheel\n" in finished.stdout
     assert "generations: 7\n" in finished.stdout

@@ -1,8 +1,6 @@
-"""``python -m modelcollapse COMMAND``: what there is beside train.py and sweep.py."""
+"""``python -m modelcollapse COMMAND``: the same as the installed script ``modelcollapse``."""
 
-import sys
-
-from modelcollapse.commands.subcommands import run
+from modelcollapse.commands.subcommands import main
 
 if __name__ == "__main__":
-    sys.exit(run(sys.argv[1:]))
+    main()

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from modelcollapse.chain import Work, chain_generations, goals
+from modelcollapse.command_line import program
 from modelcollapse.config.settings import ChainSettings
 from modelcollapse.families.base import Family
 from modelcollapse.figures.thinning import shown_generations
@@ -143,7 +144,7 @@ class ChainReporter:
         else:
             overrides = [override for override in overrides if not override.startswith("seed=")]
             extra = [f"seed={self._settings.seed + 1}"]
-        return shlex.join(["python", Path(sys.argv[0]).name, *overrides, *extra])
+        return shlex.join([*program(), *overrides, *extra])
 
 
 def _named(artifacts: Sequence[Artifact]) -> str:

@@ -11,7 +11,7 @@ from test_sweep_report import Elements
 from modelcollapse.errors import UserError
 from modelcollapse.record.sweep_folder import ChainProcess, PlannedChain, SweepFolder
 from modelcollapse.report import write_sweep_report
-from modelcollapse.sweeps.reporting import report_on
+from modelcollapse.commands.report import main
 
 pytest_plugins = ("report_runs",)
 
@@ -75,7 +75,7 @@ SENTENCES = (
 
 
 def test_every_chain_that_was_asked_for_and_is_not_finished_is_named(sweep, capsys):
-    report_on([f"report={sweep.path}"])
+    main([str(sweep.path)])
     printed = capsys.readouterr().out.splitlines()
     assert printed[printed.index("unfinished:") + 1 :] == [f"  {sentence}" for sentence in SENTENCES]
     text = Elements((sweep.path / "report" / "report.html").read_text()).text

@@ -11,7 +11,7 @@ import pytest
 from conftest import DETERMINISTIC
 from modelcollapse.record import read_lines
 from modelcollapse.record.sweep_folder import SweepFolder
-from modelcollapse.sweeps.reporting import report_on
+from modelcollapse.commands.report import main
 
 CHEAP = (
     "experiment=paper_gaussian",
@@ -171,7 +171,7 @@ def test_the_report_on_a_sweep_that_was_killed_names_its_chains(sweep, capsys):
     killed.process.kill()
     killed.process.wait()
     await_gone(running.values())
-    report_on([f"report={killed.folder.path}"])
+    main([str(killed.folder.path)])
     told = capsys.readouterr().out.splitlines()
     assert told[told.index("unfinished:") + 1 :] == [
         "  replace, seed 1 (1): killed in generation 0 of 3",

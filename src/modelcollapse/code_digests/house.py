@@ -47,6 +47,7 @@ NEUTRAL = Neutral.parse(
         f"{PACKAGE}.registry": "finds members by name; those that are used have digests of their own",
         f"{PACKAGE}.settings": _SETTINGS,
         f"{PACKAGE}.errors": "messages",
+        f"{PACKAGE}.command_line": _PEOPLE,
         f"{PACKAGE}.console": _PEOPLE,
         f"{PACKAGE}.credentials": "takes secrets out of what people are shown",
         f"{PACKAGE}.chain": "decides which artifacts there are; what each is made from stands in its recipe",

@@ -7,12 +7,14 @@ card with the origin of the weights.
 import argparse
 import json
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from modelcollapse.command_line import program
 from modelcollapse.errors import UserError
 from modelcollapse.families.language_model.recipes import TRAINING_FILE
 from modelcollapse.store import Damaged, Manifest, Store
@@ -24,9 +26,7 @@ USER_ERROR = 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code is 0, or 2 for what the user can mend."""
-    parser = argparse.ArgumentParser(
-        prog="python -m modelcollapse export", description="Write weights out of the store."
-    )
+    parser = argparse.ArgumentParser(prog=shlex.join(program()), description="Write weights out of the store.")
     parser.add_argument(
         "key", metavar="KEY", help="key of the artifact, or how it begins (provenance.jsonl, plan=true)"
     )

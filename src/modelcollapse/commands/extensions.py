@@ -1,8 +1,11 @@
-"""``python -m modelcollapse extensions``: what is installed or registered beside the package's own, and from where."""
+"""``modelcollapse extensions``: what is installed or registered beside the package's own, and from where."""
 
 import argparse
+import shlex
 from collections.abc import Iterator, Sequence
 
+from modelcollapse.command_line import program
+from modelcollapse.commands.exit_codes import DONE, FOUND, reported
 from modelcollapse.config.extensions import folders_of_packages
 from modelcollapse.registry import KINDS, Member, broken_extensions, extensions
 
@@ -11,12 +14,22 @@ NONE = "no extensions: neither installed packages nor a script register anything
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """List the extensions; returns the exit code, 1 where one could not be loaded."""
-    argparse.ArgumentParser(
-        prog="python -m modelcollapse extensions", description="List what extensions register, and what does not load."
-    ).parse_args(arguments)
+    parser().parse_args(arguments)
+    return reported(_list)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments, of which there are none."""
+    return argparse.ArgumentParser(
+        prog=shlex.join(program()),
+        description="List what installed packages register beside this package's own, and what does not load.",
+    )
+
+
+def _list() -> int:
     for line in list(_lines()) or [NONE]:
         print(line)
-    return int(bool(broken_extensions()))
+    return FOUND if broken_extensions() else DONE
 
 
 def _lines() -> Iterator[str]:

@@ -18,6 +18,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from modelcollapse.command_line import typed
 from modelcollapse.config.composing import HYDRA_VERSION_BASE, explained, known_errors, settings_of
 from modelcollapse.config.extensions import prepared_configuration, use_config_dirs
 from modelcollapse.credentials import without_secrets
@@ -50,7 +51,7 @@ def train() -> None:
 
 
 def sweep() -> None:
-    """Run a grid of chains and report on it, or with ``report=PATH`` report on grids that were run."""
+    """Run a grid of chains and report on it."""
     with _reported_errors():
         arguments = use_config_dirs(sys.argv[1:])
         overrides = [override for override in arguments if override not in (*MULTIRUN, SWEEP)]
@@ -63,9 +64,7 @@ def sweep() -> None:
                 " --help"
             )
         elif any(override.startswith("report=") for override in overrides):
-            from modelcollapse.sweeps.reporting import report_on
-
-            report_on(overrides)
+            raise UserError("report=PATH: a report is written by: modelcollapse report PATH... [--to FOLDER]")
         else:
             from modelcollapse.sweeps.session import run_grid
 
@@ -118,7 +117,7 @@ def _reported_errors() -> Iterator[None]:
     except Interrupted as interruption:
         _print_error(
             f"\nStopped by {interruption}. What was finished is kept;"
-            f" the same command goes on where it stopped:\n  {shlex.join(['python', *sys.argv])}"
+            f" the same command goes on where it stopped:\n  {shlex.join(typed())}"
         )
         sys.exit(interruption.exit_code)
     except HydraException as error:

@@ -1,45 +1,43 @@
-"""Looks at a store and cleans it: ``python -m modelcollapse store verify | list | tree | gc``."""
+"""Looks at a store and cleans it: ``modelcollapse store verify | list | tree | gc | export``."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import sys
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+from modelcollapse.command_line import program
+from modelcollapse.commands.exit_codes import DONE, FOUND, complain, reported
+from modelcollapse.errors import UserError
 from modelcollapse.store import Damaged, Store, locks
 from modelcollapse.store.collecting import Waste, collecting, listing, readable_bytes, referred, remove, tree, waste
 from modelcollapse.store.manifest import damages
 from modelcollapse.store.runs import Run, noted_runs, runs_below
 
-SOUND, DAMAGE, USER_ERROR = 0, 1, 2
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code is 0, 1 where damage was found, 2 for what the user can mend."""
-    chosen = _parser().parse_args(arguments)
-    root = Path(chosen.store or _default_store()).expanduser()
+    chosen = parser().parse_args(arguments)
+    return reported(lambda: _run(chosen))
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    root = Path(chosen.store or default_store()).expanduser()
     if not root.is_dir():
-        _complain(f"{root}: there is no store; name one with --store PATH, or set MODELCOLLAPSE_STORE")
-        return USER_ERROR
+        raise UserError(f"{root}: there is no store; name one with --store PATH, or set MODELCOLLAPSE_STORE")
+    command: Callable[[Store, argparse.Namespace], int] = chosen.command
     try:
-        command: Callable[[Store, argparse.Namespace], int] = chosen.command
-        return command(Store(root, announce=_complain), chosen)
-    except BrokenPipeError:
-        # Whoever reads has seen enough (``| head``); nothing more can be written to this stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return SOUND
-    except (Damaged, LookupError, ValueError) as error:
-        _complain(f"error: {error}")
-    except OSError as error:
-        _complain(f"error: {error.filename or root}: {error.strerror}")
-    return USER_ERROR
+        return command(Store(root, announce=complain), chosen)
+    except (LookupError, ValueError) as error:
+        raise UserError(str(error)) from error
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m modelcollapse store", description="Look at a store and clean it.")
+def parser() -> argparse.ArgumentParser:
+    """The arguments."""
+    parser = argparse.ArgumentParser(prog=shlex.join(program()), description="Look at a store and clean it.")
     parser.add_argument("--store", metavar="PATH", help="the store (default: that of conf/paths and the environment)")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     verify = commands.add_parser("verify", help="read every file of every artifact and name what is damaged")
@@ -63,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _default_store() -> str:
+def default_store() -> str:
     """The setting ``paths.store`` as it is when nothing is typed."""
     from omegaconf import OmegaConf
 
@@ -89,7 +87,7 @@ def _verify(store: Store, chosen: argparse.Namespace) -> int:
         + (f"; {busy} passed over, being made or removed now" if busy else "")
         + (f"; {aside} moved aside earlier, in {store.root / 'damaged'}" if aside else "")
     )
-    return DAMAGE if found else SOUND
+    return FOUND if found else DONE
 
 
 def _reading(store: Store, key: str) -> AbstractContextManager[bool]:
@@ -113,7 +111,7 @@ def _list(store: Store, chosen: argparse.Namespace) -> int:
         print(line)
     if not manifests:
         print(f"nothing is finished in {store.root}")
-    return SOUND
+    return DONE
 
 
 def _tree(store: Store, chosen: argparse.Namespace) -> int:
@@ -121,13 +119,13 @@ def _tree(store: Store, chosen: argparse.Namespace) -> int:
         store.find(chosen.key)
     for line in tree(list(store.artifacts()), chosen.key):
         print(line)
-    return SOUND
+    return DONE
 
 
 def _collect(store: Store, chosen: argparse.Namespace) -> int:
     if not chosen.yes:
         return _preview(store, chosen)
-    with collecting(store.layout, lambda holder: _complain(f"waiting: {holder}")):
+    with collecting(store.layout, lambda holder: complain(f"waiting: {holder}")):
         removed = kept = 0
         for item in list(_waste(store, chosen)):
             if remove(store.layout, item):
@@ -137,7 +135,7 @@ def _collect(store: Store, chosen: argparse.Namespace) -> int:
                 kept += 1
                 print(f"in use, kept: {item.what}", flush=True)
     print(f"{readable_bytes(removed)} freed" + (f"; {kept} in use" if kept else ""))
-    return SOUND
+    return DONE
 
 
 def _preview(store: Store, chosen: argparse.Namespace) -> int:
@@ -151,7 +149,7 @@ def _preview(store: Store, chosen: argparse.Namespace) -> int:
     total = readable_bytes(sum(item.bytes for item in items))
     print(f"runs that refer to artifacts of this store: {sum(run.refers for run in runs)} (more: --runs FOLDER)")
     print(f"would be removed: {len(items)}, {total}" + (". To remove: gc --yes" if items else ""))
-    return SOUND
+    return DONE
 
 
 def _waste(store: Store, chosen: argparse.Namespace) -> Iterator[Waste]:
@@ -165,11 +163,3 @@ def _runs(store: Store, chosen: argparse.Namespace) -> Iterator[Run]:
         if not folder.is_dir():
             raise ValueError(f"--runs {folder}: there is no such folder")
         yield from runs_below(folder)
-
-
-def _complain(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

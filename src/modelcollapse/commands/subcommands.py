@@ -1,28 +1,107 @@
-"""The commands of ``python -m modelcollapse``."""
+"""The command ``modelcollapse`` and its sub-commands; each is imported when it is asked for."""
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 
+from modelcollapse.command_line import PROGRAM, installed_program, started_as
+from modelcollapse.settings import nearest
+
 COMMANDS = {
-    "extensions": ("modelcollapse.commands.extensions", "what is installed or registered beside the package's own"),
-    "store": ("modelcollapse.commands.store", "look at a store and clean it"),
-    "export": ("modelcollapse.commands.export", "take a model out of a run"),
+    "train": ("modelcollapse.commands.run:train", "run one chain of generations; train.py under another name"),
+    "sweep": ("modelcollapse.commands.run:sweep", "run a grid of chains and report on it; sweep.py likewise"),
+    "report": ("modelcollapse.commands.report:main", "report on runs and sweeps, finished or not"),
+    "export": ("modelcollapse.commands.export:main", "write the model or the synthetic set of a generation"),
+    "store": ("modelcollapse.commands.store:main", "look at a store and clean it"),
+    "extensions": ("modelcollapse.commands.extensions:main", "list what is installed beside the package's own"),
 }
-"""Command -> module whose ``main`` takes its arguments, and what it does."""
+"""Sub-command -> ``module:function``, and what it does."""
+OF_HYDRA = ("train", "sweep")
+"""Those that read their arguments from ``sys.argv``."""
+COMPLETION = ("--shell-completion", "-sc")
 USAGE_ERROR = 2
 
 
+def main() -> None:
+    """The installed script ``modelcollapse``."""
+    sys.exit(run(sys.argv[1:]))
+
+
 def run(arguments: Sequence[str]) -> int:
-    """Run the command that the first argument names; returns the exit code."""
+    """Run the sub-command that the first argument names; returns the exit code."""
     name, *rest = arguments or ["--help"]
-    if name in COMMANDS:
-        code: int = import_module(COMMANDS[name][0]).main(rest)
-        return code
-    lines = [f"  {command:12}{meaning}" for command, (_, meaning) in COMMANDS.items()]
-    usage = "\n".join(["usage: python -m modelcollapse COMMAND ...", "", *lines])
+    if name in COMMANDS and "--version" not in rest:
+        return _run(name, rest)
+    if name in COMPLETION:
+        return _complete(rest)
     if name in ("--help", "-h"):
-        print(usage)
+        print(usage())
         return 0
-    print(f"error: {name}: there is no such command\n{usage}", file=sys.stderr)
+    if name == "--version" or name in COMMANDS:
+        print(f"{PROGRAM} {_version()}")
+        return 0
+    print(
+        f"error: {name}: there is no such command{nearest(name, COMMANDS)}; there are: {', '.join(COMMANDS)}",
+        file=sys.stderr,
+    )
     return USAGE_ERROR
+
+
+def usage() -> str:
+    """What ``--help`` prints."""
+    program = " ".join(installed_program())
+    lines = [f"  {command:12}{meaning}" for command, (_, meaning) in COMMANDS.items()]
+    return "\n".join(
+        [
+            f"usage: {program} COMMAND ...",
+            "",
+            "The laboratory for model collapse.",
+            "",
+            *lines,
+            "",
+            f"{program} COMMAND --help says more; --version prints the version.",
+        ]
+    )
+
+
+def _run(name: str, rest: Sequence[str]) -> int:
+    module, _, function = COMMANDS[name][0].partition(":")
+    command: Callable[..., int | None] = getattr(import_module(module), function)
+    with started_as(*installed_program(), name):
+        if name not in OF_HYDRA:
+            return command(rest) or 0
+        typed, sys.argv = sys.argv, [sys.argv[0], *rest]
+        try:
+            return command() or 0
+        finally:
+            sys.argv = typed
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(PROGRAM)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+# ---- tab completion --------------------------------------------------------------------------------------------------
+
+
+def _complete(rest: Sequence[str]) -> int:
+    """Hydra's completion: its script for the shell, and what can follow a command line that begins with train or sweep.
+
+    The shell asks ``modelcollapse -sc query=bash`` with the line in COMP_LINE.
+    """
+    if not any(word.startswith("query=") for word in rest):
+        return _run("train", [COMPLETION[0], *rest])
+    program, *words = os.environ.get("COMP_LINE", PROGRAM).split(" ")
+    name, *arguments = words or [""]
+    if not arguments:
+        print(" ".join(command for command in COMMANDS if command.startswith(name)))
+    elif name in OF_HYDRA:
+        os.environ["COMP_LINE"] = " ".join([program, *arguments])
+        return _run(name, [COMPLETION[0], *rest])
+    return 0

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from modelcollapse.command_line import typed
 from modelcollapse.credentials import without_secrets
 from modelcollapse.record.lines import Histogram
 
@@ -57,7 +58,7 @@ def identity_text(identity: ChainIdentity, status: str) -> str:
     content = {
         **asdict(identity),
         "status": status,
-        "command_line": without_secrets(shlex.join(sys.argv)),
+        "command_line": without_secrets(shlex.join(typed())),
         "versions": _versions(),
     }
     return json.dumps(content, indent=2) + "\n"

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelcollapse.console import shown_path
-from modelcollapse.errors import UserError
 from modelcollapse.figures.thinning import shown_generations
 from modelcollapse.record.wandb_view import (
     IMAGE_SUFFIXES,
@@ -25,29 +24,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from modelcollapse.report import ReportFiles
-
-
-REPORT, TARGET = "report", "report_folder"
-
-
-def report_on(arguments: Sequence[str]) -> None:
-    """Report on the sweeps that ``report=PATH[,PATH]`` names, finished or not.
-
-    Raises UserError where there are other arguments, or a path is no folder.
-    """
-    values = dict(argument.partition("=")[::2] for argument in arguments)
-    if foreign := sorted(values.keys() - {REPORT, TARGET}):
-        raise UserError(
-            f"{', '.join(foreign)}: no chain runs with report=PATH[,PATH]; beside it goes only {TARGET}=FOLDER"
-        )
-    folders = [Path(path).expanduser() for path in values[REPORT].split(",") if path]
-    if absent := [str(folder) for folder in folders if not folder.is_dir()]:
-        raise UserError(f"report: there is no folder {', '.join(absent)}")
-    if not folders:
-        raise UserError("report: names no folder; report=PATH or report=PATH,PATH")
-    files = report_sweeps(folders, Path(values.get(TARGET) or folders[0] / "report").expanduser())
-    if files.unfinished:
-        print("unfinished:", *files.unfinished, sep="\n  ", flush=True)
 
 
 def report_sweeps(folders: Sequence[Path], target: Path) -> ReportFiles:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from modelcollapse.chain import chain_id
 from modelcollapse.code_digests.house import hand_on_sources
+from modelcollapse.command_line import program, sibling, typed
 from modelcollapse.config.extensions import config_dir_arguments
 from modelcollapse.console import print_messages, shown_path
 from modelcollapse.errors import interruptible
@@ -34,7 +35,7 @@ def run_grid(overrides: Sequence[str]) -> int:
         return 0
     folder = SweepFolder(Path(grid.sweep_folder).absolute())
     chains = [planned(point, threads_of(jobs)) for point in grid.points]
-    permit = folder.begin(shlex.join(["python", *sys.argv]), chains)
+    permit = folder.begin(shlex.join(typed()), chains)
     hand_on_sources(folder.path)
     try:
         _run(grid, folder, chains, jobs, permit)
@@ -121,9 +122,5 @@ def _failures(folder: SweepFolder, failed: Sequence[PlannedChain]) -> Iterator[s
 
 def command_alone(chain: PlannedChain) -> str:
     """The command that runs one chain of a sweep alone."""
-    typed, script = Path(sys.argv[0]), os.environ.get(SCRIPT_VARIABLE)
-    if script:
-        program = ["python", script]
-    else:
-        program = ["python", str(typed.with_name("train.py"))] if typed.suffix == ".py" else ["modelcollapse-train"]
-    return shlex.join([*program, *chain.overrides])
+    script = os.environ.get(SCRIPT_VARIABLE)
+    return shlex.join([*(["python", script] if script else sibling(program(), "train")), *chain.overrides])

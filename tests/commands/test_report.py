@@ -1,10 +1,9 @@
-"""``sweep.py report=PATH``: which words it takes, and where the report goes."""
+"""``modelcollapse report``: where the report goes, and what cannot be reported on."""
 
 import pytest
 
-from modelcollapse.errors import UserError
+from modelcollapse.commands.report import main
 from modelcollapse.record import ChainIdentity, Record
-from modelcollapse.sweeps.reporting import report_on
 
 
 @pytest.fixture
@@ -21,26 +20,29 @@ def sweeps(tmp_path):
 
 
 def test_a_sweep_is_reported_on_in_its_folder(sweeps, capsys):
-    report_on([f"report={sweeps[0]}"])
+    assert main([str(sweeps[0])]) == 0
     assert (sweeps[0] / "report" / "report.html").is_file()
     assert "report.html" in capsys.readouterr().out
 
 
 def test_sweeps_are_compared_where_it_is_asked_for(sweeps, tmp_path):
-    report_on([f"report={sweeps[0]},{sweeps[1]}", f"report_folder={tmp_path / 'both'}"])
+    assert main([str(sweeps[0]), str(sweeps[1]), "--to", str(tmp_path / "both")]) == 0
     assert (tmp_path / "both" / "report.html").is_file()
     assert not (sweeps[0] / "report").exists()
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (["report=nowhere,elsewhere"], "there is no folder nowhere, elsewhere"),
-        (["report="], "names no folder"),
-        (["report=nowhere", "seed=1", "regime=replace"], "regime, seed: no chain runs with report=PATH"),
-    ],
+    ("paths", "message"),
+    [(["nowhere", "elsewhere"], "there is no folder nowhere, elsewhere"), (["."], "there is nothing to report")],
 )
-def test_what_cannot_be_reported_on_is_told(words, told, tmp_path, monkeypatch):
+def test_what_is_not_there_or_has_no_runs_is_refused(paths, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=told):
-        report_on(words)
+    assert main(paths) == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_old_spelling_says_the_new_one(train):
+    finished = train("report=somewhere", configuration="sweep")
+    assert finished.code == 2
+    assert "modelcollapse report PATH" in finished.err

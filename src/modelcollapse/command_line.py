@@ -1,0 +1,46 @@
+"""The command that started this process, as it is typed: for messages and records that name it.
+
+``modelcollapse train`` and ``python train.py`` are one program under two names; whoever started it as the former says so
+by :func:`started_as`.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+PROGRAM = "modelcollapse"
+
+_STARTED_AS: list[str] = []
+
+
+def installed_program() -> list[str]:
+    """What is typed before the name of a sub-command: the installed script, or the package as a module."""
+    return ["python", "-m", PROGRAM] if Path(sys.argv[0]).name == "__main__.py" else [PROGRAM]
+
+
+@contextmanager
+def started_as(*words: str) -> Iterator[None]:
+    """Within the block, these words are the program, which the arguments follow."""
+    before = [*_STARTED_AS]
+    _STARTED_AS[:] = words
+    try:
+        yield
+    finally:
+        _STARTED_AS[:] = before
+
+
+def program() -> list[str]:
+    """The words before the arguments of this process: ``["modelcollapse", "train"]``, ``["python", "train.py"]``."""
+    return list(_STARTED_AS) or ["python", sys.argv[0]]
+
+
+def typed() -> list[str]:
+    """The whole command line, to be typed again."""
+    return [*program(), *sys.argv[1:]]
+
+
+def sibling(command: Sequence[str], name: str) -> list[str]:
+    """The program ``name``, train or sweep, beside the one that ``command`` begins with: train.py beside sweep.py."""
+    first = Path(command[-1])
+    return [*command[:-1], str(first.with_name(f"{name}{first.suffix}")) if first.suffix == ".py" else name]
