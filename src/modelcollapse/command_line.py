@@ -1,7 +1,7 @@
 """The command that started this process, as it is typed: for messages and records that name it.
 
-``modelcollapse train`` and ``python train.py`` are one program under two names; whoever started it as the former says so
-by :func:`started_as`.
+``modelcollapse train`` and ``python train.py`` are one program under two names; who starts it as the former says so by
+:func:`started_as`.
 """
 
 import sys

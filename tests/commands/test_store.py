@@ -1,4 +1,4 @@
-"""``python -m modelcollapse store``: what it shows, what it removes, and what it never removes."""
+"""``modelcollapse store``: what it shows, what it removes, and what it never removes."""
 
 import dataclasses
 import json

@@ -8,10 +8,10 @@ import sys
 import pytest
 from test_sweep_report import Elements
 
+from modelcollapse.commands.report import main
 from modelcollapse.errors import UserError
 from modelcollapse.record.sweep_folder import ChainProcess, PlannedChain, SweepFolder
 from modelcollapse.report import write_sweep_report
-from modelcollapse.commands.report import main
 
 pytest_plugins = ("report_runs",)
 

@@ -9,9 +9,9 @@ import time
 import pytest
 
 from conftest import DETERMINISTIC
+from modelcollapse.commands.report import main
 from modelcollapse.record import read_lines
 from modelcollapse.record.sweep_folder import SweepFolder
-from modelcollapse.commands.report import main
 
 CHEAP = (
     "experiment=paper_gaussian",

@@ -9,8 +9,8 @@ from modelcollapse.errors import Interrupted, UserError, interruptible, shortage
 from modelcollapse.store import Damaged
 
 DONE, FOUND, USER_ERROR = 0, 1, 2
-"""0: done. 1: done, and what was looked for was found, such as damage; of a sweep: a chain failed. 2: the command cannot
-be carried out as it was typed, and nothing was written. A signal ends it with 128 and its number, Ctrl-C with 130."""
+"""0: done. 1: done, and something was found, such as damage; of a sweep, a chain failed. 2: the command cannot
+be carried out as it was typed, and nothing was written. A signal ends it with 128 and its number: Ctrl-C with 130."""
 
 
 def reported(command: Callable[[], int]) -> int:

@@ -16,11 +16,10 @@ from typing import Any
 
 from modelcollapse.command_line import program
 from modelcollapse.errors import UserError
-from modelcollapse.families.language_model.recipes import TRAINING_FILE
 from modelcollapse.store import Damaged, Manifest, Store
 from modelcollapse.store.files import delete_abandoned, make_folder, sha256_of_file, sync_below, temporary_beside
 
-NETWORK_CONFIG = "config.json"
+NETWORK_CONFIG, TRAINING_FILE = "config.json", "training.jsonl"
 USER_ERROR = 2
 
 
