@@ -22,8 +22,25 @@ class SettingsError(Exception):
     """All problems of a configuration, one a line."""
 
     def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = tuple(problems)
+        self.problems = tuple(map(str, problems))
         super().__init__("\n".join(self.problems))
+
+
+class Problem(str):
+    """A problem of one setting, as text, with the setting and the value that was given."""
+
+    def __new__(cls, setting: str, text: str, value: Any = None, is_unknown: bool = False) -> "Problem":
+        """The text ``setting: text``."""
+        problem = super().__new__(cls, f"{setting}: {text}")
+        problem.setting, problem.value, problem.is_unknown = setting, value, is_unknown
+        return problem
+
+    setting: str
+    """Full name of the setting."""
+    value: Any
+    """The value that is not allowed."""
+    is_unknown: bool
+    """Whether there is no such setting."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,7 +197,8 @@ def _read_dataclass(
     for name in values:
         if name not in fields:
             allowed = ", ".join(sorted(fields))
-            problems.append(f"{_join(path, name)}: no such setting{nearest(str(name), fields)}; there are: {allowed}")
+            text = f"no such setting{nearest(str(name), fields)}; there are: {allowed}"
+            problems.append(Problem(_join(path, name), text, values[name], is_unknown=True))
     found = {}
     for name, field in fields.items():
         if name in values:
@@ -272,7 +290,7 @@ def _read_value(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
     accepted, converted = _convert(hint, value)
     if not accepted:
         suggestion = nearest(value, _words(hint)) if isinstance(value, str) else ""
-        problems.append(f"{path}: {value!r} is not allowed{suggestion}; it must be {describe(hint)}")
+        problems.append(Problem(path, f"{value!r} is not allowed{suggestion}; it must be {describe(hint)}", value))
         return UNKNOWN
     return converted
 

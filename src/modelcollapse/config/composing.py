@@ -15,6 +15,7 @@ from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseExce
 
 from modelcollapse.config import guard
 from modelcollapse.config.extensions import groups, options_of
+from modelcollapse.config.other_names import advice
 from modelcollapse.credentials import secret_problems
 from modelcollapse.errors import UserError, shortage
 from modelcollapse.registry import broken_extensions
@@ -107,15 +108,24 @@ def explained(error: HydraException) -> str:
     if unknown_group:
         known = sorted({*groups(), *_top_level_settings()})
         word = unknown_group.group(1)
+        if say := advice(word):
+            return f"{word}: no such setting; {say}"
         return f"{word}: no such setting{nearest(word, known)}; there are: {', '.join(known)}"
     unknown_option = re.search(r"Could not find '([^']+)/([^/']+)'", text)
     if unknown_option:
         return _unknown_option(*unknown_option.groups())
+    in_a_list = re.search(r"^Index '.*' \(str\) is not an int \(typed: ([^=]+)", text)
+    if in_a_list:
+        setting, _, name = in_a_list.group(1).partition(".")
+        say = advice(f"{setting}.{name}") or f"set '{setting}=[{{name: NAME, SETTING: VALUE}}]'"
+        return f"{setting}.{name}: no such setting; {setting} is a list; {say}"
     return text
 
 
 def _unknown_setting(cause: OmegaConfBaseException) -> str:
     setting = str(cause.full_key or cause.key)
+    if say := advice(setting):
+        return f"{setting}: no such setting; {say}"
     group = [str(name) for name in cast(DictConfig, cause.parent_node)]
     parent, _, name = setting.rpartition(".")
     if parent and not group:
@@ -132,6 +142,8 @@ def _unknown_option(group: str, word: str) -> str:
         known = ["basic", "joblib", "submitit_local", "submitit_slurm"]
         return f"{group}={word}: there is no such launcher{nearest(word, known)}; {LAUNCHERS_ADVICE}"
     known = options_of(group)
+    if say := advice(f"{group}={word}"):
+        return f"{group}={word}: there is no such {group}; {say}"
     lacking = "".join(f"; {one.describe()}" for one in broken_extensions())
     return f"{group}={word}: there is no such {group}{nearest(word, known)}; there are: {', '.join(known)}{lacking}"
 

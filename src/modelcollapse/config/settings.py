@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from typing import Annotated, Any, Literal
 
+from modelcollapse.config.other_names import with_advice
 from modelcollapse.families.options import FamilyOptions, family_options
 from modelcollapse.metrics.base import MetricsSettings, metric_problems
 from modelcollapse.record.wandb_view import TrackingSettings
@@ -98,7 +99,7 @@ def read_chain_settings(values: Mapping[str, Any]) -> ChainSettings:
     problems += foreign.values()
     classes = {group: member.settings if member else None for group, member in members.items()}
     settings, found = read_what_can_be(ChainSettings, _without_consequences(values, bool(problems)), classes=classes)
-    problems += found
+    problems += map(with_advice, found)
     problems += _known(partial(metric_problems, settings.metrics))
     if family:
         problems += _problems_between(settings, family, foreign)

@@ -1,0 +1,41 @@
+"""Writes the page of names from elsewhere: ``python -m modelcollapse.commands.coming_from > docs/coming_from.md``."""
+
+from modelcollapse.config.other_names import SECTIONS, OtherName
+
+INTRODUCTION = """# Coming from Lightning, transformers, Hydra templates, W&B
+
+This page is made from the code: `python -m modelcollapse.commands.coming_from > docs/coming_from.md`.
+
+What you type elsewhere, and what becomes of it here. A name that is taken means what it means there. One that is not is
+refused before any work starts, with the advice below.
+"""
+NOTES = {
+    "Lightning": "Arguments of `Trainer`, as `trainer.NAME=VALUE`.",
+    "transformers": "Arguments of transformers' `Trainer`, wherever they are typed.",
+    "lightning-hydra-template": "Groups and settings of its configurations.",
+    "Weights & Biases": "Environment variables.",
+}
+
+
+def main() -> None:
+    """Print the page."""
+    print(page(), end="")
+
+
+def page() -> str:
+    """The whole page, in Markdown."""
+    sections = [
+        "\n".join([f"## {origin}\n", NOTES[origin], "", *_table(names), ""])
+        for origin, names in SECTIONS.items()
+        if names
+    ]
+    return "\n".join([INTRODUCTION, *sections])
+
+
+def _table(names: tuple[OtherName, ...]) -> list[str]:
+    rows = [f"| `{each.name}` | {'taken' if each.is_taken else 'refused'} | {each.say} |" for each in names]
+    return ["| there | | here |", "|---|---|---|", *rows]
+
+
+if __name__ == "__main__":
+    main()
