@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import cache, partial
 from importlib import import_module, metadata
@@ -352,6 +353,28 @@ def _import_script() -> None:
     # As for a script that is started: modules beside it can be imported.
     sys.path.insert(0, str(Path(script).parent))
     spec.loader.exec_module(module)
+
+
+@contextmanager
+def safe_imports() -> Iterator[None]:
+    """Within the block, Python processes that are started import nothing from the working folder.
+
+    They would put it before the installed packages: a file ``torch.py`` in it would run. A script that was started is
+    imported by its path, with the modules beside it.
+    """
+    before = {name: os.environ.get(name) for name in ("PYTHONSAFEPATH", "PYTHONPATH")}
+    os.environ["PYTHONSAFEPATH"] = "1"
+    if places := before["PYTHONPATH"]:
+        # An empty entry is the working folder.
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, places.split(os.pathsep)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _registration_modules() -> list[str]:

@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from modelcollapse.command_line import typed
-from modelcollapse.config.composing import HYDRA_VERSION_BASE, explained, known_errors, settings_of
+from modelcollapse.config.composing import HYDRA_VERSION_BASE, explained, known_errors, settings_of, unresolved
 from modelcollapse.config.extensions import prepared_configuration, use_config_dirs
+from modelcollapse.config.hydra_internals import parsed
 from modelcollapse.credentials import without_secrets
 from modelcollapse.errors import Interrupted, UserError, interruptible
-from modelcollapse.registry import SCRIPT_VARIABLE
+from modelcollapse.registry import SCRIPT_VARIABLE, safe_imports
 
 if TYPE_CHECKING:
     from modelcollapse.config.settings import ChainSettings
@@ -91,7 +92,7 @@ def _is_grid(arguments: Sequence[str]) -> bool:
     if {*MULTIRUN} & {*arguments}:
         return False
     with suppress(HydraException):
-        return any(override.is_sweep_override() for override in OverridesParser.create().parse_overrides(overrides))
+        return any(override.is_sweep_override() for override in parsed(overrides))
     # Invalid overrides are for the command itself to report.
     return False
 
@@ -112,7 +113,7 @@ def _reported_errors() -> Iterator[None]:
     # Hydra then raises its errors instead of printing them, and the message can name the right overrides.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        with interruptible():
+        with interruptible(), safe_imports():
             yield
     except Interrupted as interruption:
         _print_error(
@@ -122,6 +123,10 @@ def _reported_errors() -> Iterator[None]:
         sys.exit(interruption.exit_code)
     except HydraException as error:
         _print_error(explained(error))
+        sys.exit(USER_ERROR)
+    except OmegaConfBaseException as error:
+        # Of Hydra's own settings, which it resolves before the job begins.
+        _print_error(unresolved(error))
         sys.exit(USER_ERROR)
     except UserError as error:
         _print_error(f"error: {error}")

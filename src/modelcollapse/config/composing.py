@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
-from modelcollapse.config import guard
+from modelcollapse.config import hydra_internals
 from modelcollapse.config.extensions import groups, options_of
 from modelcollapse.config.other_names import advice
 from modelcollapse.credentials import secret_problems
@@ -24,7 +24,7 @@ from modelcollapse.settings import MISSING, SettingsError, Unresolved, nearest
 if TYPE_CHECKING:
     from modelcollapse.config.settings import ChainSettings
 
-guard.install()
+hydra_internals.install()
 
 HYDRA_VERSION_BASE = "1.3"
 LAUNCHERS_ADVICE = "launchers other than basic are installed by: pip install 'modelcollapse[launchers]'"
@@ -37,7 +37,8 @@ def settings_of(config: DictConfig) -> "tuple[ChainSettings, dict[str, Any]]":
     """
     from modelcollapse.config.settings import read_chain_settings
 
-    values: dict[str, Any] = _plain(config)
+    with hydra_internals.sealed():
+        values: dict[str, Any] = _plain(config)
     problems = list(secret_problems(values))
     try:
         settings = read_chain_settings(values)
@@ -120,6 +121,12 @@ def explained(error: HydraException) -> str:
         say = advice(f"{setting}.{name}") or f"set '{setting}=[{{name: NAME, SETTING: VALUE}}]'"
         return f"{setting}.{name}: no such setting; {setting} is a list; {say}"
     return text
+
+
+def unresolved(error: OmegaConfBaseException) -> str:
+    """What is wrong with a setting of Hydra's that cannot be resolved."""
+    first_line = str(error).splitlines()[0]
+    return f"{error.full_key}: {first_line}" if error.full_key else first_line
 
 
 def _unknown_setting(cause: OmegaConfBaseException) -> str:

@@ -13,11 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
-from hydra.core.plugins import Plugins
-from hydra.plugins.search_path_plugin import SearchPathPlugin
 
+from modelcollapse.config.hydra_internals import ConfigSearchPath, SearchPathPlugin, use_folders_of
 from modelcollapse.errors import UserError
 from modelcollapse.registry import (
     CONF,
@@ -58,7 +56,7 @@ def prepared_configuration() -> str:
     """
     if clashes := list(_clashes(folders_of_packages())):
         raise UserError("\n".join(clashes))
-    Plugins.instance().register(FurtherFolders)
+    use_folders_of(FurtherFolders)
     for member in extensions():
         _store_option(member)
     return str(configuration_folder())

@@ -1,80 +1,89 @@
-"""Guards against configurations that would execute code, and turns their failures into messages.
+"""What a composed configuration may not hold: settings are data, and call no code, whatever they are wrapped in.
 
-Hydra makes objects of whatever its callbacks, its launcher, its sweeper and its logging name by ``_target_``, ``()`` or
-``class``, before the job begins; a configuration from elsewhere could name any function. Here they are limited
-to Hydra's own and its installed plugins'. The settings of the project itself are never made into objects that way.
+Hydra makes objects of what its callbacks, its launcher, its sweeper and its logging name by ``_target_``, ``()`` or
+``class``, before the job begins; a configuration from elsewhere could name any function. Here they are limited to
+Hydra's own and its installed plugins'. The settings of the project itself are never made into objects that way.
+
+The other ways of a configuration to reach code are closed too: OmegaConf's resolvers that build or decode values,
+environment variables of a job that an interpreter or a loader obeys, and shell commands of a launcher that stand in a
+file. A launcher's shell commands may be typed.
 """
 
-import copy
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from hydra._internal import hydra as hydra_main
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import ConfigRepository
-from hydra.core.config_search_path import ConfigSearchPath
-from hydra.errors import ConfigCompositionException, HydraException
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
-
 PLUGINS = ("hydra._internal.core_plugins.", "hydra_plugins.")
-"""Where Hydra's launchers and sweepers are."""
+"""Where Hydra's launchers and sweepers are; Hydra itself makes objects of classes that are plugins only."""
 PLUGIN_PLACES = ("hydra.launcher._target_", "hydra.sweeper._target_")
+SAMPLER_PLACE, SAMPLERS = "hydra.sweeper.sampler._target_", re.compile(r"optuna\.samplers\.[A-Za-z]+Sampler")
+"""Of the optimising sweeper, which chooses the next trials."""
+SEARCH_CODE = "hydra.sweeper.custom_search_space"
+"""A setting of the optimising sweeper that names a function."""
 LOGGING_PLACES = ("hydra.job_logging.", "hydra.hydra_logging.")
-LOGGING_CLASSES = "logging."
+LOGGING_CLASSES = (
+    "logging.FileHandler",
+    "logging.Formatter",
+    "logging.NullHandler",
+    "logging.StreamHandler",
+    "logging.handlers.RotatingFileHandler",
+    "logging.handlers.TimedRotatingFileHandler",
+)
+"""Others of the module call what their arguments name."""
 STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
+RUN_FOLDER = re.compile(r"\$\{hydra[.:]runtime\.output_dir\}")
+ENVIRONMENT_PLACE = "hydra.job.env_set."
+ENVIRONMENT = (
+    "CUDA_VISIBLE_DEVICES",
+    "GLOO_SOCKET_IFNAME",
+    "HF_DATASETS_OFFLINE",
+    "HF_HUB_OFFLINE",
+    "HIP_VISIBLE_DEVICES",
+    "MKL_NUM_THREADS",
+    "NCCL_DEBUG",
+    "NCCL_SOCKET_IFNAME",
+    "NUMEXPR_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "TOKENIZERS_PARALLELISM",
+    "WANDB_MODE",
+    "WANDB_SILENT",
+)
+"""Variables that settings may give to a job: none makes an interpreter or a library load a file."""
+SHELL_PLACES = ("hydra.launcher.setup", "hydra.launcher.additional_parameters")
+"""What a SLURM launcher hands to a shell or to sbatch."""
+READ_VARIABLES = ("MODELCOLLAPSE_STORE",)
+"""Environment variables that settings read by ``oc.env``."""
+RESOLVER = re.compile(r"\$\{\s*(?P<name>oc\.[\w.]+|env)\s*:\s*(?P<argument>\w*)")
+BRACES = re.compile(r"\$?\{[^{}]*\}")
+NAMED_LATER = re.compile(r"\$\{[^:]*\0[^:]*:")
+"""A reference whose resolver's name is made by another reference, which stands here as a zero byte."""
+CHDIR_PLACE = "hydra.job.chdir"
+ECHOES = ("hydra.overrides", "hydra.job.override_dirname")
+"""What was typed, once more: every part of it is checked in its own place."""
 
 
-class GuardedLoader(ConfigLoaderImpl):
-    """Hydra's composition of configurations, with what a composed one may not hold refused."""
+@dataclass(frozen=True)
+class NoResolver:
+    """Stands for the value of a reference that asks for a resolver which there is not."""
 
-    def __init__(self, config_search_path: ConfigSearchPath) -> None:
-        super().__init__(config_search_path)
-        self.repository = SharedRepository(config_search_path)
-
-    def load_configuration(
-        self, config_name: str | None, overrides: list[str], run_mode: RunMode, *more: Any, **options: Any
-    ) -> DictConfig:
-        """The composed configuration. Raises HydraException for whatever is wrong with it."""
-        try:
-            config = super().load_configuration(config_name, overrides, run_mode, *more, **options)
-        except HydraException:
-            raise
-        except Exception as error:
-            # Hydra asserts, or raises ValueError and others, for some of what people mistype.
-            raise ConfigCompositionException(f"{error} (typed: {' '.join(overrides)})") from error
-        if problems := list(foreign_code(OmegaConf.to_container(config, resolve=False))):
-            raise ConfigCompositionException("\n".join(problems))
-        return config
+    reason: str
 
 
-class SharedRepository(ConfigRepository):
-    """Hydra's sources of configurations, whose copies share what is in them.
+def foreign_code(values: Any, path: str = "", typed: Collection[str] = ()) -> Iterator[str]:
+    """Everything in a composed configuration that could make somebody call code, a message each.
 
-    Hydra copies them for each group that ``--help`` or a tab completion lists, since ``hydra.searchpath`` may exchange
-    the list of sources. A deep copy would hold every structured configuration there is, half a second of ``--help``.
+    ``typed`` holds the settings of Hydra that stand on the command line, not in a file.
     """
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "SharedRepository":
-        return copy.copy(self)
-
-
-def install() -> None:
-    """Let Hydra compose with the guard from here on."""
-    hydra_main.ConfigLoaderImpl = GuardedLoader  # type: ignore[misc]
-
-
-def foreign_code(values: Any, path: str = "") -> Iterator[str]:
-    """Everything in a composed configuration that would make Hydra call what it should not, a message each."""
     for name, value in _items(values):
         place = f"{path}.{name}" if path else str(name)
-        if name == "_target_" and not (place in PLUGIN_PLACES and str(value).startswith(PLUGINS)):
-            allowed = f"a class of {' or '.join(PLUGINS)}*" if place in PLUGIN_PLACES else "left out"
-            yield f"{place}: {value!r} is not allowed: settings call no code; it must be {allowed}"
-        elif place.startswith(LOGGING_PLACES) and _calls_foreign_code(str(name), value):
-            yield f"{place}: {value!r} is not allowed: settings call no code; classes must be those of Python's logging"
+        if place in ECHOES:
+            continue
+        if problem := _problem(place, str(name), value, typed):
+            yield problem
         else:
-            yield from foreign_code(value, place)
+            yield from foreign_code(value, place, typed)
 
 
 def _items(values: Any) -> Iterator[tuple[Any, Any]]:
@@ -84,7 +93,75 @@ def _items(values: Any) -> Iterator[tuple[Any, Any]]:
         yield from enumerate(values)
 
 
-def _calls_foreign_code(name: str, value: Any) -> bool:
-    if name == "()" or (name == "class" and not str(value).startswith(LOGGING_CLASSES)):
-        return True
-    return isinstance(value, str) and "://" in value and value not in STREAMS
+def _problem(place: str, name: str, value: Any, typed: Collection[str]) -> str | None:
+    if isinstance(value, NoResolver):
+        return f"{place}: settings are data, and there is no such resolver ({value.reason})"
+    if name == "_target_":
+        return _target_problem(place, value)
+    if place.startswith(LOGGING_PLACES):
+        return _logging_problem(place, name, value)
+    if place == SEARCH_CODE and value is not None:
+        return _refused(place, value, "it must be null; the search space is given as overrides")
+    if place.startswith(ENVIRONMENT_PLACE) and name not in ENVIRONMENT:
+        return f"{place}: settings may give a job these variables only: {', '.join(ENVIRONMENT)}; export others"
+    if place in SHELL_PLACES and value and not any(each == place or each.startswith(f"{place}.") for each in typed):
+        return _refused(place, value, "shell commands must be typed on the command line, not stand in a file")
+    if place == CHDIR_PLACE and value is True:
+        return (
+            f"{place}: true is not allowed: paths in settings are relative to where the command is typed, and all that"
+            " a run writes is in its folder anyway; hydra.run.dir=FOLDER says which that is"
+        )
+    return _resolver_problem(place, value) if isinstance(value, str) else None
+
+
+def _refused(place: str, value: Any, allowed: str) -> str:
+    return f"{place}: {value!r} is not allowed: settings call no code; {allowed}"
+
+
+def _target_problem(place: str, value: Any) -> str | None:
+    if place in PLUGIN_PLACES:
+        known = f"a class of {' or '.join(PLUGINS)}*"
+        return None if str(value).startswith(PLUGINS) else _refused(place, value, f"it must be {known}")
+    if place == SAMPLER_PLACE:
+        is_sampler = SAMPLERS.fullmatch(str(value)) is not None
+        return None if is_sampler else _refused(place, value, "it must be a sampler of optuna.samplers")
+    return _refused(place, value, "it must be left out")
+
+
+def _logging_problem(place: str, name: str, value: Any) -> str | None:
+    if name == "()" or (name == "class" and value not in LOGGING_CLASSES):
+        return _refused(place, value, f"classes must be among {', '.join(LOGGING_CLASSES)}")
+    if isinstance(value, str) and "://" in value and value not in STREAMS:
+        return _refused(place, value, f"streams must be {' or '.join(STREAMS)}")
+    # Resolved later, a reference could turn into any of these.
+    if isinstance(value, str) and "${" in value and not RUN_FOLDER.match(value):
+        return _refused(place, value, "a reference must begin with ${hydra:runtime.output_dir}")
+    return None
+
+
+def _resolver_problem(place: str, text: str) -> str | None:
+    if _names_a_resolver_later(text):
+        return f"{place}: {text!r} is not allowed: settings are data, and a resolver is named as it is"
+    for found in RESOLVER.finditer(text):
+        name, argument = found["name"], found["argument"]
+        if name != "oc.env":
+            return f"{place}: {text!r} is not allowed: settings are data, and there is no resolver {name}"
+        if argument not in READ_VARIABLES:
+            return f"{place}: {text!r} is not allowed: {unread_variable(argument)}"
+    return None
+
+
+def _names_a_resolver_later(text: str) -> bool:
+    while found := BRACES.search(text):
+        if NAMED_LATER.match(found.group()):
+            return True
+        text = text[: found.start()] + ("\0" if found.group()[0] == "$" else "") + text[found.end() :]
+    return False
+
+
+def unread_variable(name: str) -> str:
+    """Why settings do not read an environment variable, and what to do instead."""
+    return (
+        f"settings read no environment variable but {', '.join(READ_VARIABLES)}; let the shell put {name or 'it'} into"
+        " the command, as in paths.store=$SCRATCH/store"
+    )

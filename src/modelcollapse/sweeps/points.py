@@ -6,15 +6,13 @@ from itertools import groupby
 from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from modelcollapse.config.composing import HYDRA_VERSION_BASE, explained, settings_of
 from modelcollapse.config.extensions import prepared_configuration
+from modelcollapse.config.hydra_internals import Override, expanded, parsed
 from modelcollapse.config.settings import ChainSettings
 from modelcollapse.errors import UserError
 from modelcollapse.settings import SettingsError
@@ -57,14 +55,13 @@ def read_grid(overrides: Sequence[str]) -> Grid:
     Raises UserError with all problems of all points, HydraException where an override common to all is invalid.
     """
     with initialize_config_dir(prepared_configuration(), version_base=HYDRA_VERSION_BASE):
-        typed = _parsed(overrides)
+        typed = parsed(overrides)
         base = _base(typed)
         parameters = base.hydra.sweeper.get("params") or {}
-        task = [*_parsed([f"{name}={value}" for name, value in parameters.items()]), *typed]
+        task = [*parsed([f"{name}={value}" for name, value in parameters.items()]), *typed]
         ordered = _ordered([override for override in task if not override.is_hydra_override()])
-        ((*expanded,),) = BasicSweeper.split_arguments(ordered, None)
         varied = {override.get_key_element() for override in ordered if override.is_sweep_override()}
-        points = _read_points(expanded, varied)
+        points = _read_points(expanded(ordered), varied)
     return Grid(
         points=points,
         overrides=tuple(str(override.input_line) for override in ordered),
@@ -73,10 +70,6 @@ def read_grid(overrides: Sequence[str]) -> Grid:
         sweep_folder=str(base.hydra.sweep.dir),
         plan=base.plan is True,
     )
-
-
-def _parsed(overrides: Sequence[str]) -> list[Override]:
-    return OverridesParser.create().parse_overrides(list(overrides))
 
 
 def _base(typed: Sequence[Override]) -> DictConfig:
@@ -96,9 +89,9 @@ def _ordered(overrides: Sequence[Override]) -> list[Override]:
     return sorted(latest.values(), key=lambda override: (override.is_sweep_override(), override.key_or_group == "seed"))
 
 
-def _read_points(expanded: Sequence[Sequence[str]], varied: set[str]) -> tuple[Point, ...]:
+def _read_points(combinations: Sequence[Sequence[str]], varied: set[str]) -> tuple[Point, ...]:
     points, problems = [], []
-    for number, overrides in enumerate(expanded):
+    for number, overrides in enumerate(combinations):
         own = tuple(override for override in overrides if override.partition("=")[0] in varied)
         try:
             settings, _ = settings_of(compose("train", overrides=list(overrides)))
@@ -110,7 +103,7 @@ def _read_points(expanded: Sequence[Sequence[str]], varied: set[str]) -> tuple[P
         except OmegaConfBaseException as error:
             problems.append((str(error).splitlines()[0], own))
     if problems:
-        raise UserError(_problems_text(problems, len(expanded)))
+        raise UserError(_problems_text(problems, len(combinations)))
     return tuple(points)
 
 

@@ -7,10 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -22,7 +24,7 @@ from modelcollapse.config.extensions import prepared_configuration
 from modelcollapse.errors import UserError
 from modelcollapse.record import read_error
 from modelcollapse.record.sweep_folder import ChainProcess, SweepFolder, now
-from modelcollapse.registry import SCRIPT_VARIABLE
+from modelcollapse.registry import SCRIPT_VARIABLE, safe_imports
 from modelcollapse.sweeps.points import Grid
 from modelcollapse.sweeps.resources import gpus_of_its_own, jobs_at_once, usable_cores
 
@@ -30,26 +32,19 @@ POLL_SECONDS = 0.2
 PATIENCE_SECONDS = 60.0
 """How long a chain that was asked to end may take before it is killed."""
 NOT_BEGUN = 1
-PERMIT_VARIABLE = "MODELCOLLAPSE_SWEEP_PERMIT"
-"""Environment variable of a job that holds the permit of its sweep."""
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
-def run_chain(config: DictConfig) -> int:
-    """Run the chain that Hydra gave this job the number of; returns its exit code. Hydra sees no job fail."""
-    job = HydraConfig.get()
-    return run_planned(SweepFolder(Path(job.sweep.dir).absolute()), int(job.job.num), os.environ[PERMIT_VARIABLE])
-
-
-def run_planned(sweep: SweepFolder, number: int, permit: str) -> int:
+def run_planned(sweep: SweepFolder, number: int, permit: str, environment: Mapping[str, str] = NOTHING) -> int:
     """Run chain ``number`` of a sweep as long as the permit holds; returns its exit code."""
     if not sweep.may_run(permit):
         return NOT_BEGUN
     sweep.chain(number).mkdir(parents=True, exist_ok=True)
     gpus = gpus_of_its_own(sweep.path / "devices", number, sweep.chains()[number].devices)
-    with sweep.output(number).open("wb") as output, gpus as environment:
+    with sweep.output(number).open("wb") as output, gpus as devices:
         child = subprocess.Popen(
             _command(sweep, number),
-            env={**os.environ, SNAPSHOT_VARIABLE: str(sweep.path / SOURCES_FILE), **environment},
+            env={**os.environ, **environment, SNAPSHOT_VARIABLE: str(sweep.path / SOURCES_FILE), **devices},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -73,7 +68,7 @@ def _watch(child: "subprocess.Popen[bytes]", sweep: SweepFolder, number: int, pe
 
 def _command(sweep: SweepFolder, number: int) -> list[str]:
     overrides = sweep.chains()[number].overrides
-    module = [sys.executable, "-u", "-m", "modelcollapse.commands.child", str(os.getpid())]
+    module = [sys.executable, "-P", "-u", "-m", "modelcollapse.commands.child", str(os.getpid())]
     return [*module, *overrides, f"hydra.run.dir={quoted(sweep.chain(number))}"]
 
 
@@ -140,16 +135,26 @@ def threads_of(jobs: int) -> int | None:
 
 def launch(grid: Grid, folder: Path, jobs: int, permit: str) -> None:
     """Run all points of the grid through Hydra's launcher; the jobs write their state into ``folder``."""
-    place = [f"hydra.sweep.dir={quoted(folder)}", f"+hydra.job.env_set.{PERMIT_VARIABLE}={permit}"]
-    if script := os.environ.get(SCRIPT_VARIABLE):
-        place.append(f"+hydra.job.env_set.{SCRIPT_VARIABLE}={quoted(Path(script))}")
-    overrides = [*grid.overrides, *grid.hydra_overrides, "hydra.sweeper.params=null", *place]
+    overrides = [
+        *grid.overrides,
+        *grid.hydra_overrides,
+        "hydra.sweeper.params=null",
+        f"hydra.sweep.dir={quoted(folder)}",
+    ]
     if _launcher(grid).startswith(JOBLIB):
         overrides.append(f"{JOBS_SETTING}={jobs}")
+    environment = {name: os.environ[name] for name in (SCRIPT_VARIABLE,) if name in os.environ}
+
+    def run_chain(config: DictConfig) -> int:
+        # Hydra gives the job its number; it sees no job fail.
+        number = int(HydraConfig.get().job.num)
+        return run_planned(SweepFolder(folder), number, permit, environment)
+
     typed, sys.argv = sys.argv, [sys.argv[0], *overrides, "--multirun"]
     try:
         conf = prepared_configuration()
-        hydra.main(version_base=HYDRA_VERSION_BASE, config_path=conf, config_name="sweep")(run_chain)()
+        with safe_imports():
+            hydra.main(version_base=HYDRA_VERSION_BASE, config_path=conf, config_name="sweep")(run_chain)()
     finally:
         sys.argv = typed
 

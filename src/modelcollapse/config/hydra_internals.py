@@ -1,0 +1,184 @@
+"""Everything that reaches into the internals of Hydra and OmegaConf, which a new version of either may move.
+
+A test names the versions that this was tried with. The hooks are:
+
+* Hydra's loader is replaced by one that checks what it composed (:class:`GuardedLoader`);
+* copies of Hydra's sources of configurations share what is in them (:class:`SharedRepository`);
+* Hydra does not write ``hydra.output_subdir`` before a job begins: the job does, once its settings are accepted;
+* OmegaConf's resolvers that build, decode or read the environment are taken away while we compose (:func:`sealed`);
+* folders are added to the search path by a plugin that is registered in the running process;
+* a grid is expanded by Hydra's basic sweeper.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hydra.core.utils as hydra_utils
+from hydra._internal import hydra as hydra_main
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.errors import ConfigCompositionException, HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.types import RunMode
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.basecontainer import BaseContainer
+from omegaconf.errors import UnsupportedInterpolationType
+
+from modelcollapse.config.guard import READ_VARIABLES, NoResolver, foreign_code, unread_variable
+from modelcollapse.credentials import secret_problems
+
+HOLDS_FOR = {"hydra-core": ("1.3.8",), "omegaconf": ("2.3.1",)}
+"""Distribution -> versions that the hooks were tried with."""
+RESOLVERS_OF_OMEGACONF = ("oc.", "env")
+"""What the names of its own resolvers begin with. Those of Hydra look something up, and stay."""
+
+
+def install() -> None:
+    """Let Hydra compose with the guard, and write no ``hydra.output_subdir``, from here on."""
+    hydra_main.ConfigLoaderImpl = GuardedLoader  # type: ignore[misc]
+    hydra_utils._save_config = _save_nothing
+
+
+def _save_nothing(cfg: DictConfig, filename: str, output_dir: Path) -> None:
+    """In the place of Hydra's function that writes a configuration before the job has read it."""
+
+
+class GuardedLoader(ConfigLoaderImpl):
+    """Hydra's composition of configurations, with what a composed one may not hold refused."""
+
+    def __init__(self, config_search_path: ConfigSearchPath) -> None:
+        super().__init__(config_search_path)
+        self.repository = SharedRepository(config_search_path)
+
+    def load_configuration(
+        self, config_name: str | None, overrides: list[str], run_mode: RunMode, *more: Any, **options: Any
+    ) -> DictConfig:
+        """The composed configuration. Raises HydraException for whatever is wrong with it."""
+        with sealed():
+            try:
+                config = super().load_configuration(config_name, overrides, run_mode, *more, **options)
+            except HydraException:
+                raise
+            except Exception as error:
+                # Hydra asserts, or raises ValueError and others, for some of what people mistype.
+                raise ConfigCompositionException(f"{error} (typed: {' '.join(overrides)})") from error
+            if problems := _problems(config, run_mode):
+                raise ConfigCompositionException("\n".join(problems))
+        return config
+
+
+class SharedRepository(ConfigRepository):
+    """Hydra's sources of configurations, whose copies share what is in them.
+
+    Hydra copies them for each group that ``--help`` or a tab completion lists, since ``hydra.searchpath`` may exchange
+    the list of sources. A deep copy would hold every structured configuration there is, half a second of ``--help``.
+    """
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "SharedRepository":
+        return copy.copy(self)
+
+
+def _problems(config: DictConfig, run_mode: RunMode) -> list[str]:
+    """What the configuration may not hold, as it is written and as it resolves."""
+    plain: Any = OmegaConf.to_container(config, resolve=False)
+    typed = [override.key_or_group for override in parsed(plain["hydra"]["overrides"]["hydra"])]
+    if problems := list(foreign_code(plain, typed=typed)):
+        return problems
+    values = resolved(config)
+    if problems := list(foreign_code({**values, "hydra": _without_logging(values["hydra"])}, typed=typed)):
+        return problems
+    # The settings of a job are checked when it reads them, with all else; a sweep writes them down before that.
+    own = values if run_mode is RunMode.MULTIRUN else {"hydra": {**values["hydra"], "overrides": None}}
+    return list(secret_problems(own))
+
+
+def _without_logging(values: dict[str, Any]) -> dict[str, Any]:
+    """Hydra's settings without those of logging, where references are limited as they are written."""
+    return {name: value for name, value in values.items() if not name.endswith("_logging")}
+
+
+def resolved(node: DictConfig | ListConfig) -> Any:
+    """The plain values of a configuration, references resolved; one that cannot be resolved yet stays as written.
+
+    A reference to a whole group gives that group as it is written: what it refers to is resolved in its own place.
+    """
+    if isinstance(node, DictConfig):
+        return {str(name): _resolved_item(node, name) for name in node}
+    return [_resolved_item(node, index) for index in range(len(node))]
+
+
+def _resolved_item(node: DictConfig | ListConfig, name: Any) -> Any:
+    written = OmegaConf.is_interpolation(node, name)
+    try:
+        value = node[name]
+    except UnsupportedInterpolationType as error:
+        return NoResolver(str(error).partition("\n")[0])
+    except Exception:
+        # Whatever a resolver raises; Hydra's own wait for the job.
+        return OmegaConf.to_container(node, resolve=False)[name]  # type: ignore[index]
+    if not isinstance(value, (DictConfig, ListConfig)):
+        return value
+    return OmegaConf.to_container(value, resolve=False) if written else resolved(value)
+
+
+@contextmanager
+def sealed() -> Iterator[None]:
+    """Within the block, of OmegaConf's own resolvers there is only ``oc.env``, of :data:`READ_VARIABLES`."""
+    resolvers = BaseContainer._resolvers
+    own = {name: resolvers[name] for name in resolvers if name.startswith(RESOLVERS_OF_OMEGACONF)}
+    for name in own:
+        del resolvers[name]
+    if read_environment := own.get("oc.env"):
+        resolvers["oc.env"] = _limited(read_environment)
+    try:
+        yield
+    finally:
+        resolvers.update(own)
+
+
+def _limited(read_environment: Any) -> Any:
+    def read(config: Any, parent: Any, node: Any, arguments: tuple[Any, ...], texts: tuple[str, ...]) -> Any:
+        if not arguments or arguments[0] not in READ_VARIABLES:
+            raise ValueError(unread_variable(str(arguments[0]) if arguments else ""))
+        return read_environment(config, parent, node, arguments, texts)
+
+    return read
+
+
+def use_folders_of(plugin: type[SearchPathPlugin]) -> None:
+    """Let a plugin of ours add to Hydra's search path."""
+    Plugins.instance().register(plugin)
+
+
+def parsed(overrides: Sequence[str]) -> list[Override]:
+    """The overrides, parsed. Raises HydraException for one that Hydra's grammar does not know."""
+    return OverridesParser.create().parse_overrides(list(overrides))
+
+
+def expanded(overrides: Sequence[Override]) -> list[list[str]]:
+    """Every combination of the overrides, as Hydra's basic sweeper runs them."""
+    (points,) = BasicSweeper.split_arguments(list(overrides), None)
+    return points
+
+
+__all__ = [
+    "HOLDS_FOR",
+    "ConfigSearchPath",
+    "GuardedLoader",
+    "Override",
+    "SearchPathPlugin",
+    "expanded",
+    "install",
+    "parsed",
+    "resolved",
+    "sealed",
+    "use_folders_of",
+]
