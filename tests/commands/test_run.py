@@ -61,7 +61,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_told_with_the_choices_at_once_and_leaves_nothing(repository, tmp_path, mistake):
+def test_a_mistake_is_reported_with_the_choices_at_once_and_leaves_nothing(repository, tmp_path, mistake):
     words, expected = MISTAKES[mistake]
     seconds, answer = _best_of_three(repository, tmp_path, words)
     told = answer.stdout + answer.stderr
@@ -143,7 +143,7 @@ def test_a_mistake_in_a_multirun_does_not_stop_the_others(train, tiny):
     assert not (finished.folder / "0").exists()
 
 
-def test_text_that_is_not_there_is_told_without_a_traceback(train, tiny, tmp_path):
+def test_text_that_is_not_there_is_reported_without_a_traceback(train, tiny, tmp_path):
     files = [f"data.{split}=nowhere-{split}.txt" for split in ("train", "validation", "test")]
     words = [*tiny[:3], "model=opt_small", "data=text_files", *files, "model.base.text=nowhere.txt"]
     finished = train(*words)
@@ -155,7 +155,7 @@ def test_text_that_is_not_there_is_told_without_a_traceback(train, tiny, tmp_pat
     assert not (tmp_path / "store").exists()
 
 
-def test_a_store_that_cannot_be_written_is_told_without_a_traceback(train, tiny, tmp_path):
+def test_a_store_that_cannot_be_written_is_reported_without_a_traceback(train, tiny, tmp_path):
     blocked = tmp_path / "a-file"
     blocked.write_text("no folder")
     finished = train(*tiny, store=blocked / "store")

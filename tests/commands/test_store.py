@@ -134,14 +134,14 @@ def test_the_tree_of_a_chain_longer_than_recursion_goes_deep(store):
 
 
 @pytest.mark.parametrize("words", [("tree", "xyz"), ("gc", "--runs", "nowhere")])
-def test_what_is_not_there_is_told(store, said, words):
+def test_what_is_not_there_is_reported(store, said, words):
     store.obtain(artifact("a"))
     code, out = said(*words)
     assert code == 2
     assert words[-1] in out
 
 
-def test_no_store_is_told(tmp_path, capsys):
+def test_no_store_is_reported(tmp_path, capsys):
     assert main(["list", "--store", str(tmp_path / "nowhere")]) == 2
     assert "there is no store" in capsys.readouterr().err
 

@@ -86,8 +86,8 @@ def test_plain_lines_say_what_is_new_and_nothing_twice(sweep, capsys):
     lines = PlainLines()
     for _ in range(2):
         lines.show([seen(folder, one) for one in chains[:4]], 1.0)
-    told = capsys.readouterr().out.splitlines()
-    assert told == [
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == [
         "0  seed=0: started",
         "0  seed=0: generation 3 of 3 finished",
         "0  seed=0: finished",

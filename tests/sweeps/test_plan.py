@@ -48,7 +48,7 @@ def test_generation_0_is_shared_and_counted_once(plan_of, printed, tiny, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_finished_is_told_and_what_is_not_is_timed_by_it(plan_of, printed, chain, tmp_path):
+def test_what_is_finished_is_reported_and_what_is_not_is_timed_by_it(plan_of, printed, chain, tmp_path):
     chain(*CHEAP, "generations=4", "seed=0", store=tmp_path / "store")
     plan = plan_of(*CHEAP, "generations=4", "seed=0,1")
     assert (plan.fits, plan.naive_fits) == (3, 6)

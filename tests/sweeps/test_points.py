@@ -54,14 +54,14 @@ def test_each_point_is_what_its_overrides_alone_compose_to(compose_values):
         assert (values["data"]["rows"], values["seed"]) == (point.settings.data.rows, point.settings.seed)
 
 
-def test_problems_of_all_points_are_told_once_each():
+def test_problems_of_all_points_are_reported_once_each():
     with pytest.raises(UserError) as refusal:
         read_grid(["seed=0,x", "generations=1,-1", "regime=replace,replase"])
-    told = str(refusal.value)
-    assert "nothing was run: 7 of the grid's 8 points are invalid" in told
+    message = str(refusal.value)
+    assert "nothing was run: 7 of the grid's 8 points are invalid" in message
     for text in ("seed: 'x' is not allowed", "generations: -1 is not allowed", "did you mean replace?"):
-        assert told.count(text) == 1
-    assert "at generations=1 regime=replase seed=0" in told
+        assert message.count(text) == 1
+    assert "at generations=1 regime=replase seed=0" in message
 
 
 def test_a_plan_is_no_point():
@@ -119,7 +119,7 @@ def test_what_a_chain_takes_grows_with_its_network_and_its_batches():
     assert memory("seed=0", "trainer.devices=2") > 1.5 * small
 
 
-def test_a_launcher_that_is_not_installed_is_told_with_what_installs_it(monkeypatch):
+def test_a_launcher_that_is_not_installed_is_reported_with_what_installs_it(monkeypatch):
     from modelcollapse.sweeps import runner
 
     grid = read_grid(["seed=0,1", "hydra/launcher=joblib"])

@@ -172,14 +172,14 @@ def test_the_report_on_a_sweep_that_was_killed_names_its_chains(sweep, capsys):
     killed.process.wait()
     await_gone(running.values())
     main([str(killed.folder.path)])
-    told = capsys.readouterr().out.splitlines()
-    assert told[told.index("unfinished:") + 1 :] == [
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[printed.index("unfinished:") + 1 :] == [
         "  replace, seed 1 (1): killed in generation 0 of 3",
         "  replace, seed 2 (2): has not begun",
     ]
     page = (killed.folder.path / "report" / "report.html").read_text()
     assert "3 chains, 1 of them finished" in page
-    assert all(line.strip() in page for line in told[-2:])
+    assert all(line.strip() in page for line in printed[-2:])
 
 
 @pytest.mark.slow

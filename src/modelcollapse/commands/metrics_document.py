@@ -12,7 +12,7 @@ INTRODUCTION = """# Metrics
 This page is made from the code: `python -m modelcollapse.commands.metrics_document > docs/metrics.md`.
 
 A metric is a function of what is stored: losses, features, tokens, states. `metrics.add=[NAME]` computes one beside the
-default ones and `metrics.remove=[NAME]` leaves one out, also of a chain that is finished: nothing is fitted, written or
+default ones and `metrics.remove=[NAME]` leaves one out, also of a finished chain: nothing is fitted, generated or
 scored again. `metrics.set=full` computes all that the model family offers inputs for. Cheap metrics are computed
 whenever a generation is recorded; dear ones are artifacts of the [store](store.md). The run folder's `metrics.json`
 holds the version of each, and the artifacts that it is computed of.
@@ -23,7 +23,7 @@ first token is predicted by nothing. A perplexity is exp of a mean loss over tok
 """
 HEADINGS = {
     "real": "Of real data: `validation/...`, `test/...`, of the start's weights `zero_shot/...`",
-    "synthetic": "Of what the generation wrote or drew: `synthetic/...`",
+    "synthetic": "Of the synthetic set: `synthetic/...`",
     "model": "Of the model",
     "replicates": "Of the replicates of estimator families: `<name>/mean`, `<name>/median`, ...",
 }
