@@ -78,8 +78,9 @@ def test_distances_are_drawn_for_each_number_of_rows_from_generation_1_on():
     figure = figures.distances_by_generation(distances(), TEXT)
     for axes in figure.axes:
         assert len(axes.lines) == 2
-        assert min(axes.lines[0].get_xdata()) == 1
-    assert [axes.get_yscale() for axes in figure.axes] == ["log", "log", "linear"]
+        assert min(axes.lines[0].get_xdata()) == 2
+        assert axes.get_xscale() == "log"
+    assert [axes.get_yscale() for axes in figure.axes] == ["log", "log", "log"]
     assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["500 rows", "1,000 rows"]
 
 

@@ -101,7 +101,15 @@ def test_generation_colours_grow_lighter_and_stay_visible_on_white():
 def test_a_regime_keeps_its_line_whatever_its_parameters():
     assert style.regime_line("preserve(0.1)") == style.regime_line("preserve") == (style.BLUE, "-")
     assert len(set(style.REGIME_LINES.values())) == len(style.REGIME_LINES)
-    assert style.regime_line("of my own") == (style.BLACK, "-")
+
+
+def test_regimes_of_ones_own_have_a_line_each_that_is_none_of_the_packages():
+    names = [f"own_{number}" for number in range(30)]
+    lines = style.regime_lines(["replace", *names, "own_3(k=2)"])
+    assert len({lines[name] for name in names}) == 30
+    assert not set(style.REGIME_LINES.values()) & {lines[name] for name in names}
+    assert lines["own_3(k=2)"] == lines["own_3"]
+    assert style.regime_line("own_3") == style.regime_lines(["replace", "own_3"])["own_3"]
 
 
 @pytest.mark.parametrize("caption", ["", "word " * 60])

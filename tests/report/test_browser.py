@@ -157,13 +157,14 @@ def test_another_metric_and_another_axis_redraw_the_curves(opened):
         seen.append(eventually(lambda: curves(opened) not in seen and curves(opened)))
 
 
-def test_a_point_says_its_numbers(opened):
+@pytest.mark.parametrize(("layer", "said"), [(0, "seed"), (-1, "95 % interval")])
+def test_a_point_says_its_numbers(opened, layer, said):
     from selenium.webdriver import ActionChains
 
-    point = elements(opened, f"{CURVES} svg.marks .mark-symbol.role-mark path")[0]
+    point = elements(opened, f"{CURVES} svg.marks .mark-symbol.role-mark path")[layer]
     ActionChains(opened).move_to_element(point).perform()
     shown = eventually(lambda: [one.text for one in elements(opened, "#vg-tooltip-element.visible") if one.text])[0]
-    assert "95 % interval" in shown
+    assert said in shown
     assert "generation" in shown
 
 

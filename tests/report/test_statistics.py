@@ -5,26 +5,31 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import stats
 
-from modelcollapse.report.statistics import BOOTSTRAP, BOOTSTRAP_FROM, NONE, STUDENT, describe, pool
+from modelcollapse.report.possible import bounds_of
+from modelcollapse.report.statistics import FEWEST, NONE, STUDENT, TRANSFORMED, describe, pool
 
 NUMBERS = st.floats(-1e6, 1e6)
+POSITIVE, SHARE = (0, np.inf), (0, 1)
 
 
-def test_a_few_values_by_hand():
-    described = describe(np.array([[1.0, 2.0, 6.0]]))
-    # sd = sqrt(7); t(0.975, 2) = 4.302653
-    assert described.mean[0] == 3
-    assert described.standard_deviation[0] == pytest.approx(7**0.5)
-    half = 4.302652729911275 * (7 / 3) ** 0.5
-    assert [described.low[0], described.high[0]] == pytest.approx([3 - half, 3 + half])
-    assert (described.n[0], described.interval[0]) == (3, STUDENT)
+def test_the_interval_agrees_with_scipy():
+    values = np.array([1.0, 2.0, 6.0, 4.0, 3.5])
+    described = describe(values[None])
+    theirs = stats.t.interval(0.95, 4, loc=values.mean(), scale=stats.sem(values))
+    assert described.mean[0] == pytest.approx(values.mean())
+    assert described.standard_deviation[0] == pytest.approx(values.std(ddof=1))
+    assert [described.low[0], described.high[0]] == pytest.approx(theirs)
+    assert (described.n[0], described.interval[0]) == (5, STUDENT)
 
 
-def test_one_value_has_no_interval_and_no_deviation():
-    described = describe(np.array([[5.0]]))
-    assert (described.mean[0], described.n[0], described.interval[0]) == (5, 1, NONE)
-    assert np.isnan([described.standard_deviation[0], described.low[0], described.high[0]]).all()
+@pytest.mark.parametrize("count", range(1, FEWEST))
+def test_few_values_have_no_interval(count):
+    described = describe(np.arange(1.0, count + 1)[None])
+    assert (described.mean[0], described.n[0], described.interval[0]) == ((count + 1) / 2, count, NONE)
+    assert np.isnan([described.low[0], described.high[0]]).all()
+    assert np.isnan(described.standard_deviation[0]) == (count == 1)
 
 
 def test_no_value_is_no_mean():
@@ -43,7 +48,7 @@ def test_values_that_are_not_finite_are_left_out(count):
         np.testing.assert_allclose(whole[name], with_holes[name], rtol=1e-12)
 
 
-@pytest.mark.parametrize("count", [2, 3, 5, 14])
+@pytest.mark.parametrize("count", [5, 14, 15, 30])
 def test_the_interval_of_normal_values_holds_their_mean_in_95_percent(count):
     described = describe(np.random.default_rng(1).normal(7, 3, size=(20_000, count)))
     covered = ((described.low <= 7) & (described.high >= 7)).mean()
@@ -52,48 +57,91 @@ def test_the_interval_of_normal_values_holds_their_mean_in_95_percent(count):
     assert set(described.interval) == {STUDENT}
 
 
-def test_the_bootstrap_covers_about_as_well():
-    normal = np.random.default_rng(2).normal(size=(2_000, 30))
-    described = describe(normal)
-    assert set(described.interval) == {BOOTSTRAP}
-    # BCa is a little short for few values: about 0.93 at n = 30.
-    assert 0.91 < ((described.low <= 0) & (described.high >= 0)).mean() < 0.96
+@pytest.mark.parametrize(
+    ("draw", "mean", "possible", "least"),
+    [
+        (lambda random, size: random.lognormal(sigma=0.5, size=size), np.exp(0.125), POSITIVE, 0.925),
+        (lambda random, size: 1 + random.exponential(size=size), 2.0, (1, np.inf), 0.90),
+        (lambda random, size: random.beta(2, 6, size=size), 0.25, SHARE, 0.94),
+        (lambda random, size: random.beta(40, 2, size=size), 40 / 42, SHARE, 0.93),
+        (lambda random, size: -random.gamma(3, size=size), -3.0, (-np.inf, 0), 0.93),
+    ],
+)
+@pytest.mark.parametrize("count", [5, 15])
+def test_bounded_values_are_covered_at_least_as_well_as_by_the_plain_interval(draw, mean, possible, least, count):
+    values = draw(np.random.default_rng(2), (10_000, count))
+    covered = {}
+    for bounds in (possible, (-np.inf, np.inf)):
+        described = describe(values, bounds)
+        covered[bounds] = ((described.low <= mean) & (mean <= described.high)).mean()
+    assert covered[possible] >= max(least, covered[-np.inf, np.inf] - 0.003)
+    described = describe(values, possible)
+    assert (described.low >= possible[0]).all()
+    assert (described.high <= possible[1]).all()
+    assert set(described.interval) == {TRANSFORMED}
 
 
-def test_the_bootstrap_agrees_with_scipy_for_skewed_values():
-    from scipy import stats
-
-    values = np.random.default_rng(3).exponential(size=40)
-    described = describe(values[None])
-    theirs = stats.bootstrap((values,), np.mean, n_resamples=20_000, method="BCa", rng=4).confidence_interval
-    width = theirs.high - theirs.low
-    assert described.low[0] == pytest.approx(theirs.low, abs=0.06 * width)
-    assert described.high[0] == pytest.approx(theirs.high, abs=0.06 * width)
-    # Skewed to the right: the interval reaches further up than down, which Student's would not.
-    assert described.high[0] - values.mean() > 1.1 * (values.mean() - described.low[0])
+def test_far_from_its_bounds_the_interval_is_the_plain_one():
+    values = np.random.default_rng(3).normal(1000, 1, size=(3, 8))
+    for possible in (POSITIVE, (0, 2000), (-np.inf, 2000)):
+        np.testing.assert_allclose(describe(values, possible).low, describe(values).low, rtol=1e-5)
+        np.testing.assert_allclose(describe(values, possible).high, describe(values).high, rtol=1e-5)
 
 
-def test_the_bootstrap_of_equal_values_is_a_point_and_repeats_itself():
-    described = describe(np.full((1, 20), 3.0))
-    assert (described.low[0], described.high[0]) == (3, 3)
-    values = np.random.default_rng(5).normal(size=(3, 20))
-    np.testing.assert_array_equal(describe(values).low, describe(values).low)
+@pytest.mark.parametrize("possible", [POSITIVE, SHARE, (-1, 0), (-np.inf, np.inf), (5, 6)])
+def test_equal_values_are_a_point_also_on_a_bound_and_beyond_one(possible):
+    described = describe(np.zeros((1, 8)), possible)
+    assert (described.low[0], described.mean[0], described.high[0]) == (0, 0, 0)
 
 
-@given(arrays(float, st.tuples(st.integers(1, 3), st.integers(2, BOOTSTRAP_FROM + 3)), elements=NUMBERS))
+def test_each_place_has_bounds_of_its_own():
+    values = np.tile([0.1, 0.9, 0.9, 0.95, 0.99, 0.3], (2, 3, 1))
+    described = describe(values, np.array([SHARE, POSITIVE, (-np.inf, np.inf)], dtype=float))
+    assert described.high.shape == (2, 3)
+    assert described.high[0, 0] < 1 < described.high[0, 1]
+    assert described.low[0, 1] > described.low[0, 2]
+    np.testing.assert_array_equal(described.low[0], described.low[1])
+
+
+@given(arrays(float, st.tuples(st.integers(1, 3), st.integers(2, 18)), elements=NUMBERS))
 @example(np.full((1, 15), 2.07437753e-122))
 def test_the_mean_lies_within_its_interval_and_shifting_shifts_all(values):
     described, shifted = describe(values), describe(values + 1000)
     scale = 1e-9 * (np.abs(values).max() + 1000)
-    assert (described.low <= described.mean + scale).all()
-    assert (described.mean <= described.high + scale).all()
+    enough = described.n >= FEWEST
+    assert (described.low <= described.mean + scale)[enough].all()
+    assert (described.mean <= described.high + scale)[enough].all()
     np.testing.assert_allclose(shifted.mean, described.mean + 1000, atol=scale)
     np.testing.assert_allclose(shifted.high - shifted.low, described.high - described.low, atol=100 * scale)
 
 
+@given(arrays(float, st.tuples(st.integers(1, 3), st.integers(5, 18)), elements=st.floats(0, 1)))
+def test_an_interval_of_shares_holds_the_mean_and_stays_between_0_and_1(values):
+    described = describe(values, SHARE)
+    assert (described.low >= 0).all()
+    assert (described.high <= 1).all()
+    assert (described.low <= described.mean + 1e-12).all()
+    assert (described.mean <= described.high + 1e-12).all()
+
+
+def test_bounds_are_those_of_the_longest_known_part_of_a_name():
+    known = {
+        "perplexity": (1, np.inf),
+        "reference_perplexity": (1, np.inf),
+        "reference_perplexity/n": (0, 5),
+        "kl": SHARE,
+    }
+    assert bounds_of("test/perplexity", known) == (1, np.inf)
+    assert bounds_of("synthetic/reference_perplexity/n", known) == (0, 5)
+    assert bounds_of("synthetic/reference_perplexity/median", known) == (1, np.inf)
+    assert bounds_of("kl/mean", known) == SHARE
+    assert bounds_of("kl/standard_deviation", known) == (0, np.inf)
+    assert bounds_of("klx/mean", known) == (-np.inf, np.inf)
+
+
 def test_pairing_removes_what_a_seed_does_to_both():
     random = np.random.default_rng(6)
-    seeds = 100 * random.normal(size=(2_000, 4))
+    seeds = 100 * random.normal(size=(2_000, 6))
     first, second = (seeds + random.normal(scale=0.1, size=seeds.shape) for _ in range(2))
     differences = describe(second + 1 - first)
     apart = describe(first)

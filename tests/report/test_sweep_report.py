@@ -74,7 +74,7 @@ def test_the_headline_has_a_row_a_group(report):
     assert files.headline["group"].tolist() == [
         f"{regime}, repetition_penalty={penalty}" for regime in ("replace", "preserve") for penalty in (1, 2)
     ]
-    assert files.headline["perplexity (real test)"].iloc[0] == "46 [21, 71]"
+    assert files.headline["perplexity (real test)"].iloc[0] == "46 (36, 46, 56)"
     assert "vocabulary kept" not in files.headline
 
 

@@ -1,5 +1,7 @@
 """Chains into groups and tables."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,7 +20,16 @@ from modelcollapse.report.differences import (
 )
 from modelcollapse.report.groups import Cube, differing_settings, groups_of, listed_seeds
 from modelcollapse.report.states import states_of
-from modelcollapse.report.tables import REPLICATES, SEEDS, shown_statistics, statistics_table, summary_table
+from modelcollapse.report.tables import (
+    REPLICATES,
+    SEEDS,
+    seed_points,
+    shown_statistics,
+    statistics_table,
+    summary_table,
+)
+
+NONE_PRESENTED = {"language_model": Presentation()}
 
 pytest_plugins = ("report_runs",)
 
@@ -150,13 +161,35 @@ def test_nan_is_kept_in_the_summary_and_what_was_not_recorded_is_not(tmp_path, o
 
 
 def test_statistics_over_seeds(tmp_path, grid):
-    table = statistics_of(grid(tmp_path))
+    table = statistics_of(grid(tmp_path, seeds=range(5)))
     row = table[
         (table["group"] == "replace") & (table["generation"] == 3) & (table["metric"] == "test/perplexity")
     ].iloc[0]
-    # 36, 46, 56
-    assert (row["mean"], row["standard_deviation"], row["n"], row["over"]) == (46, 10, 3, SEEDS)
-    assert (row["low"], row["high"]) == pytest.approx((46 - 24.8414, 46 + 24.8414), abs=1e-3)
+    # 36, 46, 56, 66, 76
+    assert (row["mean"], row["n"], row["over"]) == (56, 5, SEEDS)
+    assert row["standard_deviation"] == pytest.approx(250**0.5)
+    assert (row["low"], row["high"]) == pytest.approx((56 - 19.6324, 56 + 19.6324), abs=1e-3)
+
+
+def test_an_interval_ends_where_the_record_says_that_values_end(tmp_path, one_run):
+    for seed in range(5):
+        one_run(tmp_path / str(seed), seed=seed, metrics=lambda generation, seed, effect: {"test/odd": 30.0**seed})
+        described = {"odd": {"possible": {"odd": [0.5, None]}}}
+        (tmp_path / str(seed) / "metrics.json").write_text(json.dumps(described))
+    row = statistics_of(tmp_path).iloc[0]
+    assert 0.5 < row["low"] < row["mean"] < row["high"]
+
+
+def test_seeds_too_few_for_an_interval_are_points(tmp_path, grid):
+    groups, cubes = grouped(grid(tmp_path, seeds=(0, 1)))
+    points = seed_points(groups, cubes)
+    assert len(points) == 4 * 4 * 3
+    last = points[
+        (points["group"] == "replace") & (points["generation"] == 3) & (points["metric"] == "test/perplexity")
+    ]
+    assert dict(zip(last["seed"], last["value"], strict=True)) == {0: 36.0, 1: 46.0}
+    groups, cubes = grouped(grid(tmp_path / "five", seeds=range(5)))
+    assert seed_points(groups, cubes).empty
 
 
 def test_what_is_left_out_is_counted(tmp_path, one_run):
@@ -198,7 +231,7 @@ def test_differences_are_taken_seed_by_seed(tmp_path, grid, one_run):
     grid(tmp_path, seeds=(0, 1, 2))
     one_run(tmp_path / "9", regime="preserve", seed=7)
     groups, cubes = grouped(tmp_path)
-    table = paired_differences(pairs_of(groups), cubes)
+    table = paired_differences(pairs_of(groups), cubes, NONE_PRESENTED)
     perplexity = table[table["metric"] == "test/perplexity"]
     assert perplexity["mean_difference"].tolist() == [0.0, -1.5, -3.0, -4.5]
     assert perplexity["standard_deviation"].tolist() == pytest.approx([0, 0, 0, 0])
@@ -216,7 +249,7 @@ def test_only_groups_that_differ_in_one_setting_are_compared(tmp_path, grid):
         ("decoding.repetition_penalty", "repetition_penalty 2 − 1 (replace)"),
         ("decoding.repetition_penalty", "repetition_penalty 2 − 1 (preserve)"),
     ]
-    assert len(paired_differences(pairs, cubes)) == 4 * 4 * 3
+    assert len(paired_differences(pairs, cubes, NONE_PRESENTED)) == 4 * 4 * 3
 
 
 def test_groups_without_a_common_seed_have_no_differences(tmp_path, one_run):
@@ -224,14 +257,14 @@ def test_groups_without_a_common_seed_have_no_differences(tmp_path, one_run):
     one_run(tmp_path / "1", seed=1, regime="preserve")
     groups, cubes = grouped(tmp_path)
     assert pairs_of(groups) == []
-    assert isinstance(paired_differences([], cubes), pd.DataFrame)
+    assert isinstance(paired_differences([], cubes, NONE_PRESENTED), pd.DataFrame)
 
 
 def test_chains_of_different_length_are_compared_as_far_as_both_go(tmp_path, one_run):
     one_run(tmp_path / "0", recorded=4)
     one_run(tmp_path / "1", regime="preserve", recorded=2)
     groups, cubes = grouped(tmp_path)
-    assert set(paired_differences(pairs_of(groups), cubes)["generation"]) == {0, 1}
+    assert set(paired_differences(pairs_of(groups), cubes, NONE_PRESENTED)["generation"]) == {0, 1}
 
 
 # ---- headline -------------------------------------------------------------------------------------------------
@@ -242,8 +275,10 @@ def test_the_headline_is_the_last_generation_that_all_chains_of_the_group_have(t
         one_run(tmp_path / str(seed), seed=seed, recorded=recorded)
     groups, cubes = grouped(tmp_path)
     statistics = statistics_table(groups, cubes, {"language_model": Presentation()})
-    (row,) = headline_table(groups, statistics, {"test/perplexity": "perplexity"}).to_dict("records")
-    assert row == {"group": "replace", "generation": 2, "seeds": 2, "perplexity": "37 [-27, 101]"}
+    (row,) = headline_table(groups, statistics, seed_points(groups, cubes), {"test/perplexity": "perplexity"}).to_dict(
+        "records"
+    )
+    assert row == {"group": "replace", "generation": 2, "seeds": 2, "perplexity": "37.0 (32.0, 42.0)"}
 
 
 @pytest.mark.parametrize(
@@ -271,8 +306,10 @@ def test_a_cell_of_fewer_values_than_its_neighbours_says_so(tmp_path, one_run):
         one_run(tmp_path / str(seed), seed=seed, metrics=metrics)
     groups, cubes = grouped(tmp_path)
     statistics = statistics_table(groups, cubes, {"language_model": Presentation()})
-    (row,) = headline_table(groups, statistics, {"a": "a", "b": "b", "c": "c"}).to_dict("records")
-    assert (row["a"], row["b"], row["c"]) == ("2.0 [-0.5, 4.5]", "2.5 [-3.9, 8.9], n = 2", "–")
+    (row,) = headline_table(groups, statistics, seed_points(groups, cubes), {"a": "a", "b": "b", "c": "c"}).to_dict(
+        "records"
+    )
+    assert (row["a"], row["b"], row["c"]) == ("2.0 (1.0, 2.0, 3.0)", "2.50 (2.00, 3.00), n = 2", "–")
 
 
 def test_what_is_missing_is_reported_chain_by_chain(tmp_path, grid, one_run):

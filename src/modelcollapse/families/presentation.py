@@ -3,8 +3,13 @@
 Reading a presentation imports neither torch nor the family; a report of finished chains needs nothing else of it.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
+
+POSITIVE, SHARE = (0.0, math.inf), (0.0, 1.0)
+"""Possible values of distances, variances and counts; of shares and probabilities."""
 
 
 @dataclass(frozen=True)
@@ -15,8 +20,8 @@ class Panel:
     """Flat name, as in ``generations.jsonl``."""
     label: str
     """Label of the axis."""
-    log: bool = False
-    """Whether the axis is logarithmic."""
+    log: bool | Literal["wide"] = False
+    """Whether the axis is logarithmic: ``wide`` where the values span more than a factor of ten."""
     root: bool = False
     """Whether the square root of the mean and its interval is drawn: a root mean square."""
     since: int = 0
@@ -98,6 +103,9 @@ class Presentation:
     """Name of the parquet table whose column ``theory/X`` is what metric ``X/mean`` is expected to be."""
     replicates: bool = False
     """Whether ``X/mean`` and ``X/standard_deviation`` summarise the ``model.replicates`` replicates of a chain."""
+    possible: "Mapping[str, tuple[float, float]]" = field(default_factory=dict)
+    """Measure of a replicate -> smallest and largest possible value; those of metrics are said where these are
+    registered."""
     labels: "dict[str, str]" = field(init=False, default_factory=dict, repr=False)
     """Metric -> what it is called, of all headlines and panels."""
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from modelcollapse.figures import style
+from modelcollapse.figures.axes import generation_axis
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,8 +30,7 @@ def by_seed(generations: pd.DataFrame, columns: Sequence[str]) -> dict[str, pd.D
 
 def draw_seeds(axes: Axes, table: pd.DataFrame, name: str, regime: str, hollow: bool = False) -> None:
     """One quantity against the generation: each seed, their mean, and one standard deviation around it."""
-    axes.set_xlabel("generation")
-    axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+    generation_axis(axes)
     if table.empty:
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=style.GREY)
         return

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import matplotlib
 import matplotlib.style
@@ -40,8 +41,9 @@ BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 THEORY: dict[str, Any] = {"color": BLACK, "linewidth": 3.0, "alpha": 0.35, "solid_capstyle": "butt"}
 """How a closed form is drawn under what is measured: wide and pale, so that it shows beside a line that lies on it."""
 
+RegimeLine = tuple[str, str]
 # Relatives share a colour and differ in dashes.
-REGIME_LINES = {
+REGIME_LINES: dict[str, RegimeLine] = {
     "real": (BLACK, "-"),
     "replace": (VERMILLION, "-"),
     "grown_replace": (VERMILLION, "--"),
@@ -54,7 +56,21 @@ REGIME_LINES = {
     "mixture": (PURPLE, "-"),
     "golden_ratio": (PURPLE, "--"),
 }
-"""Colour and line style of every regime, the same in all figures."""
+"""Colour and line style of the package's regimes, the same in all figures."""
+OTHER_COLOURS = (
+    "#882255",
+    "#117733",
+    "#332288",
+    "#999933",
+    "#44AA99",
+    "#AA4499",
+    "#661100",
+    "#6699CC",
+    "#DDCC77",
+    "#777777",
+)
+"""Of a second palette (Tol 2021, muted), for regimes that are not the package's."""
+OTHER_LINES = tuple((colour, dashes) for dashes in ("-", "--", "-.", ":") for colour in OTHER_COLOURS)
 
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -173,9 +189,29 @@ def generation_colours(generations: Iterable[int]) -> dict[int, tuple[float, flo
     return {generation: colours(place * step) for place, generation in enumerate(ordered)}
 
 
-def regime_line(regime: str) -> tuple[str, str]:
-    """Colour and line style of a regime, parameters in brackets ignored; black for a regime unknown here."""
-    return REGIME_LINES.get(regime.partition("(")[0].strip(), (BLACK, "-"))
+def regime_line(regime: str) -> RegimeLine:
+    """Colour and line style of a regime by itself, see :func:`regime_lines`."""
+    return regime_lines([regime])[regime]
+
+
+def regime_lines(regimes: Sequence[str]) -> dict[str, RegimeLine]:
+    """Colour and line style of each regime, parameters in brackets ignored.
+
+    Those of this package have their own everywhere. Others begin at a place of a second palette that follows from their
+    name, so that most look alike in all figures, and go on to the next that is free; there are 40.
+    """
+    found = {regime: REGIME_LINES[name] for regime in regimes if (name := _without_parameters(regime)) in REGIME_LINES}
+    others: dict[str, RegimeLine] = {}
+    for name in dict.fromkeys(_without_parameters(regime) for regime in regimes):
+        if name not in REGIME_LINES:
+            first = crc32(name.encode()) % len(OTHER_LINES)
+            order = [*OTHER_LINES[first:], *OTHER_LINES[:first]]
+            others[name] = next((line for line in order if line not in others.values()), order[0])
+    return found | {regime: others[_without_parameters(regime)] for regime in regimes if regime not in found}
+
+
+def _without_parameters(regime: str) -> str:
+    return regime.partition("(")[0].strip()
 
 
 @paper()

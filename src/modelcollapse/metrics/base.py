@@ -8,6 +8,7 @@ that adding or editing one computes that one only. A dear metric is an artifact 
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -101,11 +102,22 @@ class Metric:
     """Whether ``metrics.set=default`` holds it."""
     records: tuple[str, ...] = ()
     """For a metric that returns a mapping: its names stand in the record without the metric's own name before them."""
+    possible: tuple[float, float] | None = None
+    """Smallest and largest possible value, where an interval must end; None for no bounds, or 0 to 1 of a share."""
+    possible_of: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """The same of single names of a mapping, where they differ."""
 
     @property
     def name(self) -> str:
         """The word that chooses it."""
         return self.member.name
+
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        """Name in the record, without the subject before it -> smallest and largest possible value."""
+        whole = self.possible or ((0.0, 1.0) if self.unit == "share" else None)
+        names = [None, *self.possible_of] if not self.records else self.records
+        found = {self.flat_name("", key): self.possible_of.get(key or "", whole) for key in names}
+        return {name: bounds for name, bounds in found.items() if bounds is not None}
 
     def flat_name(self, prefix: str, key: str | None = None) -> str:
         """The name in the record of what it returned for a subject; ``key`` is one of a mapping's names."""
@@ -133,7 +145,8 @@ def metric_member(
         needs: Its inputs; the parameters of the function where that is given and this is not.
         version: Raised by hand when it comes to mean other numbers.
         label: What it is called in figures and tables.
-        **more: ``cost``, ``what``, ``unit``, ``caveat``, ``is_default`` and ``records`` of :class:`Metric`.
+        **more: ``cost``, ``what``, ``unit``, ``caveat``, ``is_default``, ``records``, ``possible`` and ``possible_of``
+            of :class:`Metric`.
 
     Raises:
         RegistrationError: ``of`` names something else, the inputs of a function that is imported later are not said, or
@@ -230,9 +243,15 @@ class ChosenMetrics:
                 **metric.member.identity(),
                 "origin": metric.member.origin,
                 "artifacts": sorted(_roles(metric, subjects)),
+                "possible": {name: [_plain(end) for end in ends] for name, ends in metric.bounds().items()},
             }
             for metric in self.metrics
         }
+
+
+def _plain(end: float) -> float | None:
+    """An end of a range as JSON has it: null where there is none."""
+    return end if math.isfinite(end) else None
 
 
 def _roles(metric: Metric, subjects: Sequence[Subject]) -> set[str]:

@@ -1,5 +1,6 @@
 """The metrics of this package: what each is called, what it needs and what it costs."""
 
+import math
 from typing import Any
 
 from modelcollapse.metrics.base import metric_member
@@ -10,6 +11,12 @@ _SUMMARY = (
     "of the perplexities of single sequences: `mean`, `median`, `p01`, `p05`, `p95`, `p99`, their number `n`, and the"
     " shares `above_real_p99`, `below_real_p01` beyond the 99th and below the 1st percentile of real validation text"
 )
+_PERPLEXITIES = {"possible": (1.0, math.inf)}
+_POSITIVE = {"possible": (0.0, math.inf)}
+_SUMMARIES = {
+    **_PERPLEXITIES,
+    "possible_of": {"n": (0.0, math.inf), "above_real_p99": (0.0, 1.0), "below_real_p01": (0.0, 1.0)},
+}
 _BY_SIZE = "Falls with the size of the set: compare equal sizes only"
 
 
@@ -32,6 +39,7 @@ LANGUAGE_MODELS = (
         "exp of the mean loss over all predicted tokens",
         caveat="With `model.training.checkpoint=best_val` the epoch was chosen on the validation split, which flatters"
         " it; the test split is untouched",
+        **_PERPLEXITIES,
     ),
     _real(
         "perplexity_without_line_starts",
@@ -41,6 +49,7 @@ LANGUAGE_MODELS = (
         "as `perplexity`, without targets that are the start-of-line token, where `data.line_start_token` is true",
         caveat="Synthetic blocks never hold that token, so descendants unlearn it: part of the loss in `perplexity` is"
         " this artefact",
+        **_PERPLEXITIES,
     ),
     _real(
         "bits_per_byte",
@@ -50,6 +59,7 @@ LANGUAGE_MODELS = (
         "total loss in bits over the UTF-8 bytes of the predicted tokens; comparable between tokenizers",
         unit="bits / byte",
         caveat="Special tokens cost bits and have no bytes; a word of the built-in language counts with its blank",
+        **_POSITIVE,
     ),
     _real(
         "loss_standard_error",
@@ -60,6 +70,7 @@ LANGUAGE_MODELS = (
         unit="nats / token",
         caveat="Blocks of one text depend on each other: too small for them",
         is_default=False,
+        **_POSITIVE,
     ),
     metric_member(
         "against_truth",
@@ -73,6 +84,7 @@ LANGUAGE_MODELS = (
         caveat="The error of `true/kl` is that of the test sample",
         is_default=True,
         records=("true/perplexity", "true/kl"),
+        possible_of={"true/perplexity": (1.0, math.inf)},
     ),
     _synthetic(
         "reference_perplexity",
@@ -82,6 +94,7 @@ LANGUAGE_MODELS = (
         f"{_SUMMARY}, under the reference; each sequence by itself, without its prompt",
         caveat="The mean is governed by the upper tail. Both shares are 0.01 for real text, up to the percentiles'"
         " error",
+        **_SUMMARIES,
     ),
     _synthetic(
         "true_perplexity",
@@ -89,6 +102,7 @@ LANGUAGE_MODELS = (
         ("true_losses", "real_true_losses"),
         "true perplexity",
         f"{_SUMMARY}, under the true distribution of the built-in language, all L tokens predicted",
+        **_SUMMARIES,
     ),
     _synthetic(
         "true_nll",
@@ -97,6 +111,7 @@ LANGUAGE_MODELS = (
         "true loss",
         "mean loss under the true distribution of the built-in language, all L tokens predicted",
         unit="nats / token",
+        **_POSITIVE,
     ),
     _synthetic(
         "rare_word_share",
@@ -146,6 +161,7 @@ LANGUAGE_MODELS = (
         "entropy of the token frequencies with the Miller-Madow correction (Miller 1955)",
         unit="nats",
         caveat="Types never seen stay uncorrected",
+        **_POSITIVE,
     ),
     _synthetic(
         "repetition_rate",
@@ -182,6 +198,7 @@ AUTOENCODERS = (
         "KL divergence",
         "the KL divergence from the prior, the second part of `elbo`",
         unit="nats / image",
+        **_POSITIVE,
     ),
     _real("images", f"{_IMAGES}:images", ("reconstruction_losses",), "images", "how many images", unit="images"),
     *(
@@ -193,13 +210,15 @@ AUTOENCODERS = (
             label=label,
             what=what,
             is_default=True,
+            possible=possible,
         )
-        for name, label, what in (
-            ("latent_mean", "latent mean", "mean of the latent means of samples under generation 0's encoder"),
+        for name, label, what, possible in (
+            ("latent_mean", "latent mean", "mean of the latent means of samples under generation 0's encoder", None),
             (
                 "latent_spread",
                 "latent spread",
                 "standard deviation of the latent means of samples under generation 0's encoder",
+                (0.0, math.inf),
             ),
         )
     ),
@@ -239,6 +258,7 @@ AUTOENCODERS = (
         "class entropy",
         "entropy of the classes that the classifier sees; ln(classes) where all are equally frequent",
         unit="nats",
+        **_POSITIVE,
     ),
     _synthetic(
         "classifier_confidence",
@@ -246,6 +266,7 @@ AUTOENCODERS = (
         ("logits",),
         "classifier confidence",
         "mean probability that the classifier gives to the class it sees",
+        possible=(0.0, 1.0),
     ),
     metric_member(
         "classifier",
@@ -255,6 +276,7 @@ AUTOENCODERS = (
         label="classifier",
         what="`test_accuracy`: share of the real test images whose class the classifier sees",
         is_default=True,
+        possible_of={"test_accuracy": (0.0, 1.0)},
     ),
 )
 

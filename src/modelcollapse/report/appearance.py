@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from typing import Literal, cast
@@ -16,11 +16,8 @@ Dashes = Literal["-", "--", ":", "-."]
 DASHES: tuple[Dashes, ...] = ("-", "--", ":", "-.")
 VEGA_DASHES = {"-": [], "--": [6, 3], ":": [2, 2], "-.": [7, 2, 2, 2]}
 """The same patterns in points, as Vega wants them."""
-MARKERS = ("o", "s", "^", "D")
-VEGA_MARKERS = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond"}
-LOWEST_BAND = 0.1
-"""Of the mean, where a band of intervals ends on a logarithmic axis."""
-PALETTE = (style.VERMILLION, style.BLUE, style.GREEN, style.ORANGE, style.PURPLE, style.BLACK)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+PALETTE = (style.VERMILLION, style.BLUE, style.GREEN, style.ORANGE, style.PURPLE, style.BLACK, *style.OTHER_COLOURS)
 
 
 @dataclass(frozen=True)
@@ -59,13 +56,24 @@ def appearances(groups: Sequence[Group]) -> dict[str, Appearance]:
 
 def _by_regime(groups: Sequence[Group]) -> dict[str, Appearance]:
     rest = list(dict.fromkeys(_rest(group) for group in groups))
+    lines = style.regime_lines([group.regime for group in groups])
+    colours = {regime: colour for regime, (colour, _) in lines.items()} if len(rest) == 1 else _one_each(lines)
     found = {}
     for group in groups:
-        colour, own_dashes = style.regime_line(group.regime)
-        place = rest.index(_rest(group)) % len(DASHES)
-        dashes = cast(Dashes, own_dashes) if len(rest) == 1 else DASHES[place]
-        found[group.label] = Appearance(to_hex(colour), dashes, MARKERS[place])
+        place = rest.index(_rest(group))
+        dashes = cast(Dashes, lines[group.regime][1]) if len(rest) == 1 else DASHES[place % len(DASHES)]
+        marker = MARKERS[(place + place // len(DASHES)) % len(MARKERS)]
+        found[group.label] = Appearance(to_hex(colours[group.regime]), dashes, marker)
     return found
+
+
+def _one_each(lines: Mapping[str, style.RegimeLine]) -> dict[str, str]:
+    """A colour of its own for each regime, where dashes distinguish something else: relatives would look alike."""
+    free = [colour for colour in style.OTHER_COLOURS if colour not in {taken for taken, _ in lines.values()}]
+    colours: dict[str, str] = {}
+    for regime, (colour, _) in lines.items():
+        colours[regime] = free.pop(0) if colour in colours.values() and free else colour
+    return colours
 
 
 def _rest(group: Group) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from modelcollapse.errors import UserError
 from modelcollapse.record import GENERATION_KEYS, GENERATIONS_FILE, IDENTITY_FILE, number, read_lines
 from modelcollapse.record.run_tables import run_folders
 
-CONFIG_FILE = "config.yaml"
+CONFIG_FILE, METRICS_FILE = "config.yaml", "metrics.json"
 NO_SETTING_OF_A_CHAIN = (
     "seed",
     "name",
@@ -68,6 +69,8 @@ class ReportChain:
     wanted: int | None
     """The last generation that was asked for; None where the configuration does not say."""
     measured: Measurements
+    possible: Mapping[str, tuple[float, float]]
+    """Smallest and largest possible value of metrics, by their names without the subject."""
 
     @property
     def seed(self) -> int:
@@ -147,7 +150,8 @@ def _chain(folder: Path, sweep_folder: Path, sweep: str) -> ReportChain:
         identity = without_secrets(json.loads((folder / IDENTITY_FILE).read_text(encoding="utf-8")))
         measured = _measurements(read_lines(folder / GENERATIONS_FILE))
         config = _configuration(folder)
-    except (ValueError, OSError) as error:
+        possible = _possible_values(folder)
+    except (ValueError, TypeError, AttributeError, OSError) as error:
         raise UserError(f"{folder}: the record of this run is damaged: {error}") from error
     run = folder.relative_to(sweep_folder).as_posix() if folder != sweep_folder else folder.resolve().name
     wanted = config.get("generations")
@@ -159,7 +163,18 @@ def _chain(folder: Path, sweep_folder: Path, sweep: str) -> ReportChain:
         settings=dict(_settings(config)),
         wanted=wanted if isinstance(wanted, int) else None,
         measured=measured,
+        possible=possible,
     )
+
+
+def _possible_values(folder: Path) -> dict[str, tuple[float, float]]:
+    path = folder / METRICS_FILE
+    recorded = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {
+        name: (-math.inf if low is None else float(low), math.inf if high is None else float(high))
+        for metric in recorded.values()
+        for name, (low, high) in metric.get("possible", {}).items()
+    }
 
 
 def _configuration(folder: Path) -> dict[str, Any]:

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from modelcollapse.figures.thinning import shown_generations
-from modelcollapse.report.appearance import LOWEST_BAND, VEGA_DASHES, Appearance
+from modelcollapse.report.appearance import VEGA_DASHES, Appearance
+from modelcollapse.report.tables import REPLICATES
 
 HEIGHT = 380
 _DIGITS = 6
@@ -125,11 +126,18 @@ MOST_ROWS = 24_000
 _BAND_ROOM = 0.5
 _INK = "#333333"
 _LOG = "log({0}) / LN10"
+_SEED = [
+    alt.Tooltip("group:N", title="group"),
+    alt.Tooltip("seed:Q", title="seed"),
+    alt.Tooltip("t:Q", title="generation"),
+    alt.Tooltip("value:Q", title="value", format=".5~g"),
+]
 _ROUND_GENERATIONS = (0, *(step * 10**decade for decade in range(6) for step in (1, 2, 5)))
 
 
 def curves_chart(
     shown: pd.DataFrame,
+    points: pd.DataFrame,
     expected: pd.DataFrame,
     metrics: Mapping[str, str],
     looks: Mapping[str, Appearance],
@@ -138,8 +146,11 @@ def curves_chart(
 ) -> alt.LayerChart:
     """Mean and 95 % interval of a chosen metric against the generation, a colour a group.
 
+    Seeds that are too few for an interval are small points.
+
     Args:
         shown: A row a group, generation and metric, see :func:`modelcollapse.report.tables.shown_statistics`.
+        points: Values of single seeds, see :func:`modelcollapse.report.tables.seed_points`.
         expected: Closed forms.
         metrics: Metric -> what it is called; the first is chosen at the beginning.
         looks: By label of a group, in the order of the legend.
@@ -158,13 +169,13 @@ def curves_chart(
     drawn = rows_chart(_curve_rows(shown, labels, numbered), "g", "t", "m", "mean", "low", "high", "n")
     drawn = _placed(drawn).transform_calculate(
         y=f"log_y ? (datum.mean > 0 ? {_LOG.format('datum.mean')} : null) : datum.mean",
-        # A band that reaches zero is cut one decade below the mean.
-        y_low=f"log_y ? {_LOG.format(f'max(datum.low, datum.mean * {LOWEST_BAND})')} : datum.low",
-        y_high=f"log_y ? {_LOG.format('datum.high')} : datum.high",
+        # Intervals of metrics without known bounds may reach zero: they have no band on a logarithmic axis.
+        y_low=f"log_y ? (datum.low > 0 ? {_LOG.format('datum.low')} : datum.y) : datum.low",
+        y_high=f"log_y ? (datum.low > 0 ? {_LOG.format('datum.high')} : datum.y) : datum.high",
         interval="isValid(datum.low) ? format(datum.low, '.5~g') + ' to ' + format(datum.high, '.5~g') : 'none'",
     )
     drawn = drawn.transform_filter("isValid(datum.y)").transform_joinaggregate(bottom="min(y)", top="max(y)")
-    # A wide band, as of two seeds, may leave the axes: they hold all means, and of the bands what is near them.
+    # A wide band may leave the axes: they hold all means, and of the bands what is near them.
     room = f"{_BAND_ROOM} * (datum.top - datum.bottom)"
     drawn = drawn.transform_calculate(
         y_low=f"max(datum.y_low, datum.bottom - {room})", y_high=f"min(datum.y_high, datum.top + {room})"
@@ -174,8 +185,16 @@ def curves_chart(
     y = alt.Y("y:Q", title=None, axis=_values_axis(), scale=alt.Scale(zero=False, nice=False, padding=6))
     band = base.mark_area(opacity=0.16).encode(y=alt.Y("y_low:Q", title=None), y2="y_high:Q")
     line = base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dashes(looks))
-    points = base.mark_point(filled=True, size=42, opacity=0.9).encode(y=y, tooltip=_tooltips())
-    layers = [band, line, points]
+    means = base.mark_point(filled=True, size=42, opacity=0.9).encode(y=y, tooltip=_tooltips())
+    layers = [band, line, means]
+    if len(points):
+        seeds = _placed(rows_chart(_point_rows(points, shown, labels, numbered), "g", "t", "m", "seed", "value"))
+        seeds = seeds.transform_calculate(
+            y=f"log_y ? (datum.value > 0 ? {_LOG.format('datum.value')} : null) : datum.value"
+        ).transform_filter("isValid(datum.y)")
+        layers.insert(
+            0, seeds.mark_point(filled=True, size=14, opacity=0.5).encode(x=x, y=y, color=colour, tooltip=_SEED)
+        )
     if len(expected):
         theory = _placed(rows_chart(_theory_rows(expected, labels, numbered), "g", "t", "m", "expected"))
         theory = theory.transform_calculate(y=f"log_y ? {_LOG.format('datum.expected')} : datum.expected")
@@ -206,6 +225,20 @@ def _curve_rows(shown: pd.DataFrame, labels: Sequence[str], numbered: Mapping[st
     return pd.DataFrame(columns).to_csv(index=False, lineterminator="\n")
 
 
+def _point_rows(points: pd.DataFrame, shown: pd.DataFrame, labels: Sequence[str], numbered: Mapping[str, int]) -> str:
+    over_seeds = shown.loc[shown["over"] != REPLICATES, "metric"].astype(str).unique()
+    rows = points[points["metric"].astype(str).isin(set(numbered) & set(over_seeds))]
+    rows = rows[rows["generation"].isin(shown_generations(int(shown["generation"].max()), MOST_GENERATIONS))]
+    columns = {
+        "g": rows["group"].astype(str).map({label: place for place, label in enumerate(labels)}),
+        "t": rows["generation"].astype(int),
+        "m": rows["metric"].astype(str).map(numbered),
+        "seed": rows["seed"].astype(int),
+        "value": rows["value"].map(short),
+    }
+    return pd.DataFrame(columns).to_csv(index=False, lineterminator="\n")
+
+
 def _theory_rows(expected: pd.DataFrame, labels: Sequence[str], numbered: Mapping[str, int]) -> str:
     rows = thinned(expected[expected["metric"].isin(list(numbered))])
     columns = {
@@ -225,7 +258,7 @@ def thinned(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _generations() -> alt.X:
     """Places of a logarithmic axis are those of the generation plus one, since there is a generation 0."""
-    label = "log_x ? format(round(pow(10, datum.value) - 1), '~s') : format(datum.value, '~s')"
+    label = "log_x ? format(round(pow(10, datum.value) - 1), ',d') : (datum.value % 1 ? '' : format(datum.value, ',d'))"
     ticks = [round(math.log10(generation + 1), 6) for generation in _ROUND_GENERATIONS]
     axis = alt.Axis(
         labelExpr=label,

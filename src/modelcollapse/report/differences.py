@@ -13,9 +13,10 @@ import pandas as pd
 
 from modelcollapse.families.presentation import Presentation
 from modelcollapse.report.groups import Cube, Group, value_text
+from modelcollapse.report.possible import possible_values
 from modelcollapse.report.states import ChainState
 from modelcollapse.report.statistics import describe
-from modelcollapse.report.tables import frame, with_categories
+from modelcollapse.report.tables import REPLICATES, frame, points_of, with_categories
 
 DIFFERENCES_TAIL = (
     "generation",
@@ -75,28 +76,54 @@ def pairs_of(groups: Sequence[Group]) -> list[Pair]:
     return sorted(pairs, key=lambda pair: (settings.index(pair.setting), places.index(pair.elsewhere)))
 
 
-def paired_differences(pairs: Sequence[Pair], cubes: Mapping[str, Cube]) -> pd.DataFrame:
+def paired_differences(
+    pairs: Sequence[Pair], cubes: Mapping[str, Cube], presentations: Mapping[str, Presentation]
+) -> pd.DataFrame:
     """Second less first of two groups, chain by chain of equal seed, a row a pair, generation and metric.
 
     ``n`` seeds have a finite difference. What a seed does to both groups alike cancels, so that the interval is that of
     the effect of ``setting`` alone; chains of equal seed share generation 0, whose differences are then exactly 0.
     """
-    frames = [_difference(pair, cubes) for pair in pairs]
+    frames = [_statistics(pair, PairedValues.of(pair, cubes), presentations) for pair in pairs]
     if not frames:
         return pd.DataFrame(columns=["setting", "first", "second", "elsewhere", *DIFFERENCES_TAIL])
     return with_categories(pd.concat(frames, ignore_index=True))
 
 
-def _difference(pair: Pair, cubes: Mapping[str, Cube]) -> pd.DataFrame:
-    left, right = cubes[pair.first.label], cubes[pair.second.label]
-    generations = np.intersect1d(left.generations, right.generations)
-    metrics = sorted(set(left.metrics) & set(right.metrics))
-    seeds = _shared_seeds(pair.first, pair.second)
-    told_left, values_left = _selected(left, pair.first, generations, metrics, seeds)
-    told_right, values_right = _selected(right, pair.second, generations, metrics, seeds)
-    with np.errstate(invalid="ignore"):
-        described = describe(values_right - values_left)
-    rows, columns = np.nonzero((told_left & told_right).any(axis=2))
+@dataclass(frozen=True)
+class PairedValues:
+    """Differences of the seeds that both groups of a pair have."""
+
+    generations: np.ndarray
+    """[G]"""
+    metrics: Sequence[str]
+    """[M]"""
+    seeds: Sequence[int]
+    """[S]"""
+    values: np.ndarray
+    """Second less first, [G, M, S]; NaN where one of both was not recorded."""
+    recorded: np.ndarray
+    """Whether both were, [G, M, S]."""
+
+    @classmethod
+    def of(cls, pair: Pair, cubes: Mapping[str, Cube]) -> PairedValues:
+        """On the generations and metrics that both groups have."""
+        left, right = cubes[pair.first.label], cubes[pair.second.label]
+        generations = np.intersect1d(left.generations, right.generations)
+        metrics = sorted(set(left.metrics) & set(right.metrics))
+        seeds = _shared_seeds(pair.first, pair.second)
+        left_recorded, left_values = _selected(left, pair.first, generations, metrics, seeds)
+        right_recorded, right_values = _selected(right, pair.second, generations, metrics, seeds)
+        with np.errstate(invalid="ignore"):
+            return cls(generations, metrics, seeds, right_values - left_values, left_recorded & right_recorded)
+
+
+def _statistics(pair: Pair, paired: PairedValues, presentations: Mapping[str, Presentation]) -> pd.DataFrame:
+    first, second = (
+        possible_values(paired.metrics, group, presentations[group.family]) for group in (pair.first, pair.second)
+    )
+    described = describe(paired.values, np.stack([second[:, 0] - first[:, 1], second[:, 1] - first[:, 0]], axis=1))
+    rows, columns = np.nonzero(paired.recorded.any(axis=2))
     head = {
         "setting": pair.setting,
         "first": pair.first_value,
@@ -104,8 +131,8 @@ def _difference(pair: Pair, cubes: Mapping[str, Cube]) -> pd.DataFrame:
         "elsewhere": pair.elsewhere,
     }
     tail = {
-        "generation": generations[rows],
-        "metric": np.asarray(metrics, dtype=object)[columns],
+        "generation": paired.generations[rows],
+        "metric": np.asarray(paired.metrics, dtype=object)[columns],
         "n": described.n[rows, columns],
         "mean_difference": described.mean[rows, columns],
         "standard_deviation": described.standard_deviation[rows, columns],
@@ -162,18 +189,26 @@ def last_generation(group: Group) -> int:
     return min(int(chain.measured.generations[-1]) for chain in group.chains if chain.measured.generations.size)
 
 
-def headline_table(groups: Sequence[Group], shown: pd.DataFrame, metrics: Mapping[str, str]) -> pd.DataFrame:
-    """A row a group as people read it: ``group``, ``generation``, ``seeds``, ``mean [low, high]`` of each metric."""
+def headline_table(
+    groups: Sequence[Group], shown: pd.DataFrame, points: pd.DataFrame, metrics: Mapping[str, str]
+) -> pd.DataFrame:
+    """A row a group as people read it: ``group``, ``generation``, ``seeds``, then a cell a metric.
+
+    A cell is ``mean [low, high]``, or ``mean (value, value)`` of seeds that are too few for an interval.
+    """
     rows = []
     for group in groups:
         last = last_generation(group)
         own = shown[(shown["group"] == group.label) & (shown["generation"] == last)].set_index("metric")
-        cells = _cells(own, "mean", metrics)
+        of_group = points[(points["group"] == group.label) & (points["generation"] == last)]
+        cells = _cells(own, "mean", metrics, of_group)
         rows.append({"group": group.label, "generation": last, "seeds": len(group.seeds), **cells})
     return pd.DataFrame(rows)
 
 
-def differences_table(pairs: Sequence[Pair], differences: pd.DataFrame, metrics: Mapping[str, str]) -> pd.DataFrame:
+def differences_table(
+    pairs: Sequence[Pair], differences: pd.DataFrame, cubes: Mapping[str, Cube], metrics: Mapping[str, str]
+) -> pd.DataFrame:
     """A row a pair at its last common generation: ``difference``, ``generation``, ``seeds``, then each metric."""
     rows = []
     for pair in pairs:
@@ -183,12 +218,14 @@ def differences_table(pairs: Sequence[Pair], differences: pd.DataFrame, metrics:
             continue
         last = int(own["generation"].max())
         own = own[own["generation"] == last].set_index("metric")
-        cells = _cells(own, "mean_difference", metrics)
+        paired = PairedValues.of(pair, cubes)
+        points = points_of(paired.generations, paired.metrics, np.array(paired.seeds), paired.values)
+        cells = _cells(own, "mean_difference", metrics, points[points["generation"] == last])
         rows.append({"difference": pair.label, "generation": last, "seeds": int(own["n"].max()), **cells})
     return pd.DataFrame(rows)
 
 
-def _cells(own: pd.DataFrame, mean: str, metrics: Mapping[str, str]) -> dict[str, str]:
+def _cells(own: pd.DataFrame, mean: str, metrics: Mapping[str, str], points: pd.DataFrame) -> dict[str, str]:
     """Heading -> text of a row of statistics by metric; n is said where it is less than that of other cells."""
     rows: dict[Any, dict[Any, Any]] = own.to_dict("index")
     most: dict[Any, int] = {}
@@ -197,7 +234,8 @@ def _cells(own: pd.DataFrame, mean: str, metrics: Mapping[str, str]) -> dict[str
     cells = {}
     for name, heading in metrics.items():
         row = rows.get(name, {"n": 0, mean: math.nan, "low": math.nan, "high": math.nan})
-        text = interval_text(row[mean], row["low"], row["high"])
+        single = [] if row.get("over") == REPLICATES else points.loc[points["metric"] == name, "value"].tolist()
+        text = points_text(row[mean], single) if single else interval_text(row[mean], row["low"], row["high"])
         is_whole = row["n"] in (0, most.get(row.get("over")))
         cells[heading] = text if is_whole else f"{text}, n = {row['n']}"
     return cells
@@ -222,11 +260,23 @@ def interval_text(mean: float, low: float, high: float) -> str:
         return "–"
     if not (math.isfinite(low) and math.isfinite(high)):
         return f"{mean:.4g}"
-    decimals = max(0, 1 - math.floor(math.log10((high - low) / 2))) if high > low else _MOST_DECIMALS
-    number_format = (
-        f".{decimals}f" if decimals < _MOST_DECIMALS and max(abs(low), abs(high)) < _MOST_WRITTEN_OUT else ".3g"
-    )
+    number_format = _rounded((high - low) / 2, max(abs(low), abs(high)))
     return f"{mean:{number_format}} [{low:{number_format}}, {high:{number_format}}]"
+
+
+def points_text(mean: float, values: Sequence[float]) -> str:
+    """``34.1 (33.0, 34.2, 35.1)``: the mean, and the few values that it is of, sorted.
+
+    Rounded to two digits of their range.
+    """
+    number_format = _rounded((max(values) - min(values)) / 2, max(map(abs, values)))
+    return f"{mean:{number_format}} ({', '.join(f'{value:{number_format}}' for value in sorted(values))})"
+
+
+def _rounded(half: float, largest: float) -> str:
+    """The format of numbers that are known to so much on both sides."""
+    decimals = max(0, 1 - math.floor(math.log10(half))) if half > 0 else _MOST_DECIMALS
+    return f".{decimals}f" if decimals < _MOST_DECIMALS and largest < _MOST_WRITTEN_OUT else ".3g"
 
 
 def unfinished(groups: Sequence[Group], states: Sequence[ChainState]) -> list[str]:

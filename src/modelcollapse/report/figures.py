@@ -12,14 +12,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from modelcollapse.families.presentation import CurveFigure, JointFigure, Panel, PooledFigure, Presentation
 from modelcollapse.figures import curves, style
+from modelcollapse.figures.axes import generation_axis, is_wide, logarithmic_generation_axis, logarithmic_values
 from modelcollapse.figures.style import FigureText
-from modelcollapse.report.appearance import LOWEST_BAND, Appearance
+from modelcollapse.report.appearance import Appearance
 from modelcollapse.report.chains import ReportChain
 from modelcollapse.report.groups import Group, listed_seeds
+from modelcollapse.report.statistics import FEWEST, NONE
 from modelcollapse.report.tables import REPLICATES
 
 _MOST_ABREAST = 3
@@ -31,6 +32,7 @@ _BAND_ROOM = 0.5
 def drawn_figures(
     groups: Sequence[Group],
     shown: pd.DataFrame,
+    points: pd.DataFrame,
     expected: pd.DataFrame,
     presentations: Mapping[str, Presentation],
     looks: Mapping[str, Appearance],
@@ -40,6 +42,7 @@ def drawn_figures(
     Args:
         groups: The groups, of one or several families.
         shown: A row a group, generation and metric, see :func:`modelcollapse.report.tables.shown_statistics`.
+        points: Values of single seeds, see :func:`modelcollapse.report.tables.seed_points`.
         expected: Closed forms, see :func:`modelcollapse.report.tables.expectations`.
         presentations: By family.
         looks: By label of a group.
@@ -52,7 +55,7 @@ def drawn_figures(
             panels = [panel for panel in figure.panels if (shown["metric"] == panel.metric).any()]
             if panels:
                 name = figure.name if len(presentations) == 1 else f"{family}_{figure.name}"
-                yield name, curve_figure(own, figure, panels, shown, expected, looks)
+                yield name, curve_figure(own, figure, panels, shown, points, expected, looks)
         for group in own:
             for pooled in presentation.pooled:
                 if (drawn := pooled_figure(group, pooled)) is not None:
@@ -68,10 +71,14 @@ def curve_figure(
     figure: CurveFigure,
     panels: Sequence[Panel],
     shown: pd.DataFrame,
+    points: pd.DataFrame,
     expected: pd.DataFrame,
     looks: Mapping[str, Appearance],
 ) -> Figure:
-    """Each metric against the generation: the mean of every group, and the 95 % interval of the mean as a band."""
+    """Each metric against the generation: the mean of every group, and the 95 % interval of the mean as a band.
+
+    Seeds that are too few for an interval are points.
+    """
     columns = min(len(panels), _MOST_ABREAST) if len(panels) != 4 else 2
     rows = ceil(len(panels) / columns)
     has_theory = bool(expected["metric"].isin([panel.metric for panel in panels]).any())
@@ -84,7 +91,8 @@ def curve_figure(
     for place, panel in enumerate(panels):
         axes = drawn.add_subplot(grid[1 + place // columns, place % columns])
         theory = expected[(expected["metric"] == panel.metric) & expected["group"].isin(labels)]
-        _draw_panel(axes, panel, statistics, theory, looks, figure.log_generations)
+        of_panel = points[(points["metric"] == panel.metric) & points["group"].isin(labels)]
+        _draw_panel(axes, panel, statistics, of_panel, theory, looks, figure.log_generations)
     drawn_rows = statistics[statistics["metric"].isin([panel.metric for panel in panels])]
     style.label(drawn, _text(groups, drawn_rows), _caption(drawn_rows, panels, has_theory))
     return drawn
@@ -94,6 +102,7 @@ def _draw_panel(
     axes: Axes,
     panel: Panel,
     shown: pd.DataFrame,
+    points: pd.DataFrame,
     expected: pd.DataFrame,
     looks: Mapping[str, Appearance],
     log_generations: bool,
@@ -107,18 +116,23 @@ def _draw_panel(
             continue
         places = rows["generation"].to_numpy() + shift
         mean, low, high = (_height(rows[name], panel) for name in ("mean", "low", "high"))
-        if panel.log:
-            # Of few skewed values it often ends below zero, which is at no height of a logarithmic axis.
-            low = np.maximum(low, mean * LOWEST_BAND)
         axes.fill_between(places, low, high, color=look.colour, alpha=0.16, linewidth=0)
         marker = look.marker if len(rows) <= _MOST_MARKERS else ""
         axes.plot(places, mean, color=look.colour, linestyle=look.dashes, marker=marker, markersize=3)
+        if not (rows["over"] == REPLICATES).any():
+            _draw_points(axes, panel, points[points["group"] == label], look, shift)
         theory = expected[expected["group"] == label].sort_values("generation")
         axes.plot(theory["generation"] + shift, _height(theory["expected"], panel), zorder=1, **style.THEORY)
     if panel.real is not None and (shown["metric"] == panel.real).any():
         real = shown.loc[shown["metric"] == panel.real, "mean"].mean()
         axes.axhline(real, color=style.GREY, linestyle=":", linewidth=1.0, zorder=1)
-    _dress(axes, panel, of_metric, log_generations)
+    _dress(axes, panel, of_metric, points, log_generations)
+
+
+def _draw_points(axes: Axes, panel: Panel, points: pd.DataFrame, look: Appearance, shift: int) -> None:
+    points = points[points["generation"] >= panel.since]
+    places, heights = points["generation"].to_numpy() + shift, _height(points["value"], panel)
+    axes.plot(places, heights, linestyle="", marker=".", markersize=3, color=look.colour, alpha=0.5, zorder=2)
 
 
 def _height(values: pd.Series, panel: Panel) -> np.ndarray:
@@ -126,24 +140,21 @@ def _height(values: pd.Series, panel: Panel) -> np.ndarray:
     return np.sqrt(np.maximum(heights, 0)) if panel.root else heights
 
 
-def _dress(axes: Axes, panel: Panel, of_metric: pd.DataFrame, log_generations: bool) -> None:
+def _dress(axes: Axes, panel: Panel, of_metric: pd.DataFrame, points: pd.DataFrame, log_generations: bool) -> None:
     axes.set_ylabel(panel.label)
     if log_generations:
-        axes.set_xscale("log")
-        axes.set_xlabel("generation + 1")
+        logarithmic_generation_axis(axes, int(of_metric["generation"].max()) if len(of_metric) else 0)
     else:
-        axes.set_xlabel("generation")
-        axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
-    heights = _height(of_metric["mean"], panel)
-    is_log = panel.log and bool((heights > 0).any())
+        generation_axis(axes)
+    heights = np.concatenate([_height(of_metric["mean"], panel), _height(points["value"], panel)])
+    is_log = is_wide(heights) if panel.log == "wide" else panel.log and bool((heights > 0).any())
     if is_log:
-        axes.set_yscale("log")
-        _label_narrow_range(axes, heights[heights > 0])
-    _limit(axes, heights, is_log)
+        logarithmic_values(axes, heights)
+    _limit(axes, heights[np.isfinite(heights)], is_log)
 
 
 def _limit(axes: Axes, heights: np.ndarray, is_log: bool) -> None:
-    """Let a wide band, as of two seeds, leave the axes: they hold all means, and of the bands what is near them."""
+    """Let a wide band leave the axes: they hold all means and points, and of the bands what is near them."""
     if not heights.size:
         return
     values = np.log10(heights[heights > 0]) if is_log else heights
@@ -152,15 +163,6 @@ def _limit(axes: Axes, heights: np.ndarray, is_log: bool) -> None:
     bottom, top = axes.get_ylim()
     ends = (10 ** (low - room), 10 ** (high + room)) if is_log else (low - room, high + room)
     axes.set_ylim(max(bottom, ends[0]), min(top, ends[1]))
-
-
-def _label_narrow_range(axes: Axes, heights: np.ndarray) -> None:
-    if heights.max() / heights.min() < 30:
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    if heights.max() / heights.min() < 2:
-        axes.yaxis.set_major_locator(MaxNLocator(5))
 
 
 def _legend_columns(groups: Sequence[Group]) -> int:
@@ -200,19 +202,17 @@ def counted(rows: pd.DataFrame) -> str:
 
 
 def _caption(rows: pd.DataFrame, panels: Sequence[Panel], has_theory: bool) -> str:
-    kinds = [str(kind) for kind in rows["interval"].unique() if kind != "none"]
-    bands = (
-        f"Lines: mean; bands: 95 % interval of the mean ({', '.join(kinds)}), cut at the axes"
-        + (" and at a tenth of the mean." if any(panel.log for panel in panels) else ".")
-        if kinds
-        else "Lines: single seeds."
-    )
+    kinds = [str(kind) for kind in rows["interval"].unique() if kind != NONE]
+    bands = f"Lines: mean; bands: 95 % interval of the mean ({', '.join(kinds)}), cut at the axes." if kinds else ""
+    has_points = bool(((rows["interval"] == NONE) & (rows["n"] > 1)).any())
+    points = f"Lines: mean; points: single seeds, where there are fewer than {FEWEST}." if has_points else ""
+    single = "" if kinds or has_points else "Lines: single seeds."
     roots = "Root mean squares are roots of both." if any(panel.root for panel in panels) else ""
     theory = "Grey: closed form." if has_theory else ""
     real = "Dotted: real data." if any(panel.real for panel in panels) else ""
     left_out = int(rows["nan"].sum() + rows["infinite"].sum())
     dropped = f"{left_out:,} missing or infinite values left out." if left_out else ""
-    return curves.caption(bands, roots, theory, real, dropped)
+    return curves.caption(bands, points, single, roots, theory, real, dropped)
 
 
 def pooled_figure(group: Group, pooled: PooledFigure) -> Figure | None:

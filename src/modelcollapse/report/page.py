@@ -15,13 +15,14 @@ import pandas as pd
 
 import modelcollapse
 from modelcollapse.families.presentation import Distribution, Presentation
+from modelcollapse.figures.axes import is_wide
 from modelcollapse.figures.thinning import shown_generations
 from modelcollapse.report import charts, states
 from modelcollapse.report.appearance import Appearance
 from modelcollapse.report.groups import Group, value_text
 from modelcollapse.report.histograms import HISTOGRAMS_FILE, histograms_chart, pooled_histograms
 from modelcollapse.report.states import ChainState
-from modelcollapse.report.statistics import BOOTSTRAP_FROM, RESAMPLES
+from modelcollapse.report.statistics import FEWEST
 from modelcollapse.report.tables import REPLICATES
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -42,6 +43,8 @@ class PageContent:
     looks: Mapping[str, Appearance]
     shown: pd.DataFrame
     """A row a group, generation and metric."""
+    points: pd.DataFrame
+    """Values of single seeds that are too few for an interval."""
     expected: pd.DataFrame
     """Closed forms."""
     names: Mapping[str, str]
@@ -78,8 +81,8 @@ def page(content: PageContent) -> str:
         versions=states.version_rows(content.all_groups),
         commands=states.command_lines(content.all_groups),
         replicates=(content.shown["over"] == REPLICATES).any(),
-        bootstrap_from=BOOTSTRAP_FROM,
-        resamples=f"{RESAMPLES:,}",
+        fewest=FEWEST,
+        has_points=len(content.points) > 0,
         files=content.files,
         version=modelcollapse.__version__,
         vega=vega,
@@ -93,7 +96,7 @@ def _drawn(content: PageContent) -> dict[str, Any]:
     """Charts, texts and pictures."""
     names = _names_that_fit(content)
     log = _log_at_first(content)
-    curves = charts.curves_chart(content.shown, content.expected, names, content.looks, log=log)
+    curves = charts.curves_chart(content.shown, content.points, content.expected, names, content.looks, log=log)
     histograms = pooled_histograms(content.groups, _distributions(content))
     last = int(content.shown["generation"].max())
     return {
@@ -124,7 +127,13 @@ def _names_that_fit(content: PageContent) -> dict[str, str]:
 def _log_at_first(content: PageContent) -> tuple[bool, bool]:
     """Whether generations and values begin logarithmic: as the first panel of the first figure has them."""
     figures = [figure for presentation in content.presentations.values() for figure in presentation.figures]
-    return (figures[0].log_generations, figures[0].panels[0].log) if figures else (False, False)
+    if not figures:
+        return False, False
+    panel = figures[0].panels[0]
+    if panel.log != "wide":
+        return figures[0].log_generations, panel.log
+    means = content.shown.loc[content.shown["metric"] == panel.metric, "mean"].to_numpy(dtype=float)
+    return figures[0].log_generations, is_wide(means)
 
 
 def _distributions(content: PageContent) -> list[Distribution]:

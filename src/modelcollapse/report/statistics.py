@@ -3,10 +3,10 @@
 Of n values the mean is unbiased, the variance with n - 1 too; the standard deviation, its root, is biased low, by a
 factor of c4(n) for normal values (0.80 at n = 2, 0.94 at n = 5).
 
-The interval of the mean is Student's t with n - 1 degrees of freedom for n below :data:`BOOTSTRAP_FROM`: exact for
-normal values, and for few values there is nothing better that assumes less. From there on it is the bias-corrected and
-accelerated bootstrap (Efron 1987, BCa): :data:`RESAMPLES` resamples of a fixed stream, the same for all places, so that
-equal values give equal intervals. One value has no interval.
+The interval of the mean is Student's t with n - 1 degrees of freedom, exact for normal values. Where the values have a
+smallest or a largest possible value, such as shares or perplexities, it is taken on the scale of a logarithm or a logit
+and transformed back (the delta method; van der Vaart 1998, chapter 3), so that it never leaves the possible range; far
+from the bounds both are the same. Below n = :data:`FEWEST` there is no interval: the values themselves say more.
 """
 
 from __future__ import annotations
@@ -15,13 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-BOOTSTRAP_FROM = 15
-"""Values from which on the interval is a bootstrap's."""
-RESAMPLES = 2000
-BOOTSTRAP_SEED = 20240724
+FEWEST = 5
+"""Values from which on there is an interval."""
 LEVEL = 0.95
-STUDENT, BOOTSTRAP, NONE = "Student's t", "BCa bootstrap", "none"
-_CHUNK = 4_000_000
+STUDENT, TRANSFORMED, NONE = "Student's t", "Student's t, transformed", "none"
+UNBOUNDED = (-np.inf, np.inf)
 
 
 @dataclass(frozen=True)
@@ -35,45 +33,45 @@ class Description:
     standard_deviation: np.ndarray
     """With n - 1; NaN below n = 2."""
     low: np.ndarray
-    """Lower end of the 95 % interval of the mean; NaN below n = 2."""
+    """Lower end of the 95 % interval of the mean; NaN below n = FEWEST."""
     high: np.ndarray
     """Upper end."""
     interval: np.ndarray
-    """How the interval was made: STUDENT, BOOTSTRAP or NONE."""
+    """How the interval was made: STUDENT, TRANSFORMED or NONE."""
 
 
-def describe(values: np.ndarray) -> Description:
-    """Statistics of the finite values along the last axis; those that are NaN or infinite are left out."""
-    shape = values.shape[:-1]
-    rows = values.reshape(-1, values.shape[-1]).astype(float)
-    finite = np.isfinite(rows)
-    n = finite.sum(axis=1)
-    mean = np.divide(np.where(finite, rows, 0).sum(axis=1), n, out=np.full(len(rows), np.nan), where=n > 0)
-    deviations = np.where(finite, rows - mean[:, None], 0)
-    deviation = _deviation((deviations**2).sum(axis=1), n)
-    half = student_half_width(deviation, n)
-    low, high = mean - half, mean + half
-    interval = np.where(n >= 2, STUDENT, NONE).astype(object)
-    many = n >= BOOTSTRAP_FROM
-    for mask in np.unique(finite[many], axis=0) if many.any() else ():
-        places = many & (finite == mask).all(axis=1)
-        low[places], high[places] = bootstrap(rows[places][:, mask])
-        interval[places] = BOOTSTRAP
-    parts = (n, mean, deviation, low, high, interval)
-    return Description(*(part.reshape(shape) for part in parts))
+def describe(values: np.ndarray, possible: np.ndarray | tuple[float, float] = UNBOUNDED) -> Description:
+    """Statistics of the finite values along the last axis; those that are NaN or infinite are left out.
+
+    Args:
+        values: [..., n].
+        possible: The smallest and the largest possible value, [..., 2], of the shape before the last axis or
+            broadcast to it; infinite where there is none.
+    """
+    finite = np.isfinite(values)
+    n = finite.sum(axis=-1)
+    numbers = np.where(finite, values, 0.0)
+    mean = np.divide(numbers.sum(axis=-1), n, out=np.full(n.shape, np.nan), where=n > 0)
+    squares = (np.where(finite, numbers - mean[..., None], 0) ** 2).sum(axis=-1)
+    return _described(n, mean, _deviation(squares, n), possible)
 
 
-def pool(means: np.ndarray, deviations: np.ndarray, replicates: int) -> Description:
+def pool(
+    means: np.ndarray,
+    deviations: np.ndarray,
+    replicates: int,
+    possible: np.ndarray | tuple[float, float] = UNBOUNDED,
+) -> Description:
     """Statistics of all replicates of all chains together, from each chain's mean and standard deviation of its own.
 
     The chains' replicates are independent of each other within and between chains, so they make one sample of
-    n = chains x replicates. A bootstrap needs the values themselves, so that the interval is Student's for every n.
-    Chains whose mean or deviation is NaN or infinite are left out with all their replicates.
+    n = chains x replicates. Chains whose mean or deviation is NaN or infinite are left out with all their replicates.
 
     Args:
         means: [..., C] for C chains.
         deviations: The same shape, with n - 1.
         replicates: Of each chain.
+        possible: As in :func:`describe`.
     """
     whole = np.isfinite(means) & np.isfinite(deviations)
     chains = whole.sum(axis=-1)
@@ -83,63 +81,65 @@ def pool(means: np.ndarray, deviations: np.ndarray, replicates: int) -> Descript
     )
     within = np.where(whole, deviations, 0) ** 2 * (replicates - 1)
     between = np.where(whole, means - mean[..., None], 0) ** 2 * replicates
-    deviation = _deviation((within + between).sum(axis=-1), n)
-    half = student_half_width(deviation, n)
-    interval = np.where(n >= 2, STUDENT, NONE).astype(object)
-    return Description(n, mean, deviation, mean - half, mean + half, interval)
+    return _described(n, mean, _deviation((within + between).sum(axis=-1), n), possible)
 
 
-def student_half_width(deviation: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """Half the width of Student's interval of a mean; NaN below n = 2."""
+def student_interval(
+    mean: np.ndarray, deviation: np.ndarray, n: np.ndarray, possible: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of the 95 % interval of a mean; NaN below n = FEWEST.
+
+    With one bound a the logarithm of |mean - a| is taken, with two the logit of (mean - a) / (b - a); none where the
+    mean is on a bound or beyond it.
+
+    Args:
+        mean: [...], as ``deviation`` and ``n``.
+        deviation: Standard deviation of the values.
+        n: How many.
+        possible: [..., 2], see :func:`describe`.
+    """
     from scipy.stats import t
 
     counted = np.maximum(n, 2)
-    width = t.ppf((1 + LEVEL) / 2, counted - 1) * deviation / np.sqrt(counted)
-    return np.where(n >= 2, width, np.nan)
+    half = t.ppf((1 + LEVEL) / 2, counted - 1) * deviation / np.sqrt(counted)
+    bottom, top = possible[..., 0], possible[..., 1]
+    is_inside = (bottom < mean) & (mean < top)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        low, high = np.select(
+            [~is_inside, np.isfinite(bottom) & np.isfinite(top), np.isfinite(bottom), np.isfinite(top)],
+            [
+                np.stack([mean - half, mean + half]),
+                _logit_ends(mean, half, bottom, top),
+                _logarithm_ends(mean, half, bottom),
+                -_logarithm_ends(-mean, half, -top)[::-1],
+            ],
+            np.stack([mean - half, mean + half]),
+        )
+    return np.where(n >= FEWEST, low, np.nan), np.where(n >= FEWEST, high, np.nan)
 
 
-def bootstrap(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of the BCa interval of each row's mean; [R, n] finite values, n at least 2.
-
-    Where all values are equal both ends are that value.
-    """
-    n = rows.shape[1]
-    weights = np.random.default_rng(BOOTSTRAP_SEED).multinomial(n, np.full(n, 1 / n), RESAMPLES).T / n
-    ends = np.empty((2, len(rows)))
-    size = max(1, _CHUNK // RESAMPLES)
-    for first in range(0, len(rows), size):
-        part = rows[first : first + size]
-        mean = part.mean(axis=1, keepdims=True)
-        deviations = part - mean
-        ends[:, first : first + size] = mean[:, 0] + _accelerated(deviations, np.sort(deviations @ weights, axis=1))
-    return ends[0], ends[1]
+def _logarithm_ends(mean: np.ndarray, half: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    """[2, ...]: both ends, of half the width ``half`` / (mean - bottom) on the scale of log(mean - bottom)."""
+    above = mean - bottom
+    return np.stack([bottom + above * np.exp(-half / above), bottom + above * np.exp(half / above)])
 
 
-def _accelerated(deviations: np.ndarray, resampled: np.ndarray) -> np.ndarray:
-    """[2, R]: the quantiles that BCa chooses of sorted resampled means; all less the mean of the row."""
-    from scipy.special import ndtr, ndtri
+def _logit_ends(mean: np.ndarray, half: np.ndarray, bottom: np.ndarray, top: np.ndarray) -> np.ndarray:
+    """[2, ...]: both ends, on the scale of the logit of the place between the bounds."""
+    from scipy.special import expit, logit
 
-    # A resample whose mean is that of the row counts half; rounding must not decide on which side it lies.
-    largest = np.abs(deviations).max(axis=1, keepdims=True)
-    tie = 1e-9 * largest
-    below = (resampled < -tie).mean(axis=1) + (np.abs(resampled) <= tie).mean(axis=1) / 2
-    least = 1 / (2 * RESAMPLES)
-    bias = ndtri(np.clip(below, least, 1 - least))
-    # In units of the largest: powers of tiny deviations would be zero.
-    relative = deviations / np.where(largest > 0, largest, 1)
-    differs = largest[:, 0] > 0
-    squares = np.where(differs, (relative**2).sum(axis=1), 1)
-    acceleration = (relative**3).sum(axis=1) / (6 * squares**1.5)
-    ends = []
-    for level in ((1 - LEVEL) / 2, (1 + LEVEL) / 2):
-        moved = bias + ndtri(level)
-        chosen = ndtr(bias + moved / (1 - acceleration * moved))
-        place = chosen * (RESAMPLES - 1)
-        low = np.floor(place).astype(int)
-        high = np.minimum(low + 1, RESAMPLES - 1)
-        picked = [np.take_along_axis(resampled, where[:, None], axis=1)[:, 0] for where in (low, high)]
-        ends.append(picked[0] + (place - low) * (picked[1] - picked[0]))
-    return np.where(differs, np.stack(ends), 0.0)
+    room = top - bottom
+    place, width = logit((mean - bottom) / room), half * room / ((mean - bottom) * (top - mean))
+    return np.stack([bottom + room * expit(place - width), bottom + room * expit(place + width)])
+
+
+def _described(
+    n: np.ndarray, mean: np.ndarray, deviation: np.ndarray, possible: np.ndarray | tuple[float, float]
+) -> Description:
+    bounds = np.broadcast_to(np.asarray(possible, dtype=float), (*mean.shape, 2))
+    low, high = student_interval(mean, deviation, n, bounds)
+    kind = np.where(np.isfinite(bounds).any(axis=-1), TRANSFORMED, STUDENT).astype(object)
+    return Description(n, mean, deviation, low, high, np.where(n >= FEWEST, kind, NONE).astype(object))
 
 
 def _deviation(squares: np.ndarray, n: np.ndarray) -> np.ndarray:

@@ -28,7 +28,7 @@ from modelcollapse.report.figures import drawn_figures
 from modelcollapse.report.groups import Cube, Group, groups_of
 from modelcollapse.report.page import PageContent, page
 from modelcollapse.report.states import ChainState, states_of
-from modelcollapse.report.tables import expectations, shown_statistics, statistics_table, summary_table
+from modelcollapse.report.tables import expectations, seed_points, shown_statistics, statistics_table, summary_table
 from modelcollapse.store.files import write_whole
 
 if TYPE_CHECKING:
@@ -70,16 +70,17 @@ def write_sweep_report(folders: Sequence[Path], target: Path) -> ReportFiles:
     presentations = {group.family: presentation_of(group.family) for group in groups}
     cubes = {group.label: Cube.of(group) for group in groups}
     pairs = pairs_of(groups)
-    statistics, differences = statistics_table(groups, cubes, presentations), paired_differences(pairs, cubes)
+    statistics = statistics_table(groups, cubes, presentations)
+    points, differences = seed_points(groups, cubes), paired_differences(pairs, cubes, presentations)
     shown, expected = _from_first(shown_statistics(statistics), presentations), expectations(groups, presentations)
     metrics, looks = headline_metrics(shown, presentations), appearances(groups)
-    headline = headline_table(groups, shown, metrics)
+    headline = headline_table(groups, shown, points, metrics)
     states = states_of(folders, every_group)
     lacking = unfinished(every_group, states)
     target.mkdir(parents=True, exist_ok=True)
     tables = {"summary": summary_table(groups), "statistics": statistics, "paired_differences": differences}
     written = [path for name, table in tables.items() for path in write_table(table, target, name)]
-    drawn = drawn_figures(groups, shown, expected, presentations, looks)
+    drawn = drawn_figures(groups, shown, points, expected, presentations, looks)
     figures = write_figures(drawn, target / "figures")
     content = PageContent(
         title=_title(folders, groups),
@@ -89,10 +90,11 @@ def write_sweep_report(folders: Sequence[Path], target: Path) -> ReportFiles:
         presentations=presentations,
         looks=looks,
         shown=shown,
+        points=points,
         expected=expected,
         names=metric_names(shown, presentations),
         headline=headline,
-        differences=differences_table(pairs, differences, metrics),
+        differences=differences_table(pairs, differences, cubes, metrics),
         states=states,
         unfinished=lacking,
         files=[*(path.name for path in written), "figures/"],

@@ -10,7 +10,8 @@ import pandas as pd
 
 from modelcollapse.families.presentation import Presentation
 from modelcollapse.report.groups import Cube, Group, value_text
-from modelcollapse.report.statistics import Description, describe, pool
+from modelcollapse.report.possible import possible_values
+from modelcollapse.report.statistics import FEWEST, Description, describe, pool
 
 SEEDS, REPLICATES = "seeds", "replicates of all seeds"
 """What a spread is over."""
@@ -46,15 +47,17 @@ def statistics_table(
     ``infinite``, and left out. Over seeds a value is a chain's metric. Over the replicates of all seeds, for
     ``X/mean`` of families whose chains are many replicates, a value is a replicate's X: see
     :func:`modelcollapse.report.statistics.pool`.
-    ``low`` and ``high`` are the 95 % interval of the mean, ``interval`` says of what kind.
+    ``low`` and ``high`` are the 95 % interval of the mean, ``interval`` says of what kind; see
+    :mod:`modelcollapse.report.statistics`.
     """
     frames = []
     for group in groups:
         cube, head = cubes[group.label], {"group": group.label, **plain(group.columns)}
-        frames.append(_statistics(head, cube, describe(cube.values), SEEDS))
+        possible = possible_values(cube.metrics, group, presentations[group.family])
+        frames.append(_statistics(head, cube, describe(cube.values, possible), SEEDS))
         replicates = _replicates(group)
         if presentations[group.family].replicates and replicates > 1 and len(of_means := _measures(cube)):
-            frames.append(_pooled(head, cube, of_means, replicates))
+            frames.append(_pooled(head, cube, of_means, replicates, possible))
     return with_categories(pd.concat(frames, ignore_index=True))
 
 
@@ -77,10 +80,12 @@ def _statistics(head: Mapping[str, Any], cube: Cube, described: Description, ove
     return frame(head, tail, len(rows))
 
 
-def _pooled(head: Mapping[str, Any], cube: Cube, measures: Sequence[str], replicates: int) -> pd.DataFrame:
+def _pooled(
+    head: Mapping[str, Any], cube: Cube, measures: Sequence[str], replicates: int, possible: np.ndarray
+) -> pd.DataFrame:
     places = [cube.metrics.index(f"{measure}/mean") for measure in measures]
     spreads = [cube.metrics.index(f"{measure}/standard_deviation") for measure in measures]
-    described = pool(cube.values[:, places], cube.values[:, spreads], replicates)
+    described = pool(cube.values[:, places], cube.values[:, spreads], replicates, possible[places])
     means = Cube(
         cube.generations, [cube.metrics[place] for place in places], cube.values[:, places], cube.recorded[:, places]
     )
@@ -96,6 +101,33 @@ def _measures(cube: Cube) -> list[str]:
 def _replicates(group: Group) -> int:
     value = group.chains[0].settings.get("model.replicates", 1)
     return value if isinstance(value, int) else 1
+
+
+def seed_points(groups: Sequence[Group], cubes: Mapping[str, Cube]) -> pd.DataFrame:
+    """The values of single seeds where they are too few for an interval, but more than one.
+
+    Columns: ``group``, ``generation``, ``metric``, ``seed``, ``value``.
+    """
+    frames = [pd.DataFrame({"group": [], "generation": [], "metric": [], "seed": [], "value": []})]
+    for group in groups:
+        cube, seeds = cubes[group.label], np.array([chain.seed for chain in group.chains])
+        frames.append(points_of(cube.generations, cube.metrics, seeds, cube.values).assign(group=group.label))
+    return with_categories(pd.concat(frames, ignore_index=True))
+
+
+def points_of(generations: np.ndarray, metrics: Sequence[str], seeds: np.ndarray, values: np.ndarray) -> pd.DataFrame:
+    """The finite ones of values [G, M, C] where there are from two to FEWEST - 1 of a generation and metric."""
+    finite = np.isfinite(values)
+    n = finite.sum(axis=2, keepdims=True)
+    rows, columns, chains = np.nonzero(finite & (n > 1) & (n < FEWEST))
+    return pd.DataFrame(
+        {
+            "generation": generations[rows],
+            "metric": np.asarray(metrics, dtype=object)[columns],
+            "seed": seeds[chains],
+            "value": values[rows, columns, chains],
+        }
+    )
 
 
 def shown_statistics(statistics: pd.DataFrame) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from modelcollapse.figures import curves, style
+from modelcollapse.figures.axes import logarithmic_generation_axis
 from modelcollapse.figures.style import FigureText
 
 if TYPE_CHECKING:
@@ -74,8 +75,7 @@ def end_states(ends: pd.DataFrame, text: FigureText) -> Figure:
 def _draw_measure(axes: Axes, table: pd.DataFrame, name: str, regime: str) -> None:
     colour, dashes = style.regime_line(regime)
     places = table["generation"] + 1
-    axes.set_xscale("log")
-    axes.set_xlabel("generation + 1")
+    logarithmic_generation_axis(axes, int(table["generation"].max()))
     axes.plot(places, table[f"theory/{name}"], zorder=1, **style.THEORY)
     if name != "single":
         low, high = (np.asarray(table[f"{name}/{level}"]) for level in ("p05", "p95"))

@@ -1,6 +1,8 @@
 """Presentation of discrete distributions in the report of a sweep."""
 
-from modelcollapse.families.presentation import CurveFigure, Distribution, Panel, Presentation
+import math
+
+from modelcollapse.families.presentation import POSITIVE, SHARE, CurveFigure, Distribution, Panel, Presentation
 
 DISCRETE = Presentation(
     headline=(
@@ -13,9 +15,9 @@ DISCRETE = Presentation(
         CurveFigure(
             "loss_of_states",
             (
-                Panel("survivors/mean", "states left", log=True),
+                Panel("survivors/mean", "states left"),
                 Panel("entropy/mean", "entropy (nats)"),
-                Panel("heterozygosity/mean", "heterozygosity", log=True),
+                Panel("heterozygosity/mean", "heterozygosity"),
                 Panel("single/mean", "share of replicates with one state"),
             ),
             log_generations=True,
@@ -27,5 +29,10 @@ DISCRETE = Presentation(
     ),
     theory="discrete",
     replicates=True,
+    possible={
+        "survivors": (1.0, math.inf),
+        "entropy": POSITIVE,
+        **dict.fromkeys(("heterozygosity", "single", "total_variation"), SHARE),
+    },
 )
 """Loss of states beside its closed forms."""

@@ -18,13 +18,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from modelcollapse.figures import curves, style
+from modelcollapse.figures.axes import logarithmic_generation_axis
 from modelcollapse.figures.style import FigureText
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-_X = "generation + 1"
 _MEAN_ERROR_SQUARES = ("squared_mean_error/mean", "theory/squared_mean_error")
 
 
@@ -115,8 +115,7 @@ def _draw_against_rows(axes: Axes, sizes: np.ndarray, band: _Band) -> None:
 
 
 def _draw(axes: Axes, table: pd.DataFrame, band_of: BandOf) -> None:
-    axes.set_xscale("log")
-    axes.set_xlabel(_X)
+    logarithmic_generation_axis(axes, int(table["generation"].max()))
     for rows, chain in _chains(table):
         places, colour, band = chain["generation"] + 1, _colour(table, rows), band_of(chain)
         axes.plot(places, band.theory, zorder=1, **style.THEORY)

@@ -1,6 +1,6 @@
 """Presentation of Gaussians in the report of a sweep."""
 
-from modelcollapse.families.presentation import CurveFigure, Distribution, JointFigure, Panel, Presentation
+from modelcollapse.families.presentation import POSITIVE, CurveFigure, Distribution, JointFigure, Panel, Presentation
 
 GAUSSIAN = Presentation(
     headline=(
@@ -22,7 +22,7 @@ GAUSSIAN = Presentation(
             "risk_and_variance",
             (
                 Panel("squared_wasserstein/mean", "squared 2-Wasserstein distance", log=True),
-                Panel("spread_about_true_mean/mean", r"$\mathrm{Var}(X^n)$"),
+                Panel("spread_about_true_mean/mean", r"$\mathrm{Var}(X^n)$", log=True),
                 Panel("log_determinant/mean", "log determinant of the covariance"),
             ),
             log_generations=True,
@@ -40,5 +40,9 @@ GAUSSIAN = Presentation(
     ),
     theory="gaussian",
     replicates=True,
+    possible={
+        **dict.fromkeys(("mean_error", "squared_mean_error", "standard_deviation_error"), POSITIVE),
+        **dict.fromkeys(("squared_wasserstein", "variance", "spread_about_true_mean", "kl_from_true"), POSITIVE),
+    },
 )
 """Errors of mean and standard deviation, risk and variance, beside their closed forms."""

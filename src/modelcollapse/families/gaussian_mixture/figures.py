@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 
 from modelcollapse.figures import curves, style
+from modelcollapse.figures.axes import logarithmic_generation_axis
 from modelcollapse.figures.style import FigureText
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ _DISTANCES = {
     "kl_from_first": r"KL$(p_0 \,\|\, p_n)$, nats",
     "wasserstein_upper_bound": r"MW$_2(p_0, p_n)$",
 }
-_BOUNDED = "wasserstein_upper_bound"
 _PANELS_ABREAST = 4
 _SHARE_SHOWN = 0.998
 _DEVIATIONS = (1, 2)
@@ -67,7 +67,7 @@ def samples_by_generation(samples: pd.DataFrame, components: pd.DataFrame, text:
 
 @style.paper()
 def distances_by_generation(table: pd.DataFrame, text: FigureText) -> Figure:
-    """How far the mixtures are from generation 0's: squared L2 distance and KL divergence, logarithmic, and MW2.
+    """How far the mixtures are from generation 0's: squared L2 distance, KL divergence and MW2, logarithmic.
 
     `table` has the columns `rows`, `generation` and `measure/statistic`, one row for each number of rows and
     generation. Frames of several chains, one after the other, are drawn in one figure, a colour for each number of
@@ -82,7 +82,8 @@ def distances_by_generation(table: pd.DataFrame, text: FigureText) -> Figure:
         for rows in sizes:
             chain = table[(table["rows"] == rows) & (table["generation"] > 0)].sort_values("generation")
             _draw_band(axes, chain, measure, colours[rows], f"{rows:,} rows")
-        axes.set(xlabel="generation", ylabel=name, yscale="linear" if measure == _BOUNDED else "log")
+        axes.set(ylabel=name, yscale="log")
+        logarithmic_generation_axis(axes, int(table["generation"].max()))
     curves.legend_above(panels[0], columns=len(sizes))
     lines = "Lines: median over the replicates; bands: 5th to 95th percentile. KL is a Monte Carlo estimate;"
     style.label(figure, text, f"{lines} where it is not above 0 nothing is drawn. MW2 bounds W2 from above.")
@@ -113,8 +114,9 @@ def _draw_band(axes: Axes, chain: pd.DataFrame, measure: str, colour: Colour, na
     median, low, high = (
         chain[f"{measure}/{statistic}"].where(chain[f"{measure}/{statistic}"] > 0) for statistic in _BAND
     )
-    axes.fill_between(chain["generation"], low, high, color=colour, alpha=0.2, linewidth=0)
-    axes.plot(chain["generation"], median, color=colour, linewidth=1.0, label=name)
+    places = chain["generation"] + 1
+    axes.fill_between(places, low, high, color=colour, alpha=0.2, linewidth=0)
+    axes.plot(places, median, color=colour, linewidth=1.0, label=name)
 
 
 def _draw_ellipses(

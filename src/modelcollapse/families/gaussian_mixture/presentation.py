@@ -1,6 +1,6 @@
 """Presentation of Gaussian mixtures in the report of a sweep."""
 
-from modelcollapse.families.presentation import CurveFigure, Distribution, Panel, Presentation
+from modelcollapse.families.presentation import POSITIVE, SHARE, CurveFigure, Distribution, Panel, Presentation
 
 GAUSSIAN_MIXTURE = Presentation(
     headline=(
@@ -38,5 +38,10 @@ GAUSSIAN_MIXTURE = Presentation(
         ("components_over_generations", "Components of one replicate"),
     ),
     replicates=True,
+    possible={
+        **dict.fromkeys(("squared_l2_to_first", "wasserstein_lower_bound", "wasserstein_upper_bound"), POSITIVE),
+        **dict.fromkeys(("mean_error", "variance", "determinant", "iterations", "collapsed_components"), POSITIVE),
+        **dict.fromkeys(("tail_mass_95", "tail_mass_99", "converged"), SHARE),
+    },
 )
 """Distances to the first mixture, what is left of its tails, and samples."""

@@ -17,11 +17,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 
 from modelcollapse.figures import curves, style
+from modelcollapse.figures.axes import is_wide, logarithmic_values
 from modelcollapse.figures.style import FigureText
 
 if TYPE_CHECKING:
@@ -95,8 +96,8 @@ def reference_perplexity_histograms(
     """Per-sequence perplexity of synthetic text under the reference model, a histogram for each generation.
 
     Columns: `generation`, `reference_perplexity`; one row a sequence, real validation text in rows of
-    generation -1. Of `generations` those that exist are drawn. All share logarithmic bins over 10^0 to
-    10^2, as in the paper, or up to the first power of ten that leaves at most 0.5 % of every set outside;
+    generation -1. Of `generations` those that exist are drawn. All share logarithmic bins between the powers of ten,
+    at least two decades apart, beyond which no set has more than 0.5 % on either side; 10^0 to 10^2 in the paper;
     25 bins a decade, or 2 n^(1/3) of them (Rice's rule) where the smallest set has n < 2,000. A bar is a
     share of all sequences of its set that have a finite perplexity, those outside the axis included.
     """
@@ -265,21 +266,23 @@ def _histograms(sequences: pd.DataFrame, generations: Sequence[int]) -> _Histogr
     }
     if not samples:
         raise ValueError(f"no finite reference perplexity for real text or any of the generations {generations}")
-    decades = _decades(samples.values())
+    first, last = _decades(samples.values())
     rice = np.ceil(2 * min(sample.size for sample in samples.values()) ** (1 / 3))
-    edges = np.geomspace(1, 10**decades, decades * min(_MOST_BINS_PER_DECADE, int(rice)) + 1)
+    edges = np.geomspace(10**first, 10**last, (last - first) * min(_MOST_BINS_PER_DECADE, int(rice)) + 1)
     return _Histograms(
         edges,
         {owner: np.histogram(values, edges)[0] / values.size for owner, values in samples.items()},
-        {owner: float(np.mean((values < 1) | (values > edges[-1]))) for owner, values in samples.items()},
+        {owner: float(np.mean((values < edges[0]) | (values > edges[-1]))) for owner, values in samples.items()},
         curves.dropped_note(wanted[["reference_perplexity"]]),
     )
 
 
-def _decades(samples: Iterable[npt.NDArray[np.float64]]) -> int:
-    """Powers of ten, at least two, beyond which no sample has more than 0.5 % of its mass."""
-    bounds = [np.quantile(sample, 1 - _MOST_OUTSIDE, method="inverted_cdf") for sample in samples]
-    return max(2, int(np.ceil(np.log10(max(bounds)))))
+def _decades(samples: Iterable[npt.NDArray[np.float64]]) -> tuple[int, int]:
+    """Powers of ten, at least two apart, beyond which no sample has more than 0.5 % of its mass on either side."""
+    ends = [np.quantile(sample, [_MOST_OUTSIDE, 1 - _MOST_OUTSIDE], method="inverted_cdf") for sample in samples]
+    last = max(2, int(np.ceil(np.log10(max(high for _, high in ends)))))
+    first = max(0, int(np.floor(np.log10(min(low for low, _ in ends)))))
+    return min(first, last - 2), last
 
 
 def _slice(histograms: _Histograms, generation: int, shares: npt.NDArray[np.float64], depth: int) -> Poly3DCollection:
@@ -298,7 +301,7 @@ def _slice(histograms: _Histograms, generation: int, shares: npt.NDArray[np.floa
 
 
 def _dress_3d(axes: Axes3D, histograms: _Histograms) -> None:
-    decades = range(round(np.log10(histograms.edges[-1])) + 1)
+    decades = range(round(np.log10(histograms.edges[0])), round(np.log10(histograms.edges[-1])) + 1)
     depths = range(len(histograms.shares))
     axes.set_xlim(decades[0], decades[-1])
     axes.set_xticks(decades, [f"$10^{{{decade}}}$" for decade in decades])
@@ -324,13 +327,10 @@ def _name(generation: int) -> str:
 
 
 def _scale_perplexity(axes: Axes) -> None:
-    """A logarithmic axis where the curves span more than a factor of ten, with ticks at 1, 2 and 5."""
-    low, high = curves.extent(axes)
-    if high > 10 * low > 0:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1e4 * low else (1,)))
-        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+    """A logarithmic axis where the curves span more than a factor of ten."""
+    heights = np.array(curves.extent(axes))
+    if is_wide(heights):
+        logarithmic_values(axes, heights)
 
 
 def _draw_constants(axes: Axes, generations: pd.DataFrame) -> None:

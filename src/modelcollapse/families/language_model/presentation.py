@@ -15,9 +15,11 @@ PRESENTATION = Presentation(
         CurveFigure(
             "perplexity_by_generation",
             (
-                Panel("test/perplexity", "perplexity on real text (test)", log=True),
+                Panel("test/perplexity", "perplexity on real text (test)", log="wide"),
                 Panel(
-                    "synthetic/reference_perplexity/median", "reference perplexity of\nsynthetic text, median", log=True
+                    "synthetic/reference_perplexity/median",
+                    "reference perplexity of\nsynthetic text, median",
+                    log="wide",
                 ),
             ),
         ),
