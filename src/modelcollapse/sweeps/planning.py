@@ -147,8 +147,8 @@ def print_plan_tree(plan: GridPlan, jobs: int) -> None:
         for line in lines:
             branch.add(line)
     out.print(tree)
-    for line in _totals(plan, jobs):
-        out.print(line, soft_wrap=True)
+    for total in _totals(plan, jobs):
+        out.print(total, soft_wrap=True)
 
 
 def _counted(count: int, what: str) -> str:
