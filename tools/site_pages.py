@@ -180,17 +180,19 @@ def _output(output: dict[str, Any], name: str, stem: str, config: MkDocsConfig) 
             link = posixpath.relpath(f"{name}.{suffix}", posixpath.dirname(stem))
             return f"![Output]({link})", File.generated(config, f"{name}.{suffix}", content=content)
     if "text/html" in data:
-        # Without blank lines, at which Markdown would take the block to end.
-        html = "\n".join(line for line in _text(data["text/html"]).splitlines() if line.strip())
-        return f'<div class="notebook-output">\n{html}\n</div>', None
+        return _shown(_text(data["text/html"])), None
     return (_text(data["text/markdown"]) if "text/markdown" in data else _printed(_text(data["text/plain"]))), None
 
 
 def _printed(text: str) -> str:
-    lines = escape(ESCAPE_SEQUENCE.sub("", text), quote=False).strip("\n")
-    # An empty line would end the block; a line of a space looks the same.
-    shown = "\n".join(line or " " for line in lines.splitlines())
-    return f'<div class="notebook-output">\n<pre>{shown}</pre>\n</div>' if shown.strip() else ""
+    printed = escape(ESCAPE_SEQUENCE.sub("", text), quote=False).strip("\n")
+    return _shown(f"<pre>{printed}</pre>") if printed.strip() else ""
+
+
+def _shown(html: str) -> str:
+    # Markdown would take the block to end at an empty line; a line of one blank looks the same.
+    lines = "\n".join(line.rstrip() or " " for line in html.splitlines())
+    return f'<div class="notebook-output">\n{lines}\n</div>'
 
 
 def _text(lines: str | list[str]) -> str:
