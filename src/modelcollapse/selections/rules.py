@@ -13,7 +13,7 @@ from modelcollapse.seeding import Stream
 
 
 class Random:
-    """Keeps a random choice without replacement: the control that says what looking at the content does."""
+    """Keeps a random choice without replacement: the control for selections by content."""
 
     def __call__(self, candidates: int, wanted: int, *, stream: Stream) -> torch.Tensor:
         """Rows [wanted], ascending; every choice is equally likely."""
@@ -22,7 +22,7 @@ class Random:
 
 
 class Top:
-    """Keeps the candidates with the highest scores; of equal ones those that were written first."""
+    """Keeps the candidates with the highest scores; of equal ones those that were generated first."""
 
     def __call__(self, candidates: int, wanted: int, *, scores: torch.Tensor) -> torch.Tensor:
         """Rows [wanted], ascending."""
