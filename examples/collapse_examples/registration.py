@@ -26,6 +26,7 @@ FAMILIES = (
         chain_checks=(memory_problems,),
         accelerators=FLOAT64_ON_CPU,
         stages="collapse_examples.stages:STAGES",
+        exporter="modelcollapse.families.estimators.exporting:export",
         presentation="collapse_examples.presentation:EXPONENTIAL",
     ),
 )

@@ -70,6 +70,7 @@ NEUTRAL_NAMES = {
     "settings": _SETTINGS,
     "registration": "names members, and computes nothing",
     "presentation": _PEOPLE,
+    "exporting": _PEOPLE,
     "figures": _PEOPLE,
     "report": _PEOPLE,
     "memory": "what is planned of a machine's memory",

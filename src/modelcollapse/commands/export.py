@@ -1,78 +1,241 @@
-"""Writes finished weights as a Hugging Face folder: ``python -m modelcollapse export KEY FOLDER``.
+"""Writes models and synthetic sets out of the store: ``modelcollapse export RUN GENERATION FOLDER``.
 
-The folder holds what ``AutoModelForCausalLM.from_pretrained`` and ``AutoTokenizer.from_pretrained`` load, and a model
-card with the origin of the weights.
+What others read is made of them: of a language model a Hugging Face folder, of its synthetic set a Parquet file, of a
+VAE and of fitted distributions safetensors; with a README that says where it comes from and how it is read.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import shlex
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from modelcollapse.command_line import program
-from modelcollapse.errors import UserError
+from modelcollapse.commands.exit_codes import DONE, reported
+from modelcollapse.errors import UserError, spoken
+from modelcollapse.record.run_folder import TIMINGS_FILE, RunFolder
 from modelcollapse.store import Damaged, Manifest, Store
-from modelcollapse.store.files import delete_abandoned, make_folder, sha256_of_file, sync_below, temporary_beside
+from modelcollapse.store.files import (
+    IrregularFileError,
+    delete_abandoned,
+    make_folder,
+    naming_full_disk,
+    plain_files,
+    sync_below,
+    temporary_beside,
+)
 
-NETWORK_CONFIG, TRAINING_FILE = "config.json", "training.jsonl"
-USER_ERROR = 2
+MODEL, SYNTHETIC = "model", "synthetic"
+README = "README.md"
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written."""
+
+    manifest: Manifest
+    """The artifact's."""
+    folder: Path
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments."""
+    found = argparse.ArgumentParser(
+        prog=shlex.join(program()),
+        description="Write the model, or the synthetic set, of a generation of a run as others read it.",
+        epilog="Artifacts of no generation, such as a base, go by their key: modelcollapse store export KEY FOLDER.",
+    )
+    found.add_argument("run", metavar="RUN", type=Path, help="run folder")
+    found.add_argument("generation", metavar="GENERATION", type=int, help="its number; 0 was trained on real data")
+    found.add_argument("folder", metavar="FOLDER", type=Path, help="folder to make; it must not exist, or be empty")
+    found.add_argument("--synthetic", action="store_true", help="the synthetic set instead of the model")
+    found.add_argument("--store", metavar="PATH", type=Path, help="the store (default: the run's)")
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit code is 0, or 2 for what the user can mend."""
-    parser = argparse.ArgumentParser(prog=shlex.join(program()), description="Write weights out of the store.")
-    parser.add_argument(
-        "key", metavar="KEY", help="key of the artifact, or how it begins (provenance.jsonl, plan=true)"
-    )
-    parser.add_argument("folder", metavar="FOLDER", type=Path, help="folder to make; it must not exist, or be empty")
-    default_store = os.environ.get("MODELCOLLAPSE_STORE", "store")
-    parser.add_argument("--store", type=Path, default=Path(default_store), help=f"the store (here: {default_store})")
-    chosen = parser.parse_args(arguments)
-    try:
-        manifest = export(Store(chosen.store.expanduser()), chosen.key, chosen.folder.expanduser())
-    except (UserError, Damaged) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return USER_ERROR
-    except OSError as error:
-        print(f"error: {error.filename or chosen.folder}: {error.strerror}", file=sys.stderr)
-        return USER_ERROR
-    print(f"{manifest.label} ({manifest.kind} {manifest.key}) is in {chosen.folder}")
-    return 0
+    """Run the command line; returns the exit code."""
+    chosen = parser().parse_args(arguments)
+    return reported(partial(_main, chosen))
 
 
-def export(store: Store, key: str, folder: Path) -> Manifest:
-    """Write the artifact whose key begins with ``key`` to ``folder``, which appears whole or not at all.
+def _main(chosen: argparse.Namespace) -> int:
+    role = SYNTHETIC if chosen.synthetic else MODEL
+    print_exported(export_generation(chosen.run, chosen.generation, chosen.folder, role=role, store=chosen.store))
+    return DONE
 
-    Every byte is checked against the artifact's manifest after it was copied.
+
+def print_exported(exported: Exported) -> None:
+    """Say what was written where."""
+    manifest = exported.manifest
+    print(f"{manifest.label} ({manifest.kind} {manifest.key}) is in {exported.folder}")
+
+
+def export_generation(
+    run: Path, generation: int, folder: Path, *, role: str = MODEL, store: Path | None = None
+) -> Exported:
+    """Write what a generation of a run has as ``model`` or ``synthetic`` to ``folder``.
+
+    Args:
+        run: the run folder.
+        generation: its number.
+        folder: appears whole or not at all; must not exist, or be empty.
+        role: ``model``, ``synthetic``, or another role that ``provenance.jsonl`` names.
+        store: where the run's artifacts are, where that is not the store that it was run with.
 
     Raises:
-        UserError: the key names no weights, or several artifacts; the folder is in use.
+        UserError: the run has no such generation or role, the artifact is gone, the folder is in use.
+        Damaged: the artifact is not what was published.
+        OSError: something cannot be read or written.
+    """
+    record = RunFolder.open(run.expanduser())
+    key = _key(record, generation, role)
+    for place in record.stores(store):
+        if _holds(place, key):
+            return export_artifact(place, key, folder, generation)
+    raise UserError(_gone(record, generation, role, key, store))
+
+
+def export_artifact(store: Store, key: str, folder: Path, generation: int | None = None) -> Exported:
+    """Write the artifact whose key begins with ``key`` to ``folder``, which appears whole or not at all.
+
+    Every byte that is read is checked against the manifest; links are not followed.
+
+    Raises:
+        UserError: the key names no artifact, or several; the folder is in use.
         Damaged: an artifact of the store is not what was published.
         OSError: something cannot be read or written.
     """
+    from modelcollapse.families.exporting import Export, exporter_of
+
     source, manifest = _find(store, key)
-    _refuse_used(folder)
-    make_folder(folder.resolve().parent)
-    delete_abandoned(folder.resolve().parent, folder.resolve().name)
-    staged = temporary_beside(folder.resolve())
+    target = _free(folder.expanduser())
+    make_folder(target.parent)
+    delete_abandoned(target.parent, target.name)
+    staged = temporary_beside(target)
     try:
         staged.mkdir()
-        _copy(source, manifest, staged)
-        (staged / "README.md").write_text(model_card(manifest), encoding="utf-8")
+        with naming_full_disk(staged):
+            copy_verified(source, manifest, staged)
+            usage = exporter_of(manifest)(Export(manifest, generation, staged, partial(_ancestor, store, manifest)))
+            (staged / README).write_text(readme(manifest, usage), encoding="utf-8")
         sync_below(staged)
-        staged.rename(folder.resolve())
+        staged.rename(target)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
-    return manifest
+    return Exported(manifest, folder)
 
 
-def model_card(manifest: Manifest) -> str:
-    """The README.md of an exported folder: what the weights are, what they were made from, how and with what."""
+def copy_verified(source: Path, manifest: Manifest, target: Path) -> None:
+    """Copy the files of an artifact, each checked as it is read.
+
+    Raises Damaged where one is missing, altered, or no plain file.
+    """
+    try:
+        there = plain_files(source)
+    except IrregularFileError as error:
+        raise Damaged(source, error.name, "is neither a file nor a folder") from error
+    for name, record in manifest.files.items():
+        if name not in there:
+            raise Damaged(source, name, "is missing")
+        copied = target / name
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        if _copy(there[name], copied) != record.sha256:
+            raise Damaged(source, name, "was altered: it does not match its checksum")
+
+
+def _copy(source: Path, target: Path) -> str:
+    """Copy a file that is no link; returns the SHA-256 of what was written."""
+    digest = hashlib.sha256()
+    descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW)
+    with os.fdopen(descriptor, "rb") as read, target.open("xb") as written:
+        while chunk := read.read(CHUNK_BYTES):
+            digest.update(chunk)
+            written.write(chunk)
+    return digest.hexdigest()
+
+
+def _key(record: RunFolder, generation: int, role: str) -> str:
+    numbers = sorted(record.provenance)
+    if generation not in record.provenance:
+        there = f"it has finished {numbers[0]} to {numbers[-1]}" if numbers else "it has finished none"
+        raise UserError(f"{record.path}: there is no generation {generation}; {there}")
+    roles = record.provenance[generation]
+    if role in roles:
+        return roles[role]
+    if role == SYNTHETIC and MODEL in roles:
+        raise UserError(
+            f"{record.path}: generation {generation} stores no synthetic set: it is drawn from the model again where it"
+            " is needed. Export the model"
+        )
+    raise UserError(f"{record.path}: generation {generation} has no {role}; it has {', '.join(sorted(roles))}")
+
+
+def _holds(store: Store, key: str) -> bool:
+    return any(folder.name == key for folder in store.layout.published())
+
+
+def _gone(record: RunFolder, generation: int, role: str, key: str, given: Path | None) -> str:
+    """The message for an artifact that is in none of the run's stores."""
+    places = ", ".join(str(store.root) for store in record.stores(given))
+    message = f"{record.path}: the {role} of generation {generation}, {key}, is not in {places}"
+    if not any(store.root.is_dir() for store in record.stores(given)):
+        return f"{message}: there is no store; name it with --store PATH"
+    seconds = [line["seconds"] for line in record.lines(TIMINGS_FILE) if line.get("key") == key]
+    cost = f", which took {spoken(seconds[0])}" if seconds else ""
+    kept = dict(record.config.get("store") or {}).get("keep")
+    reason = " store.keep=ends kept those of the first and the last generation only;" if kept == "ends" else ""
+    return f"{message};{reason} the run's command with store.keep=all makes it again{cost}. Another store: --store PATH"
+
+
+def _find(store: Store, key: str) -> tuple[Path, Manifest]:
+    if not store.root.is_dir():
+        raise UserError(f"{store.root}: there is no store; name one with --store PATH, or set MODELCOLLAPSE_STORE")
+    try:
+        return store.find(key)
+    except LookupError as error:
+        raise UserError(str(error)) from error
+
+
+def _ancestor(store: Store, manifest: Manifest, kind: str) -> Path | None:
+    """Folder of the nearest artifact of a kind that this one is made from, verified; None where it is gone."""
+    from modelcollapse.store.manifest import verify
+
+    waiting, seen = list(manifest.parents.values()), set()
+    while waiting:
+        key = waiting.pop(0)
+        for folder in store.root.glob(f"*/{key}") if key not in seen else ():
+            if folder.parent.name == kind:
+                verify(folder)
+                return folder
+            waiting += Manifest.read(folder).parents.values()
+        seen.add(key)
+    return None
+
+
+def _free(folder: Path) -> Path:
+    """The folder, absolute. Raises UserError where it is not free to be made."""
+    if folder.is_symlink():
+        raise UserError(f"{folder}: is a link; name a folder that does not exist yet")
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UserError(
+            f"{folder}: is {'not empty' if folder.is_dir() else 'a file'}; name a folder that does not exist yet"
+        )
+    return folder.resolve()
+
+
+# ---- the README ------------------------------------------------------------------------------------------------------
+
+
+def readme(manifest: Manifest, usage: str) -> str:
+    """The README.md of an exported folder: what it is, how it is read, what it was made from, how and with what."""
     facts = {
         "artifact": f"{manifest.kind} `{manifest.key}`",
         "what": manifest.label,
@@ -80,19 +243,14 @@ def model_card(manifest: Manifest) -> str:
         "seconds of work": f"{manifest.seconds:.1f}",
         **manifest.execution,
     }
-    return f"""---
-library_name: transformers
-pipeline_tag: text-generation
-tags: [model-collapse]
----
+    reading = f"## Reading it\n\n{usage}\n" if usage else ""
+    return f"""{_front_matter(manifest)}# {manifest.label}
 
-# {manifest.label}
-
-One generation, or the start, of a chain of language models trained on what other models wrote, for the study of model
-collapse. Written by modelcollapse from its store; a model for experiments, not for use.
+From a chain of models trained on what other models generated, for the study of model collapse. Written by modelcollapse
+from its store; for experiments, not for use.
 
 {_table(("", ""), facts)}
-## Made from
+{reading}## Made from
 
 {_table(("role", "key of the artifact"), {role: f"`{key}`" for role, key in manifest.parents.items()})}
 ## Recipe
@@ -108,6 +266,13 @@ The key is a hash of this recipe and of the keys above.
 {_table(("library", "version"), manifest.versions)}"""
 
 
+def _front_matter(manifest: Manifest) -> str:
+    """What the Hugging Face hub reads of a model card; nothing for what is no network of transformers."""
+    if "config.json" not in manifest.files:
+        return ""
+    return "---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags: [model-collapse]\n---\n\n"
+
+
 def _table(heading: tuple[str, str], rows: Mapping[str, Any]) -> str:
     lines = [
         f"| {heading[0]} | {heading[1]} |",
@@ -115,61 +280,3 @@ def _table(heading: tuple[str, str], rows: Mapping[str, Any]) -> str:
         *(f"| {name} | {value} |" for name, value in rows.items()),
     ]
     return "\n".join(lines) + "\n"
-
-
-def _find(store: Store, key: str) -> tuple[Path, Manifest]:
-    if not store.root.is_dir():
-        raise UserError(f"{store.root}: there is no store; name one with --store PATH, or set MODELCOLLAPSE_STORE")
-    try:
-        source, manifest = store.find(key)
-    except LookupError as error:
-        raise UserError(_removed(store, key) or str(error)) from error
-    if NETWORK_CONFIG not in manifest.files:
-        raise UserError(
-            f"{manifest.kind} {manifest.key} ({manifest.label}) holds no weights of a language model. A run's"
-            " provenance.jsonl lists its artifacts; those of the roles model, base and pretrained hold some"
-        )
-    return source, manifest
-
-
-def _removed(store: Store, key: str) -> str | None:
-    """The message for weights that are gone from the store while what was made with them is still there."""
-    manifests = list(store.artifacts())
-    if any(manifest.key.startswith(key) for manifest in manifests):
-        return None
-    users = {manifest.parents.get("model", ""): manifest.label for manifest in manifests}
-    removed = [parent for parent in users if parent.startswith(key)]
-    if len(removed) != 1:
-        return None
-    return (
-        f"the weights {removed[0]} are no longer in {store.root} ({users[removed[0]]} used them). store.keep=ends keeps"
-        " those of the first and the last generation only; to make the others again, type the chain's command with"
-        " store.keep=all"
-    )
-
-
-def _refuse_used(folder: Path) -> None:
-    if folder.is_dir() and not any(folder.iterdir()):
-        return
-    if folder.exists() or folder.is_symlink():
-        raise UserError(
-            f"{folder}: is {'not empty' if folder.is_dir() else 'a file'}; name a folder that does not exist yet"
-        )
-
-
-def _copy(source: Path, manifest: Manifest, target: Path) -> None:
-    for name, record in manifest.files.items():
-        if name == TRAINING_FILE:
-            continue
-        copied = target / name
-        copied.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            shutil.copyfile(source / name, copied)
-        except FileNotFoundError:
-            raise Damaged(source, name, "is missing") from None
-        if sha256_of_file(copied) != record.sha256:
-            raise Damaged(source, name, "was altered: it does not match its checksum")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

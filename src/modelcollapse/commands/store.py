@@ -56,7 +56,11 @@ def parser() -> argparse.ArgumentParser:
     )
     collected.add_argument("--including-referenced", action="store_true", help="remove what runs refer to as well")
     collected.set_defaults(command=_collect)
-    for subparser in (verify, listed, shown, collected):
+    exported = commands.add_parser("export", help="write an artifact by its key; modelcollapse export takes a run")
+    exported.add_argument("key", metavar="KEY", help="its key, or how it begins")
+    exported.add_argument("folder", metavar="FOLDER", type=Path, help="folder to make; it must not exist, or be empty")
+    exported.set_defaults(command=_export)
+    for subparser in (verify, listed, shown, collected, exported):
         subparser.add_argument("--store", metavar="PATH", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     return parser
 
@@ -119,6 +123,13 @@ def _tree(store: Store, chosen: argparse.Namespace) -> int:
         store.find(chosen.key)
     for line in tree(list(store.artifacts()), chosen.key):
         print(line)
+    return DONE
+
+
+def _export(store: Store, chosen: argparse.Namespace) -> int:
+    from modelcollapse.commands.export import export_artifact, print_exported
+
+    print_exported(export_artifact(store, chosen.key, chosen.folder))
     return DONE
 
 

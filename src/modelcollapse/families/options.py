@@ -50,6 +50,9 @@ class FamilyOptions:
     """``"module:name"`` of its stages, of which a chain's id and the lock know; that module imports nothing heavy."""
     memory: str = ""
     """``"module:function"`` of the bytes that a chain is expected to take, from its settings; imports nothing heavy."""
+    exporter: str = ""
+    """``"module:function"`` that turns a model or synthetic set into what others read, see
+    modelcollapse.families.exporting; empty copies the files as they are."""
     presentation: str = ""
     """``"module:name"`` of its Presentation; empty shows its metrics by their names."""
 

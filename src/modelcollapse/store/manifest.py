@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from modelcollapse.store.artifacts import BuildContext, plain_json, recipe_key, sha256_of_json
@@ -111,8 +111,11 @@ class Manifest:
         try:
             files = {name: FileRecord(**record) for name, record in fields.pop("files").items()}
             manifest = cls(**fields, files=files)
+            outside = [name for name in files if not _is_inside(name)]
         except (AttributeError, KeyError, TypeError) as error:
             raise Damaged(folder, MANIFEST_NAME, f"lacks what a manifest holds ({error})") from error
+        if outside:
+            raise Damaged(folder, MANIFEST_NAME, f"names a file that is not in its folder: {outside[0]!r}")
         manifest._check_place(folder)
         return manifest
 
@@ -163,6 +166,12 @@ def damages(folder: Path) -> Iterator[Damaged]:
     for name, record in manifest.files.items():
         if fault := _fault(record, found.get(name)):
             yield Damaged(folder, name, fault)
+
+
+def _is_inside(name: str) -> bool:
+    """Whether a name in a manifest is one that a file of the folder has: relative, with forward slashes, not beyond."""
+    path = PurePosixPath(name)
+    return bool(path.parts) and path.as_posix() == name and not path.is_absolute() and ".." not in path.parts
 
 
 def _fault(record: FileRecord, path: Path | None) -> str | None:

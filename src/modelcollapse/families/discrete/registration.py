@@ -14,6 +14,7 @@ MEMBERS = (
         chain_checks=(synthesis_problems, memory_problems),
         accelerators=FLOAT64_ON_CPU,
         stages="modelcollapse.families.discrete.stages:STAGES",
+        exporter="modelcollapse.families.estimators.exporting:export",
         presentation="modelcollapse.families.discrete.presentation:DISCRETE",
     ),
 )

@@ -15,6 +15,7 @@ MEMBERS = (
         chain_checks=(synthesis_problems, memory_problems),
         accelerators=FLOAT64_ON_CPU,
         stages="modelcollapse.families.gaussian.stages:STAGES",
+        exporter="modelcollapse.families.estimators.exporting:export",
         presentation="modelcollapse.families.gaussian.presentation:GAUSSIAN",
     ),
 )

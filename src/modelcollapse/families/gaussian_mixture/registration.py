@@ -15,6 +15,7 @@ MEMBERS = (
         chain_checks=(memory_problems,),
         accelerators=FLOAT64_ON_CPU,
         stages="modelcollapse.families.gaussian_mixture.stages:STAGES",
+        exporter="modelcollapse.families.estimators.exporting:export",
         presentation="modelcollapse.families.gaussian_mixture.presentation:GAUSSIAN_MIXTURE",
     ),
 )

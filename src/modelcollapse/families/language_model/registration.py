@@ -26,6 +26,7 @@ MEMBERS = (
         shares_fits=True,
         stages="modelcollapse.families.language_model.stages:STAGES",
         memory="modelcollapse.families.language_model.memory:expected_memory",
+        exporter="modelcollapse.families.language_model.exporting:export",
         presentation="modelcollapse.families.language_model.presentation:PRESENTATION",
     ),
     Member("losses", "cross_entropy", f"{_LOSSES}:CrossEntropy", label="cross-entropy"),

@@ -15,6 +15,7 @@ MEMBERS = (
         selection_checks=SELECTION_CHECKS,
         shares_fits=True,
         stages="modelcollapse.families.vae.stages:STAGES",
+        exporter="modelcollapse.families.vae.exporting:export",
         presentation="modelcollapse.families.vae.presentation:PRESENTATION",
     ),
 )
