@@ -14,6 +14,7 @@ from modelcollapse.config.extensions import prepared_configuration
 from modelcollapse.config.settings import read_chain_settings
 from modelcollapse.record import read_lines
 from modelcollapse.registry import KINDS, registry
+from modelcollapse.settings import SettingsError, read_what_can_be
 
 # How long a test takes says something of the machine only.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -109,6 +110,14 @@ def run_command(overrides, cwd, folder, configuration="train"):
     finally:
         sys.argv = typed
     return Finished(code, out.getvalue(), err.getvalue(), Path(folder))
+
+
+def read(cls, values):
+    """The settings object of a class; SettingsError with all that is wrong."""
+    settings, problems = read_what_can_be(cls, values)
+    if problems:
+        raise SettingsError(problems)
+    return settings
 
 
 def composed(*overrides):

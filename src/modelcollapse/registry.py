@@ -26,7 +26,7 @@ from types import MappingProxyType
 from typing import Any
 
 from modelcollapse.errors import UserError
-from modelcollapse.settings import UNKNOWN, identity_of, nearest, read_what_can_be
+from modelcollapse.settings import UNKNOWN, identity_of, nearest, read_what_can_be, shown
 
 PACKAGE = "modelcollapse"
 CONF = "conf"
@@ -180,7 +180,7 @@ class Registry:
     def unknown(self, name: object) -> str:
         """What is wrong with a name that no member has."""
         there = ", ".join(self) or "none"
-        return f"{name!r} is no {KINDS[self.kind]}{nearest(str(name), self)}; there are: {there}{self.not_loaded()}"
+        return f"{shown(name)} is no {KINDS[self.kind]}{nearest(name, self)}; there are: {there}{self.not_loaded()}"
 
     def not_loaded(self) -> str:
         """The extensions of this kind that did not load, as the end of a message; nothing where all did."""
@@ -239,7 +239,7 @@ class Registered:
         given = dict(value) if isinstance(value, Mapping) else {NAME: value}
         name, members = given.pop(NAME, None), registry(self.kind)
         if not isinstance(name, str):
-            problems.append(f"{path}: {value!r} is not allowed; it must be {self.describe()}")
+            problems.append(f"{path}: {shown(value)} is not allowed; it must be {self.describe()}")
             return UNKNOWN
         if name not in members:
             problems.append(f"{path}: {members.unknown(name)}")

@@ -9,11 +9,12 @@ import dataclasses
 import difflib
 import functools
 import math
+import sys
 import types
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 T = TypeVar("T")
 
@@ -61,15 +62,9 @@ class Range:
         )
 
     def __str__(self) -> str:
-        lower = (
-            f"above {self.above:g}"
-            if self.above is not None
-            else f"at least {self.low:g}"
-            if self.low is not None
-            else ""
-        )
-        upper = f"at most {self.high:g}" if self.high is not None else ""
-        return " and ".join(part for part in (lower, upper) if part) or "any finite number"
+        limits = (("above", self.above), ("at least", self.low), ("at most", self.high))
+        given = [f"{words} {limit:g}" for words, limit in limits if limit is not None]
+        return " and ".join(given) or "any finite number"
 
 
 @runtime_checkable
@@ -116,6 +111,11 @@ class IntroducedAs:
     value: Any
 
 
+MOST = 10**12
+"""The largest whole number of a setting whose range has no upper end: larger ones overflow in NumPy and torch, where
+this many rows or bytes are just too many for the machine."""
+MOST_SHOWN = 100
+"""Characters of a value that a message shows."""
 MISSING = "???"
 """How a configuration says that a value must be given."""
 
@@ -157,22 +157,10 @@ class Unknown:
 UNKNOWN = Unknown()
 
 
-def read(cls: type[T], values: Any, path: str = "", classes: Mapping[str, type | None] | None = None) -> T:
-    """The settings object that the mapping describes.
-
-    ``classes`` gives the class of each field that is annotated ``Any``.
-    Raises SettingsError that lists every unknown, missing, mistyped or out-of-range setting.
-    """
-    settings, problems = read_what_can_be(cls, values, path, classes)
-    if problems:
-        raise SettingsError(problems)
-    return settings
-
-
 def read_what_can_be(
     cls: type[T], values: Any, path: str = "", classes: Mapping[str, type | None] | None = None
 ) -> tuple[T, list[str]]:
-    """The settings object with UNKNOWN in the place of every value that is wrong, and all that is wrong.
+    """The settings object with UNKNOWN in the place of every value that is wrong, and all that is wrong, a line each.
 
     ``classes`` gives the class of each field that is annotated ``Any``; a field whose class is None stays UNKNOWN.
     """
@@ -180,9 +168,9 @@ def read_what_can_be(
     return _read_dataclass(cls, values, path, problems, classes or {}), problems
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """``" (did you mean X?)"`` for the known word nearest to a misspelt one, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+def nearest(word: object, known: Iterable[str]) -> str:
+    """``" (did you mean X?)"`` for the known word nearest to a misspelt one; nothing for what is no word."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6) if isinstance(word, str) else ()
     return f" (did you mean {close[0]}?)" if close else ""
 
 
@@ -190,14 +178,14 @@ def _read_dataclass(
     cls: Any, values: Any, path: str, problems: list[str], classes: Mapping[str, type | None] | None = None
 ) -> Any:
     if not isinstance(values, Mapping):
-        problems.append(f"{path or 'the configuration'}: {values!r} is not a group of settings")
+        problems.append(f"{path or 'the configuration'}: {shown(values)} is not a group of settings")
         return UNKNOWN
     hints = {**field_types(cls), **(classes or {})}
     fields = {field.name: field for field in dataclasses.fields(cls)}
     for name in values:
         if name not in fields:
-            allowed = ", ".join(sorted(fields))
-            text = f"no such setting{nearest(str(name), fields)}; there are: {allowed}"
+            known = ", ".join(sorted(fields))
+            text = f"no such setting{nearest(name, fields)}; there are: {known}"
             problems.append(Problem(_join(path, name), text, values[name], is_unknown=True))
     found = {}
     for name, field in fields.items():
@@ -210,28 +198,17 @@ def _read_dataclass(
 
 
 @functools.cache
-def _hints(cls: Any) -> dict[str, Any]:
+def field_types(cls: Any) -> dict[str, Any]:
+    """Field of a settings class -> its annotation; :func:`allowed` takes one apart."""
     return typing.get_type_hints(cls, include_extras=True)
 
 
-def field_types(cls: type) -> dict[str, Any]:
-    """Field of a settings class -> annotation that says what is allowed, marks left out."""
-    return {name: _without_marks(hint) for name, hint in _hints(cls).items()}
-
-
-def _marks(hint: Any) -> list[Any]:
-    """The Execution and IntroducedAs marks of a field."""
-    found = typing.get_args(hint)[1:] if typing.get_origin(hint) is typing.Annotated else ()
-    return [mark for mark in found if isinstance(mark, (Execution, IntroducedAs))]
-
-
-def _without_marks(hint: Any) -> Any:
-    """The annotation that says what is allowed."""
-    if not (marks := _marks(hint)):
-        return hint
-    inner, *others = typing.get_args(hint)
-    kept = [other for other in others if other not in marks]
-    return typing.Annotated[(inner, *kept)] if kept else inner
+def _decides(hint: Any, value: Any) -> bool:
+    """Whether a field of this annotation decides results, and is not what was done before there was the field."""
+    marks = typing.get_args(hint)[1:] if typing.get_origin(hint) is Annotated else ()
+    return not any(
+        isinstance(mark, Execution) or (isinstance(mark, IntroducedAs) and mark.value == value) for mark in marks
+    )
 
 
 def identity_of(settings: Any) -> dict[str, Any]:
@@ -240,13 +217,9 @@ def identity_of(settings: Any) -> dict[str, Any]:
     Left out are fields marked :class:`Execution`, and fields marked :class:`IntroducedAs` that have the value they were
     introduced with.
     """
-    found = {}
-    hints = _hints(settings.__class__)
-    for field in dataclasses.fields(settings):
-        marks, value = _marks(hints[field.name]), getattr(settings, field.name)
-        if EXECUTION not in marks and not any(isinstance(mark, IntroducedAs) and mark.value == value for mark in marks):
-            found[field.name] = _plain_identity(value)
-    return found
+    hints = field_types(settings.__class__)
+    values = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+    return {name: _plain_identity(value) for name, value in values.items() if _decides(hints[name], value)}
 
 
 def _plain_identity(value: Any) -> Any:
@@ -265,6 +238,38 @@ def _join(path: str, name: Any) -> str:
     return f"{path}.{name}" if path else str(name)
 
 
+class Allowed(NamedTuple):
+    """What a setting may be: its annotation taken apart."""
+
+    kind: Any
+    """int, float, bool, str, Path, tuple, Literal, a settings class, a Reader; None for a class that is not known."""
+    values: tuple[Any, ...] = ()
+    """The values of a Literal."""
+    item: Any = None
+    """The annotation of each item of a tuple."""
+    range: Range | None = None
+    """The numbers that are allowed, where not all are."""
+    optional: bool = False
+    """Whether it may be null."""
+
+
+@functools.cache
+def allowed(hint: Any) -> Allowed:
+    """What an annotation of a settings class allows."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        (present,) = (argument for argument in arguments if argument is not types.NoneType)
+        return allowed(present)._replace(optional=True)
+    if origin is Annotated:
+        reader = next((note for note in arguments[1:] if isinstance(note, Reader)), None)
+        limits = next((note for note in arguments[1:] if isinstance(note, Range)), None)
+        inner = Allowed(reader) if reader is not None else allowed(arguments[0])
+        return inner._replace(range=limits or inner.range)
+    if origin is Literal:
+        return Allowed(Literal, values=arguments)
+    return Allowed(tuple, item=arguments[0]) if origin is tuple else Allowed(hint)
+
+
 def _read_value(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
     if hint is None or value is UNKNOWN:
         return UNKNOWN
@@ -274,30 +279,22 @@ def _read_value(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
     if isinstance(value, Unresolved):
         problems.append(f"{path}: {value.text} leads nowhere ({value.reason}); it must be {describe(hint)}")
         return UNKNOWN
-    if dataclasses.is_dataclass(hint):
-        return _read_dataclass(hint, value, path, problems)
-    if (reader := _reader(hint)) is not None:
-        return reader.read(value, path, problems)
-    arguments = typing.get_args(hint)
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        inner = next(argument for argument in arguments if argument is not type(None))
-        if value is None:
-            return None
-        if dataclasses.is_dataclass(inner) or _reader(inner) is not None:
-            return _read_value(inner, value, path, problems)
-    if typing.get_origin(hint) is tuple and isinstance(value, list | tuple):
-        return _read_items(arguments[0], value, path, problems)
-    accepted, converted = _convert(hint, value)
-    if not accepted:
-        suggestion = nearest(value, _words(hint)) if isinstance(value, str) else ""
-        problems.append(Problem(path, f"{value!r} is not allowed{suggestion}; it must be {describe(hint)}", value))
-        return UNKNOWN
+    what = allowed(hint)
+    if value is None and what.optional:
+        return None
+    if isinstance(what.kind, Reader):
+        return what.kind.read(value, path, problems)
+    if dataclasses.is_dataclass(what.kind):
+        return _read_dataclass(what.kind, value, path, problems)
+    if what.kind is tuple and isinstance(value, list | tuple):
+        return _read_items(what.item, value, path, problems)
+    converted = _converted(what, value)
+    if converted is UNKNOWN:
+        suggestion = nearest(value, map(str, what.values))
+        limit = f", at most {MOST:g}" if _is_beyond(what, value) else ""
+        text = f"{shown(value)} is not allowed{suggestion}; it must be {describe(hint)}{limit}"
+        problems.append(Problem(path, text, value))
     return converted
-
-
-def _reader(hint: Any) -> Reader | None:
-    metadata = getattr(hint, "__metadata__", ())
-    return next((each for each in metadata if isinstance(each, Reader)), None)
 
 
 def _read_items(hint: Any, values: Iterable[Any], path: str, problems: list[str]) -> Any:
@@ -305,57 +302,65 @@ def _read_items(hint: Any, values: Iterable[Any], path: str, problems: list[str]
     return UNKNOWN if any(item is UNKNOWN for item in items) else items
 
 
-def _convert(hint: Any, value: Any) -> tuple[bool, Any]:
-    """Whether the value is of the kind that the annotation names, and the value converted to it."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return _convert(next(argument for argument in arguments if argument is not type(None)), value)
-    if origin is typing.Annotated:
-        accepted, converted = _convert(arguments[0], value)
-        return accepted and arguments[1].holds(converted), converted
-    if origin is typing.Literal:
-        return any(value == word and type(value) is type(word) for word in arguments), value
-    if hint is bool:
-        return isinstance(value, bool), value
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool), value
-    if hint is float:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        return is_number, float(value) if is_number else value
-    if hint is str:
-        return isinstance(value, str) and bool(value), value
-    if hint is Path:
-        return isinstance(value, str) and bool(value), Path(value) if isinstance(value, str) else value
-    return False, value
+def _converted(what: Allowed, value: Any) -> Any:
+    """The single value as the setting holds it; UNKNOWN where it is not allowed."""
+    if what.kind is Literal:
+        return value if any(value == word and type(value) is type(word) for word in what.values) else UNKNOWN
+    if what.kind is bool:
+        return value if isinstance(value, bool) else UNKNOWN
+    if what.kind in (int, float):
+        return _number(what, value)
+    if what.kind in (str, Path):
+        return what.kind(value) if isinstance(value, str) and value else UNKNOWN
+    return UNKNOWN
 
 
-def _words(hint: Any) -> tuple[str, ...]:
-    if typing.get_origin(hint) is typing.Literal:
-        return tuple(str(word) for word in typing.get_args(hint))
-    return tuple(word for argument in typing.get_args(hint) for word in _words(argument))
+def _number(what: Allowed, value: Any) -> Any:
+    """The number as the setting holds it; UNKNOWN where it is none, or outside of the range."""
+    if isinstance(value, bool) or not isinstance(value, int if what.kind is int else (int, float)):
+        return UNKNOWN
+    fits = abs(value) <= sys.float_info.max and not _is_beyond(what, value)
+    return what.kind(value) if fits and (what.range is None or what.range.holds(value)) else UNKNOWN
+
+
+def _is_beyond(what: Allowed, value: Any) -> bool:
+    """Whether it is a whole number that no range excludes, and too large all the same."""
+    is_open = what.range is None or what.range.high is None
+    return what.kind is int and is_open and isinstance(value, int) and abs(value) > MOST
+
+
+def shown(value: Any) -> str:
+    """A value as messages show it, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:
+        # Python refuses to write out whole numbers of more than 4300 digits.
+        return "a number of thousands of digits"
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def describe(hint: Any) -> str:
     """What a setting with this annotation may be, in words; None stands for a class that is not known."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        inner = next(argument for argument in arguments if argument is not type(None))
-        return f"{describe(inner)}, or null"
-    if (reader := _reader(hint)) is not None:
-        return reader.describe()
-    if origin is typing.Annotated:
-        return f"{describe(arguments[0])}, {arguments[1]}"
-    if origin is typing.Literal:
-        return "one of " + ", ".join(str(word) for word in arguments)
-    if origin is tuple:
-        return f"a list, each {describe(arguments[0])}"
-    if hint is None or dataclasses.is_dataclass(hint):
+    what = allowed(hint)
+    return _described(what) + (f", {what.range}" if what.range else "") + (", or null" if what.optional else "")
+
+
+def _described(what: Allowed) -> str:
+    if isinstance(what.kind, Reader):
+        return what.kind.describe()
+    if what.kind is Literal:
+        return "one of " + ", ".join(map(str, what.values))
+    if what.kind is tuple:
+        return f"a list, each {describe(what.item)}"
+    if what.kind is None or dataclasses.is_dataclass(what.kind):
         return "a group of settings"
-    return {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}[hint]
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}[what.kind]
 
 
 Count = Annotated[int, Range(low=1)]
 OptionalCount = Annotated[int, Range(low=0)]
-Positive = Annotated[float, Range(above=0)]
-NonNegative = Annotated[float, Range(low=0)]
+Processes = Annotated[int, Range(low=1, high=10_000)]
+Seed = Annotated[int, Range(low=0, high=2**63 - 1)]
+Positive = Annotated[float, Range(above=0, high=1e6)]
+NonNegative = Annotated[float, Range(low=0, high=1e6)]
 Reserve = Annotated[float, Range(low=0, high=0.95)]

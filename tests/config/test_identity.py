@@ -6,10 +6,11 @@ from typing import Annotated
 
 from hydra import compose, initialize_config_dir
 
+from conftest import read
 from modelcollapse.chain import chain_id
 from modelcollapse.config.composing import HYDRA_VERSION_BASE, settings_of
 from modelcollapse.config.extensions import configuration_folder
-from modelcollapse.settings import EXECUTION, IntroducedAs, Range, identity_of, read
+from modelcollapse.settings import EXECUTION, IntroducedAs, Range, identity_of
 
 
 @dataclass(frozen=True)

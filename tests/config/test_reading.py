@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
+from conftest import read
 from modelcollapse.registry import Choice, Registered
-from modelcollapse.settings import UNKNOWN, Range, SettingsError, UseOfUnknownError, nearest, read
+from modelcollapse.settings import UNKNOWN, Range, SettingsError, UseOfUnknownError, nearest
 
 
 @dataclasses.dataclass(frozen=True)

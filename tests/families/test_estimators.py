@@ -12,13 +12,14 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from conftest import read
 from modelcollapse.config.extensions import configuration_folder
 from modelcollapse.config.settings import read_chain_settings
 from modelcollapse.families.estimators.estimator import Fitted
 from modelcollapse.families.estimators.settings import bytes_per_replicate
 from modelcollapse.families.estimators.training import Samples, TrainingSets
 from modelcollapse.regimes import REAL, RegimeSettings, compose, fresh_rows, resolve, rows_of, synthetic_rows
-from modelcollapse.settings import SettingsError, read
+from modelcollapse.settings import SettingsError
 
 REGIME_FOLDER = configuration_folder() / "regime"
 REGIMES = sorted(path.stem for path in REGIME_FOLDER.glob("*.yaml"))

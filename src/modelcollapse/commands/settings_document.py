@@ -7,8 +7,6 @@ import ast
 import dataclasses
 import inspect
 import textwrap
-import types
-import typing
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -17,7 +15,7 @@ from modelcollapse.config.extensions import configuration_folder
 from modelcollapse.config.settings import MEMBER_GROUPS, ChainSettings
 from modelcollapse.regimes import RegimeSettings
 from modelcollapse.registry import registry
-from modelcollapse.settings import describe, field_types
+from modelcollapse.settings import allowed, describe, field_types
 
 INTRODUCTION = """# Settings
 
@@ -54,15 +52,15 @@ def page() -> str:
     """The whole page, in Markdown."""
     chain = field_types(ChainSettings)
     groups = {*MEMBER_GROUPS, "regime"}
-    single = [name for name, hint in chain.items() if name not in groups and not dataclasses.is_dataclass(hint)]
+    single = [name for name, hint in chain.items() if name not in groups and not _is_group(hint)]
     of_the_chain = list(_settings(ChainSettings, "", single))
     sections = [INTRODUCTION, _experiments(), "## The chain\n", _table(of_the_chain, {"": _composed([])})]
     for group, cls, word, members in _chosen_groups():
         sections += [f"## `{group}`: {', '.join(members)}\n", _group_table(cls, group, word, members)]
     sections += ["## `regime`\n", VALUES_OF_REGIMES, _table(list(_settings(RegimeSettings, "regime")), {})]
     for group, hint in chain.items():
-        if dataclasses.is_dataclass(hint) and group != "regime":
-            sections += [f"## `{group}`\n", _group_table(hint, group)]
+        if _is_group(hint):
+            sections += [f"## `{group}`\n", _group_table(allowed(hint).kind, group)]
     return "\n".join(sections)
 
 
@@ -127,22 +125,16 @@ def _settings(cls: Any, path: str, names: Sequence[str] | None = None) -> Iterat
         if names is not None and field.name not in names:
             continue
         name = f"{path}.{field.name}" if path else field.name
-        inner = _class_within(hints[field.name])
-        if inner is None:
-            yield Setting(name, describe(hints[field.name]), meanings[field.name])
-            continue
-        if inner is not hints[field.name]:
-            yield Setting(name, describe(hints[field.name]), meanings[field.name])
-        yield from _settings(inner, name)
+        hint = hints[field.name]
+        if not _is_group(hint) or allowed(hint).optional:
+            yield Setting(name, describe(hint), meanings[field.name])
+        if _is_group(hint):
+            yield from _settings(allowed(hint).kind, name)
 
 
-def _class_within(hint: Any) -> Any:
-    """The settings class that an annotation names, be it optional, or None."""
-    if dataclasses.is_dataclass(hint):
-        return hint
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return next((part for part in typing.get_args(hint) if dataclasses.is_dataclass(part)), None)
-    return None
+def _is_group(hint: Any) -> bool:
+    """Whether an annotation is of a settings class, be it optional."""
+    return isinstance(allowed(hint).kind, type) and dataclasses.is_dataclass(allowed(hint).kind)
 
 
 def field_meanings(cls: Any) -> dict[str, str]:

@@ -7,7 +7,7 @@ makes a page of it, ``docs/coming_from.md``, and ``tests/test_coming_from.py`` t
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from modelcollapse.settings import Problem
+from modelcollapse.settings import Problem, shown
 
 
 class OtherName(NamedTuple):
@@ -215,4 +215,6 @@ def with_advice(problem: str) -> str:
 
 
 def _as_typed(value: Any) -> str:
-    return f"[{','.join(map(str, value))}]" if isinstance(value, (list, tuple)) else str(value)
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(map(_as_typed, value))}]"
+    return value if isinstance(value, str) else shown(value)

@@ -19,11 +19,13 @@ from modelcollapse.settings import (
     UNKNOWN,
     IntroducedAs,
     Range,
+    Seed,
     SettingsError,
     Unresolved,
     UseOfUnknownError,
     nearest,
     read_what_can_be,
+    shown,
 )
 from modelcollapse.training.settings import TrainerSettings, callback_problems
 
@@ -54,7 +56,7 @@ class ChainSettings:
 
     name: str
     """Name of the experiment; runs of one name form a group."""
-    seed: Annotated[int, Range(low=0)]
+    seed: Seed
     """Seed of the chain; chains of different seeds are independent."""
     generations: Annotated[int, Range(low=0, high=100_000), EXECUTION]
     """Generations after the one trained on real data."""
@@ -132,7 +134,7 @@ def _chosen(values: Mapping[str, Any], group: str, problems: list[str]) -> Any:
     if isinstance(name, str) and name in known:
         return known[name]
     problems.append(
-        f"{group}.{field}: {name!r} is not allowed{nearest(str(name), known)}; it must be one of"
+        f"{group}.{field}: {shown(name)} is not allowed{nearest(name, known)}; it must be one of"
         f" {', '.join(known)}{known.not_loaded()}"
     )
     return None

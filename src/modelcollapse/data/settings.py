@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from modelcollapse.regimes import Regime, rows_of
-from modelcollapse.settings import EXECUTION, Count, OptionalCount, Range, Reserve
+from modelcollapse.settings import EXECUTION, Count, Range, Reserve, Seed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,7 @@ class LanguageSettings:
     """Exponent of the word frequencies within a part of speech."""
     topic_persistence: Annotated[float, Range(low=0, high=1)] = 0.7
     """Probability that the next sentence stays with the topic."""
-    smoothing: Annotated[float, Range(above=0, high=1)] = 0.001
+    smoothing: Annotated[float, Range(low=1e-6, high=1)] = 0.001
     """Share of every state's words and successors that is spread evenly over all: no text is impossible."""
 
 
@@ -53,7 +53,7 @@ class KnownLanguageSettings:
     """Blocks of the validation split."""
     test_blocks: Count
     """Blocks of the test split."""
-    seed: OptionalCount
+    seed: Seed
     """Seed of the real data, common to all chains."""
 
     @property
@@ -255,15 +255,19 @@ class SamplesSettings:
         """The distribution never ends."""
 
 
+SMALLEST_VARIANCE = 1e-12
+Coordinate = Annotated[float, Range(low=-1e12, high=1e12)]
+
+
 @dataclass(frozen=True)
 class GaussianSamplesSettings(SamplesSettings):
     """Real data drawn from a known Gaussian."""
 
     kind: Literal["gaussian_samples"]
     """Names the kind of data."""
-    mean: tuple[float, ...]
+    mean: tuple[Coordinate, ...]
     """The true mean; its length is the dimension."""
-    covariance: tuple[tuple[float, ...], ...]
+    covariance: tuple[tuple[Coordinate, ...], ...]
     """The true covariance, one row a dimension."""
 
     @property
@@ -284,6 +288,8 @@ def shape_problems(model: object, data: GaussianSamplesSettings, decoding: objec
         ]
     if not _is_positive_definite(data.covariance):
         return [f"data.covariance: {[list(row) for row in data.covariance]} must be symmetric and positive definite"]
+    if any(row[i] < SMALLEST_VARIANCE for i, row in enumerate(data.covariance)):
+        return [f"data.covariance: every variance must be at least {SMALLEST_VARIANCE:g}"]
     return []
 
 

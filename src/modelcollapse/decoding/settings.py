@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from modelcollapse.settings import EXECUTION, Count, OptionalCount, Positive, Range
+from modelcollapse.settings import EXECUTION, Count, OptionalCount, Positive, Processes, Range
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,13 @@ class DecodingSettings:
     """Prompts: the blocks of the real training split, or the previous generation's synthetic blocks."""
     beams: Annotated[int, Range(low=1, high=64)]
     """Beams of the beam search; 1 is greedy."""
-    length_penalty: float
+    length_penalty: Annotated[float, Range(low=-10, high=10)]
     """Exponent of the length that a finished beam's score is divided by."""
     repetition_penalty: Annotated[float, Range(low=1, high=100)]
     """Penalty on tokens that prompt or continuation already hold; 1 is none."""
     no_repeat_ngram: OptionalCount
     """No n-gram of this size occurs twice; 0 allows repeats."""
-    temperature: Annotated[float, Range(above=0, high=100)]
+    temperature: Annotated[float, Range(low=0.001, high=100)]
     """Divides the logits before sampling."""
     top_k: OptionalCount
     """Samples among the k most probable tokens; 0 among all."""
@@ -42,7 +42,7 @@ class DecodingSettings:
     """Samples among the most probable tokens that together hold this probability."""
     batch_size: Annotated[Count, EXECUTION]
     """Prompts continued at once; not in any key."""
-    workers: Annotated[Count, EXECUTION]
+    workers: Annotated[Processes, EXECUTION]
     """Processes that generate at the same time, each a batch of its own; they share the threads, and ``memory_gb``: no
     more start than it holds. On a CPU only; not in any key."""
     memory_gb: Annotated[Positive, EXECUTION]

@@ -29,7 +29,7 @@ from modelcollapse.regimes.settings import RegimeSettings
 from modelcollapse.regimes.shares import exact
 from modelcollapse.registry import Choice, read_choice, registry
 from modelcollapse.seeding import Stream
-from modelcollapse.settings import EXECUTION, UNKNOWN, UseOfUnknownError, read_what_can_be
+from modelcollapse.settings import EXECUTION, UNKNOWN, UseOfUnknownError, read_what_can_be, shown
 
 RULE, NAME = "rule", "name"
 """Settings of a regime by rule that are not the rule's own."""
@@ -230,7 +230,7 @@ class RegimeReader:
             problems.append(f"{path}.{RULE}: {members.unknown(rule)}")
             return UNKNOWN
         if not isinstance(name, str | None):
-            problems.append(f"{path}.{NAME}: {name!r} is not allowed; it must be text")
+            problems.append(f"{path}.{NAME}: {shown(name)} is not allowed; it must be text")
         choice = read_choice(members[rule], own, path, problems)
         return UNKNOWN if choice is UNKNOWN else RuleRegime(str(name or rule), choice)
 

@@ -15,6 +15,8 @@ from modelcollapse.settings import EXECUTION, Range
 if TYPE_CHECKING:
     from modelcollapse.regimes.composition import Draw
 
+Share = Annotated[float, Range(low=0, high=1000)]
+
 
 @dataclass(frozen=True)
 class RegimeSettings:
@@ -22,17 +24,17 @@ class RegimeSettings:
 
     name: Annotated[str, EXECUTION]
     """Label for people and figures; part of no key."""
-    real: Annotated[float, Range(low=0)]
+    real: Share
     """Real rows."""
     real_source: Literal["kept", "redrawn", "fresh"]
     """`kept`: the same draw from H in every generation. `redrawn`: a new draw from H in each. `fresh`: rows
     never seen before.
     """
-    latest: Annotated[float, Range(low=0)] | None
+    latest: Share | None
     """Rows of S_{t-1}; null: what `real` and `older` leave of 1 (nothing under a pool). Above 1, each model
     writes that many.
     """
-    older: Annotated[float, Range(low=0)]
+    older: Share
     """Rows drawn from the union S_0 .. S_{t-2}. While no older set exists (t = 1) this share is taken from
     the latest instead.
     """

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from modelcollapse.registry import Choice
-from modelcollapse.settings import EXECUTION, Count, Positive, Range
+from modelcollapse.settings import EXECUTION, Count, Positive, Processes, Range
 
 
 @dataclass(frozen=True)
@@ -16,16 +16,16 @@ class TrainerSettings:
     """Kind of device that computes."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
     """Arithmetic of fitting, scoring and generating; in every key."""
-    threads: Annotated[Annotated[int, Range(low=1)] | None, EXECUTION]
+    threads: Annotated[Processes | None, EXECUTION]
     """CPU threads; null leaves them to torch. Results are bit-identical for an equal number only."""
-    scoring_batch_size: Annotated[Annotated[int, Range(low=1)] | None, EXECUTION]
+    scoring_batch_size: Annotated[Count | None, EXECUTION]
     """Blocks or images scored at once; null takes as many as half a gigabyte holds, on a GPU four. Not in any key."""
     progress: Annotated[bool, EXECUTION]
     """Whether progress bars are drawn on a terminal."""
     on_nan: Annotated[Literal["stop", "continue"], EXECUTION] = "stop"
     """What happens when a generation's loss becomes NaN or infinite: the chain stops, or goes on with the weights of an
     epoch before, and the record says so."""
-    devices: Annotated[int, Range(low=1), EXECUTION] = 1
+    devices: Annotated[Processes, EXECUTION] = 1
     """World size of a fit (DDP on this machine): GPUs or, on a CPU, processes that divide the threads. The
     batches stay what they are, each device taking a part of every one. Not in any key."""
 

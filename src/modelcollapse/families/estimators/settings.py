@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from modelcollapse.regimes import Regime, Source, compose, count_rows, fresh_rows, rows_of, synthetic_rows
-from modelcollapse.settings import EXECUTION, Range
+from modelcollapse.settings import EXECUTION, Count
 
-Count = Annotated[int, Range(low=1)]
 Synthesis = Literal["samples", "statistics"]
 
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from modelcollapse.data.settings import GaussianSamplesSettings, shape_problems, singularity_problems
-from modelcollapse.families.estimators.settings import Count, EstimatorSettings
+from modelcollapse.families.estimators.settings import EstimatorSettings
 from modelcollapse.regimes import Regime
-from modelcollapse.settings import Range
+from modelcollapse.settings import Count, NonNegative, Positive, Range
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class GaussianMixtureSettings(EstimatorSettings):
     start: Literal["kmeans", "kmeans++", "previous"]
     """Where a fit starts: from clusters of k-means (scikit-learn's default), from single rows chosen by k-means++, or
     from the mixture of the generation before (generation 0 from clusters)."""
-    tolerance: Annotated[float, Range(above=0)]
+    tolerance: Positive
     """A fit ends once its log-likelihood changes by less, nats a row."""
     max_iterations: Count
     """Pairs of E and M step at most."""
-    covariance_floor: Annotated[float, Range(low=0)]
+    covariance_floor: NonNegative
     """Added to the diagonal of every covariance, so that a component on a single row has one."""
     divergence_samples: Annotated[int, Range(low=2)]
     """Samples of the first mixture that estimate the KL divergence of every generation, and in three or more dimensions
