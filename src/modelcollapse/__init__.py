@@ -25,6 +25,9 @@ if TYPE_CHECKING:
         scorer,
     )
     from modelcollapse.commands.run import main
+    from modelcollapse.errors import UserError
+    from modelcollapse.interactive.running import run
+    from modelcollapse.interactive.runs import Run
     from modelcollapse.metrics.diversity import repetition_rate
     from modelcollapse.record.run_tables import results
     from modelcollapse.regimes import Draw
@@ -37,13 +40,18 @@ _PLACES = {
     "repetition_rate": "metrics.diversity",
     "results": "record.run_tables",
     "Draw": "regimes",
+    "Run": "interactive.runs",
     "SettingsError": "settings",
+    "UserError": "errors",
+    "run": "interactive.running",
 }
 """Public name -> module. No submodule may have such a name: importing it would put it in the name's place."""
 
 __all__ = [
     "Draw",
+    "Run",
     "SettingsError",
+    "UserError",
     "__version__",
     "callback",
     "dataset",
@@ -58,6 +66,7 @@ __all__ = [
     "repetition_rate",
     "results",
     "rule",
+    "run",
     "schedule",
     "scorer",
 ]

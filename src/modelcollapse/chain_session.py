@@ -64,7 +64,12 @@ class FinishedChain:
 
 
 def run_settings(
-    settings: ChainSettings, values: Mapping[str, Any], folder: Path, state: RunState, reporter: Reporter
+    settings: ChainSettings,
+    values: Mapping[str, Any],
+    folder: Path,
+    state: RunState,
+    reporter: Reporter,
+    **identity: str,
 ) -> FinishedChain:
     """Run the chain that the settings describe, and write its record into ``folder``.
 
@@ -74,6 +79,7 @@ def run_settings(
         folder: the run folder.
         state: of the run, already entered.
         reporter: shows what happens.
+        **identity: further fields of the ChainIdentity, such as ``command_line`` where no command was typed.
 
     Raises:
         SettingsError: the settings do not go with the data.
@@ -110,7 +116,7 @@ def run_settings(
         lambda: chain_artifacts(settings, family_and_store(settings, reporter)[0]),
     )
     reporter.start(family, store)
-    identity = ChainIdentity(
+    chain = ChainIdentity(
         id=chain_id(settings),
         experiment=settings.name,
         family=family.name,
@@ -119,8 +125,9 @@ def run_settings(
         seed=settings.seed,
         tags=settings.tracking.tags,
         extensions=tuple(member.described() for member in used_members(settings) if not member.is_built_in),
+        **identity,
     )
-    with Record(folder, identity, values, views(settings.tracking, settings.logger)) as record:
+    with Record(folder, chain, values, views(settings.tracking, settings.logger)) as record:
         hand_on_sources(folder)
         listeners.append(record.epoch)
         works = []

@@ -50,8 +50,9 @@ def print_messages() -> None:
 class ChainReporter:
     """Prints the progress of one chain, from its header to the suggested next command."""
 
-    def __init__(self, settings: ChainSettings, folder: Path) -> None:
-        self._settings, self._folder = settings, folder
+    def __init__(self, settings: ChainSettings, folder: Path, *, is_command: bool = True) -> None:
+        """``is_command``: a next command is suggested; otherwise the chain was run from Python."""
+        self._settings, self._folder, self._is_command = settings, folder, is_command
         self._console = console()
         self._family: Family | None = None
         self._shown = shown_generations(settings.generations)
@@ -121,7 +122,8 @@ class ChainReporter:
         computed = sum(len(work.computed) for work in works)
         if not computed:
             self._console.print(f"nothing was computed: every artifact was in the store {store.root}")
-        self._console.print(f"next    {self._next_command()}", soft_wrap=True)
+        if self._is_command:
+            self._console.print(f"next    {self._next_command()}", soft_wrap=True)
 
     def _table(self, works: Sequence[Work]) -> Table:
         assert self._family is not None

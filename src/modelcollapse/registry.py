@@ -352,7 +352,20 @@ def _import_script() -> None:
     sys.modules[SCRIPT_MODULE] = module
     # As for a script that is started: modules beside it can be imported.
     sys.path.insert(0, str(Path(script).parent))
-    spec.loader.exec_module(module)
+    _IMPORTING.append(script)
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        _IMPORTING.pop()
+
+
+_IMPORTING: list[str] = []
+
+
+def imports_script() -> bool:
+    """Whether this process, which a script started, imports that script at this moment."""
+    spawning = sys.modules.get("multiprocessing.process")
+    return bool(_IMPORTING) or getattr(spawning and spawning.current_process(), "_inheriting", False)
 
 
 @contextmanager

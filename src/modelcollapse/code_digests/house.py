@@ -57,6 +57,7 @@ NEUTRAL = Neutral.parse(
         f"{PACKAGE}.commands.*": _PEOPLE,
         f"{PACKAGE}.config.*": _SETTINGS,
         f"{PACKAGE}.figures.*": _PEOPLE,
+        f"{PACKAGE}.interactive.*": _PEOPLE,
         f"{PACKAGE}.record.*": _PEOPLE,
         f"{PACKAGE}.report.*": _PEOPLE,
         f"{PACKAGE}.store.*": "files: what was written is what is read, or an error",

@@ -13,7 +13,6 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
-from modelcollapse.config import hydra_internals
 from modelcollapse.config.extensions import groups, options_of
 from modelcollapse.config.other_names import advice
 from modelcollapse.credentials import secret_problems
@@ -23,8 +22,6 @@ from modelcollapse.settings import MISSING, SettingsError, Unresolved, nearest
 
 if TYPE_CHECKING:
     from modelcollapse.config.settings import ChainSettings
-
-hydra_internals.install()
 
 HYDRA_VERSION_BASE = "1.3"
 LAUNCHERS_ADVICE = "launchers other than basic are installed by: pip install 'modelcollapse[launchers]'"
@@ -78,9 +75,17 @@ def counted(problems: Sequence[str], place: str = "the configuration") -> str:
 def known_errors() -> Iterator[None]:
     """Turn errors that a user can fix into one message."""
     try:
-        yield
+        with python_errors():
+            yield
     except SettingsError as error:
         raise UserError(counted(error.problems)) from error
+
+
+@contextmanager
+def python_errors() -> Iterator[None]:
+    """Turn errors that a user can fix into a UserError, but for a SettingsError, which has all problems one by one."""
+    try:
+        yield
     except Exception as error:
         if _is_for_users(error):
             raise UserError(str(error)) from error

@@ -15,6 +15,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
+from modelcollapse.config import hydra_internals
 from modelcollapse.config.hydra_internals import ConfigSearchPath, SearchPathPlugin, use_folders_of
 from modelcollapse.errors import UserError
 from modelcollapse.registry import (
@@ -50,12 +51,13 @@ def configuration_folder() -> Path:
 
 
 def prepared_configuration() -> str:
-    """The folder ``conf``, with all that comes from elsewhere within reach of Hydra.
+    """The folder ``conf``, with all that comes from elsewhere within reach of Hydra, which is guarded from here on.
 
     Raises UserError where an extension brings an option that there is already.
     """
     if clashes := list(_clashes(folders_of_packages())):
         raise UserError("\n".join(clashes))
+    hydra_internals.install()
     use_folders_of(FurtherFolders)
     for member in extensions():
         _store_option(member)

@@ -22,12 +22,14 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import ConfigCompositionException, HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
+from hydra.version import VersionBase
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.basecontainer import BaseContainer
 from omegaconf.errors import UnsupportedInterpolationType
@@ -45,6 +47,26 @@ def install() -> None:
     """Let Hydra compose with the guard, and write no ``hydra.output_subdir``, from here on."""
     hydra_main.ConfigLoaderImpl = GuardedLoader  # type: ignore[misc]
     hydra_utils._save_config = _save_nothing
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Within the block Hydra is this package's alone; what the process had initialized it for is put back.
+
+    Outside of it the process composes and runs its own configurations as without this package.
+    """
+    hydra, version, save = GlobalHydra.instance(), VersionBase.instance(), hydra_utils._save_config
+    initialized, base = hydra.hydra, version.version_base
+    hydra.clear()
+    install()
+    try:
+        yield
+    finally:
+        hydra_main.ConfigLoaderImpl = ConfigLoaderImpl  # type: ignore[misc]
+        hydra_utils._save_config = save
+        hydra.hydra = initialized
+        GlobalHydra.set_instance(hydra)
+        version.version_base = base
 
 
 def _save_nothing(cfg: DictConfig, filename: str, output_dir: Path) -> None:
@@ -175,6 +197,7 @@ __all__ = [
     "GuardedLoader",
     "Override",
     "SearchPathPlugin",
+    "apart",
     "expanded",
     "install",
     "parsed",

@@ -187,6 +187,17 @@ class Family(Protocol):
         """Read the results of a generation from its finished artifacts, role -> folder, and compute its metrics."""
         ...
 
+    def load_model(self, generation: int, folders: Mapping[str, Path]) -> Any:
+        """The model of a generation to be used in Python, what ``run.model(generation)`` returns.
+
+        ``folders`` are those of the generation's artifacts and of what these were made from, role -> verified folder.
+        """
+        ...
+
+    def load_synthetic(self, generation: int, folders: Mapping[str, Path]) -> Any:
+        """What a generation wrote, to be used in Python: what ``run.synthetic(generation)`` returns."""
+        ...
+
     def reclaimable(self) -> Iterable[str]:
         """Kinds of artifacts that ``store.keep=ends`` removes once nothing in the chain needs them."""
         ...

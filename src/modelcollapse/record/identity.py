@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -51,6 +51,8 @@ class ChainIdentity:
     """Tags of the user, to find the chain by."""
     extensions: tuple[Mapping[str, Any], ...] = ()
     """Extensions that the chain uses: kind, name, origin, version and digest of each."""
+    command_line: str = field(default_factory=lambda: shlex.join(typed()))
+    """The command, or the call of a function of this package, that the run was started by."""
 
 
 def identity_text(identity: ChainIdentity, status: str) -> str:
@@ -58,7 +60,7 @@ def identity_text(identity: ChainIdentity, status: str) -> str:
     content = {
         **asdict(identity),
         "status": status,
-        "command_line": without_secrets(shlex.join(typed())),
+        "command_line": without_secrets(identity.command_line),
         "versions": _versions(),
     }
     return json.dumps(content, indent=2) + "\n"

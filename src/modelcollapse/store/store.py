@@ -372,7 +372,11 @@ def _run_build(context: BuildContext) -> float:
         seconds_path.write_text(repr(earlier), encoding="utf-8")
     started = time.monotonic()
     with naming_full_disk(context.folder):
-        context.artifact.build(context)
+        try:
+            context.artifact.build(context)
+        except Exception as error:
+            error.add_note(f"while computing {context.artifact.label}")
+            raise
     return earlier + time.monotonic() - started
 
 

@@ -40,7 +40,7 @@ from modelcollapse.figures.style import FigureText
 from modelcollapse.figures.thinning import shown_generations
 from modelcollapse.metrics.base import ChosenMetrics, Input, Subject
 from modelcollapse.metrics.computing import replicate_metrics
-from modelcollapse.regimes import Draw, Source, compositions_digest, synthetic_rows
+from modelcollapse.regimes import Draw, Source, compositions_digest, rows_of, synthetic_rows
 from modelcollapse.seeding import Stream
 from modelcollapse.settings import SettingsError, identity_of
 from modelcollapse.store import Artifact
@@ -265,6 +265,19 @@ class EstimatorFamily(ABC):
     @cached_property
     def _shown(self) -> set[int]:
         return shown_generations(self.generations)
+
+    def load_model(self, generation: int, folders: Mapping[str, Path]) -> State:
+        """The parameters, name -> tensor [replicates, ...]."""
+        return SegmentStates.read(folders[MODEL]).state(generation)
+
+    def load_synthetic(self, generation: int, folders: Mapping[str, Path]) -> torch.Tensor:
+        """The samples, [replicates, rows, d], drawn again from the model as they were drawn for the next generation.
+
+        Where ``model.synthesis=statistics`` the next generation saw sufficient statistics of other samples.
+        """
+        rows = rows_of(synthetic_rows(self.regime, generation), self.data.rows)
+        stream = Stream(self.seed, generation, "synthesis")
+        return self.build_estimator().draw(self.load_model(generation, folders), rows, stream)
 
     def reclaimable(self) -> Iterable[str]:
         """Nothing: parameters are small, and later segments draw from them."""

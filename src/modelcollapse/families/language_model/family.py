@@ -276,6 +276,20 @@ class LanguageModelFamily:
         metrics = compute_metrics(self.metrics, self.subjects(generation), folders, f"generation {generation}")
         return generation_result(folders, metrics)
 
+    def load_model(self, generation: int, folders: Mapping[str, Path]) -> Any:
+        """The network as transformers has it, in evaluation mode."""
+        from modelcollapse.families.language_model.network import load_network
+
+        return load_network(folders["model"]).eval()
+
+    def load_synthetic(self, generation: int, folders: Mapping[str, Path]) -> Any:
+        """The texts, a sequence of str; its ``tokens`` are [sequences, new tokens]."""
+        from modelcollapse.data.blocks import read_blocks
+        from modelcollapse.data.tokenizers import load_tokenizer
+        from modelcollapse.families.language_model.report import Texts
+
+        return Texts(read_blocks(folders["synthetic"], "blocks"), load_tokenizer(folders["tokenizer"]))
+
     def reclaimable(self) -> Iterable[str]:
         """Weights of the generations."""
         return ("model",)

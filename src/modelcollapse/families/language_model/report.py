@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,10 @@ from modelcollapse.families.language_model import figures
 from modelcollapse.families.language_model.recipes import CONTINUATIONS_FILE, TRAINING_FILE, read_losses
 from modelcollapse.figures.style import FigureText
 from modelcollapse.selections.choosing import selection_metrics
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
 
 
 def generation_result(folders: Mapping[str, Path], metrics: Mapping[str, float]) -> GenerationResult:
@@ -102,3 +106,35 @@ def _continuations_document(results: Sequence[tuple[int, GenerationResult]], tit
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
+
+
+class Texts(Sequence[str]):
+    """Blocks of tokens as texts; each is decoded when it is asked for.
+
+    Args:
+        tokens: the blocks, [sequences, tokens].
+        tokenizer: what they are tokens of.
+    """
+
+    def __init__(self, tokens: "torch.Tensor", tokenizer: "PreTrainedTokenizerBase") -> None:
+        self.tokens, self.tokenizer = tokens, tokenizer
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "Texts": ...
+
+    def __getitem__(self, index: int | slice) -> "str | Texts":
+        """The text of one sequence, or those of a slice."""
+        if isinstance(index, slice):
+            return Texts(self.tokens[index], self.tokenizer)
+        return str(self.tokenizer.decode(self.tokens[index].tolist()))
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __repr__(self) -> str:
+        shown = "".join(f"\n  {text!r}" for text in self[:5])
+        more = f"\n  and {len(self) - 5} more" if len(self) > 5 else ""
+        return f"{len(self)} texts of {self.tokens.shape[1]} tokens:{shown}{more}"

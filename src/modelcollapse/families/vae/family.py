@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from modelcollapse.data.settings import ImageSettings
 from modelcollapse.families.base import (
@@ -236,6 +236,21 @@ class VaeFamily:
 
         metrics = compute_metrics(self.metrics, self.subjects(generation), folders, f"generation {generation}")
         return generation_result(generation, folders, metrics)
+
+    def load_model(self, generation: int, folders: Mapping[str, Path]) -> Any:
+        """The VAE in evaluation mode."""
+        from modelcollapse.families.vae.network import load_network
+
+        return load_network(self._model.architecture, folders["model"] / recipes.NETWORK_FILE).eval()
+
+    def load_synthetic(self, generation: int, folders: Mapping[str, Path]) -> Any:
+        """The images, uint8 [rows, 28, 28]; of ``model.synthesis=stream``, which stores none, the decoder."""
+        from modelcollapse.data.images import read_images
+        from modelcollapse.families.vae.network import load_decoder
+
+        if self._model.synthesis == "fixed":
+            return read_images(folders["synthetic"], "train")
+        return load_decoder(self._model.architecture, folders["synthetic"] / recipes.DECODER_FILE).eval()
 
     def reclaimable(self) -> Iterable[str]:
         """Weights of the generations; synthetic sets hold what later generations need of them."""

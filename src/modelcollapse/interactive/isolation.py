@@ -1,0 +1,137 @@
+"""Keeps a process as it was: whatever a run changes in the notebook or script that it is called from is put back."""
+
+import gc
+import logging
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from modelcollapse.code_digests.house import SNAPSHOT_VARIABLE
+from modelcollapse.config import guard
+from modelcollapse.errors import Interrupted, UserError, interruptible
+from modelcollapse.registry import SCRIPT_VARIABLE, imports_script
+
+VARIABLES = (
+    SNAPSHOT_VARIABLE,
+    SCRIPT_VARIABLE,
+    "TORCH_CPP_LOG_LEVEL",
+    "TRANSFORMERS_VERBOSITY",
+    "HF_HUB_DISABLE_PROGRESS_BARS",
+)
+"""Environment variables that a run sets for its own process and its children."""
+LOGGERS = ("modelcollapse", "pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric")
+"""Loggers whose levels and handlers a run sets."""
+
+
+@contextmanager
+def unchanged_process() -> Iterator[None]:
+    """Run the block as a command would, and then put back what it changed in this process.
+
+    That is: environment, warning filters, levels and handlers of loggers, garbage collection, signal handlers, and what
+    Hydra was initialized for; see also :func:`unchanged_libraries`.
+
+    Raises:
+        KeyboardInterrupt: where the block was interrupted; what it had finished is kept.
+        UserError: called while a process that a run or sweep started imports the script that it was started from.
+    """
+    if imports_script():
+        raise UserError(
+            "this script is imported by a process that it started, and starts work itself when it is imported; put its"
+            ' last part under: if __name__ == "__main__":'
+        )
+    with ExitStack() as kept:
+        kept.enter_context(_keyboard_interrupt())
+        for each in (_environment, _warnings, _loggers, _garbage_collection, guard.apart):
+            kept.enter_context(each())
+        if threading.current_thread() is threading.main_thread():
+            kept.enter_context(interruptible())
+        yield
+
+
+@contextmanager
+def _keyboard_interrupt() -> Iterator[None]:
+    """Notebooks and interpreters know KeyboardInterrupt; Lightning makes an exit of it, so runs raise another one."""
+    try:
+        yield
+    except Interrupted as interruption:
+        raise KeyboardInterrupt(
+            f"stopped by {interruption}; what was finished is kept, and the same call goes on where it stopped"
+        ) from None
+
+
+@contextmanager
+def _environment() -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in VARIABLES}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        # Of tqdm, where a notebook lacks ipywidgets: progress is shown without them.
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        yield
+
+
+@contextmanager
+def _loggers() -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    before = [(logger, logger.level, list(logger.handlers)) for logger in loggers]
+    try:
+        yield
+    finally:
+        for logger, level, handlers in before:
+            logger.setLevel(level)
+            logger.handlers[:] = handlers
+
+
+@contextmanager
+def unchanged_libraries() -> Iterator[None]:
+    """Put back, after the block, the threads of torch and what transformers prints; imports torch."""
+    import torch
+
+    threads = torch.get_num_threads()
+    spoken = _transformers_messages()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        if spoken is not None:
+            _set_transformers_messages(*spoken)
+
+
+def _transformers_messages() -> tuple[int, bool] | None:
+    """Verbosity of transformers, and whether it draws bars; None where it is not imported."""
+    if "transformers" not in sys.modules:
+        return None
+    from transformers.utils import logging
+
+    return logging.get_verbosity(), logging.is_progress_bar_enabled()
+
+
+def _set_transformers_messages(verbosity: int, bars: bool) -> None:
+    from transformers.utils import logging
+
+    logging.set_verbosity(verbosity)
+    (logging.enable_progress_bar if bars else logging.disable_progress_bar)()
+
+
+@contextmanager
+def _garbage_collection() -> Iterator[None]:
+    thresholds, frozen = gc.get_threshold(), gc.get_freeze_count()
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        if not frozen:
+            gc.unfreeze()

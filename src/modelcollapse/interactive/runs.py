@@ -1,0 +1,318 @@
+"""A run that was finished, or that goes on: its record as tables and figures, its models and synthetic sets."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelcollapse.config.settings import ChainSettings, read_chain_settings
+from modelcollapse.console import shown_path
+from modelcollapse.errors import UserError
+from modelcollapse.record import GENERATION_KEYS, GENERATIONS_FILE, IDENTITY_FILE, number, read_error, read_lines
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from modelcollapse.families.base import Family
+    from modelcollapse.store import Store
+
+LINES = ("training", "timings", "samples", "histograms", "provenance")
+"""Files of JSON lines that are tables too."""
+SHOWN_ROWS = 12
+
+
+class Run:
+    """What a run has recorded, read from its folder when it is asked for.
+
+    Args:
+        folder: the run folder.
+        store: where its artifacts are; by default the store that its settings name.
+
+    Raises:
+        FileNotFoundError: it is no run folder.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], store: str | os.PathLike[str] | None = None) -> None:
+        self.folder = Path(folder)
+        self._root = store
+        if not (self.folder / IDENTITY_FILE).is_file():
+            raise FileNotFoundError(f"{self.folder} is no run folder: it holds no {IDENTITY_FILE}")
+
+    # ---- the record ------------------------------------------------------------------------------------------
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Which chain it is, with versions: the content of ``chain.json``."""
+        content: dict[str, Any] = json.loads((self.folder / IDENTITY_FILE).read_text(encoding="utf-8"))
+        return content
+
+    @property
+    def status(self) -> str:
+        """``finished``, ``running``, ``interrupted`` or ``failed``."""
+        return str(self.identity["status"])
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The composed configuration as plain values: the content of ``config.yaml``."""
+        import yaml
+
+        content: dict[str, Any] = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
+        return content
+
+    @cached_property
+    def settings(self) -> ChainSettings:
+        """The settings, typed: ``run.settings.model.training.epochs``.
+
+        Raises SettingsError where the configuration is not one of this version, or names members that are not
+        registered here.
+        """
+        return read_chain_settings(self.config)
+
+    @property
+    def generations(self) -> pd.DataFrame:
+        """One row a finished generation: its number, then every metric by name; NaN where it was not measured."""
+        import pandas as pd
+
+        lines = read_lines(self.folder / GENERATIONS_FILE)
+        rows = [
+            {"generation": line["generation"], **_numbers({k: v for k, v in line.items() if k not in GENERATION_KEYS})}
+            for line in lines
+        ]
+        metrics = sorted({name for row in rows for name in row} - {"generation"})
+        return pd.DataFrame(rows, columns=["generation", *metrics])
+
+    @property
+    def tables(self) -> Tables:
+        """Tables by name: those of the family, and ``training``, ``timings``, ``samples``, ``provenance``, ..."""
+        return Tables(self.folder)
+
+    @property
+    def figures(self) -> Figures:
+        """Figures by name; each shows itself in a notebook."""
+        return Figures(self.folder / "figures")
+
+    @property
+    def computed(self) -> int:
+        """How many artifacts were computed by this run; the others were in the store."""
+        return sum(line["computed"] for line in read_lines(self.folder / "timings.jsonl"))
+
+    # ---- the artifacts ---------------------------------------------------------------------------------------
+
+    def model(self, generation: int) -> Any:
+        """The fitted model of a generation, verified against its checksums.
+
+        Of a language model a Hugging Face model, of other networks their ``torch.nn.Module``, of estimator families the
+        parameters, name -> tensor [replicates, ...].
+
+        Raises:
+            UserError: there is no such generation, or its model is no longer in the store.
+            Damaged: it is not what was published.
+        """
+        return self._family.load_model(generation, _Folders(self, generation))
+
+    def synthetic(self, generation: int) -> Any:
+        """What a generation wrote, verified against its checksums.
+
+        Of a language model its texts, of image models a tensor [images, 28, 28], of estimator families a tensor
+        [replicates, rows, d].
+
+        Raises:
+            UserError: there is no such generation, or its synthetic set is no longer in the store.
+            Damaged: it is not what was published.
+        """
+        return self._family.load_synthetic(generation, _Folders(self, generation))
+
+    def artifact(self, generation: int, role: str = "model") -> Path:
+        """The folder of an artifact in the store, every file verified; it is not to be changed.
+
+        Raises:
+            UserError: the generation has no artifact of that role, or it is no longer in the store.
+            Damaged: it is not what was published.
+        """
+        roles = self._roles(generation)
+        if role not in roles:
+            raise UserError(f"generation {generation} has no artifact {role!r}; there are: {', '.join(roles)}")
+        return self._published(roles[role], f"the {role} of generation {generation}")
+
+    def _published(self, key: str, what: str) -> Path:
+        """The verified folder of the artifact of a key."""
+        from modelcollapse.store.manifest import verify
+
+        try:
+            folder, _ = self._store.find(key)
+        except LookupError as error:
+            raise UserError(
+                f"{what} is not in the store {self._store.root}. store.keep=ends keeps the weights of the first and the"
+                " last generation only; another store: Run(folder, store=...)"
+            ) from error
+        if key not in self._verified:
+            verify(folder)
+            self._verified.add(key)
+        return folder
+
+    def _roles(self, generation: int) -> dict[str, str]:
+        """Role -> key of the artifacts of a generation."""
+        lines = {line["generation"]: line for line in read_lines(self.folder / "provenance.jsonl")}
+        if generation not in lines:
+            raise UserError(f"generation {generation}: there is none; there are: {', '.join(map(str, lines))}")
+        return {role: key for role, key in lines[generation].items() if role != "generation"}
+
+    def _parents(self, key: str) -> dict[str, str]:
+        """Role -> key of what an artifact was made from; nothing where it is no longer in the store."""
+        try:
+            return self._store.find(key)[1].parents
+        except LookupError:
+            return {}
+
+    @cached_property
+    def _verified(self) -> set[str]:
+        return set()
+
+    @cached_property
+    def _store(self) -> Store:
+        from modelcollapse.store import Store
+
+        return Store(Path(self._root or self.settings.paths.store).expanduser())
+
+    @cached_property
+    def _family(self) -> Family:
+        from modelcollapse.families import family_for
+        from modelcollapse.training.trainer import Execution
+
+        return family_for(self.settings, Execution(self.settings.trainer, None))
+
+    # ---- showing ---------------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        return f"<Run {self.title}: {self.state}, {shown_path(self.folder)}>"
+
+    @property
+    def title(self) -> str:
+        """Model, regime and seed."""
+        identity = self.identity
+        return f"{identity['model']}, regime {identity['regime']}, seed {identity['seed']}"
+
+    @property
+    def state(self) -> str:
+        """How far it came, and why no further."""
+        count = len(read_lines(self.folder / GENERATIONS_FILE))
+        error = read_error(self.folder)
+        return f"{self.status}, {count} generations" + (f": {error.line}" if error else "")
+
+    def _repr_html_(self) -> str:
+        table, headings = self.generations, dict(self._headline)
+        shown = table[["generation", *(name for name in headings if name in table)]].rename(columns=headings)
+        names = {"tables": ", ".join(self.tables), "figures": ", ".join(self.figures)}
+        lines = "".join(f"<div>{what}: {escape(text)}</div>" for what, text in names.items() if text)
+        body = shown.to_html(index=False, max_rows=SHOWN_ROWS, border=0, float_format="{:.4g}".format)
+        return f"<div><b>{escape(self.title)}</b>: {escape(self.state)}</div>{body}{lines}"
+
+    @property
+    def _headline(self) -> list[tuple[str, str]]:
+        from modelcollapse.families import presentation_of
+
+        return list(presentation_of(self.identity["family"]).headline)
+
+
+class _Folders(Mapping[str, Path]):
+    """The folders of a generation's artifacts, and of what these were made from, by role; verified when asked for."""
+
+    def __init__(self, run: Run, generation: int) -> None:
+        self._run, self._generation = run, generation
+
+    def __getitem__(self, role: str) -> Path:
+        """The folder of the role: of the generation's own, or else of the nearest of what they were made from."""
+        keys = self._run._roles(self._generation)
+        if role in keys:
+            return self._run.artifact(self._generation, role)
+        for key in self._ancestors(list(keys.values()), role):
+            return self._run._published(key, f"the {role} that generation {self._generation} was made with")
+        raise KeyError(role)
+
+    def _ancestors(self, keys: list[str], role: str) -> Iterator[str]:
+        seen: set[str] = set()
+        while keys:
+            parents = [self._run._parents(key) for key in keys]
+            yield from (found[role] for found in parents if role in found)
+            seen.update(keys)
+            keys = [key for found in parents for key in found.values() if key not in seen]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._run._roles(self._generation))
+
+    def __len__(self) -> int:
+        return len(self._run._roles(self._generation))
+
+
+class Tables(Mapping[str, "pd.DataFrame"]):
+    """The tables of a run folder by name; each is read when it is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        """The table of that name."""
+        import pandas as pd
+
+        if (path := self._folder / f"{name}.parquet").is_file():
+            return pd.read_parquet(path)
+        if name in LINES and (path := self._folder / f"{name}.jsonl").is_file():
+            return pd.DataFrame(read_lines(path))
+        raise KeyError(f"{name!r}: no such table; there are: {', '.join(self)}")
+
+    def __iter__(self) -> Iterator[str]:
+        yield from sorted(path.stem for path in self._folder.glob("*.parquet"))
+        files = [self._folder / f"{name}.jsonl" for name in LINES]
+        yield from (file.stem for file in files if file.is_file() and file.stat().st_size)
+
+    def __len__(self) -> int:
+        return len(list(self))
+
+    def __repr__(self) -> str:
+        return f"<tables: {', '.join(self)}>"
+
+
+class Figures(Mapping[str, "Figure"]):
+    """The figures of a folder by name."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __getitem__(self, name: str) -> Figure:
+        """The figure of that name."""
+        if (path := self._folder / f"{name}.png").is_file():
+            return Figure(path)
+        raise KeyError(f"{name!r}: no such figure; there are: {', '.join(self) or 'none'}")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(path.stem for path in self._folder.glob("*.png")))
+
+    def __len__(self) -> int:
+        return len(list(self))
+
+    def __repr__(self) -> str:
+        return f"<figures: {', '.join(self)}>"
+
+
+class Figure:
+    """A figure that was drawn; the same as PDF lies beside it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def _repr_html_(self) -> str:
+        picture = base64.b64encode(self.path.read_bytes()).decode()
+        return f'<img alt="{escape(self.path.stem)}" src="data:image/png;base64,{picture}" style="max-width:720px">'
+
+    def __repr__(self) -> str:
+        return f"<Figure {shown_path(self.path)}>"
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    return {name: number(value) for name, value in values.items()}
