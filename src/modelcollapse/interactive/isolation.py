@@ -44,7 +44,7 @@ def unchanged_process() -> Iterator[None]:
         )
     with ExitStack() as kept:
         kept.enter_context(_keyboard_interrupt())
-        for each in (_environment, _warnings, _loggers, _garbage_collection, guard.apart):
+        for each in (unchanged_environment, _warnings, _loggers, _garbage_collection, guard.apart):
             kept.enter_context(each())
         if threading.current_thread() is threading.main_thread():
             kept.enter_context(interruptible())
@@ -63,7 +63,8 @@ def _keyboard_interrupt() -> Iterator[None]:
 
 
 @contextmanager
-def _environment() -> Iterator[None]:
+def unchanged_environment() -> Iterator[None]:
+    """Put back, after the block, the environment variables that a run sets."""
     before = {name: os.environ.get(name) for name in VARIABLES}
     try:
         yield
@@ -106,24 +107,24 @@ def unchanged_libraries() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-        if spoken is not None:
+        if "transformers" in sys.modules:
             _set_transformers_messages(*spoken)
 
 
-def _transformers_messages() -> tuple[int, bool] | None:
-    """Verbosity of transformers, and whether it draws bars; None where it is not imported."""
+def _transformers_messages() -> tuple[int, bool]:
+    """Verbosity of transformers, and whether it draws bars; as it begins where it is not imported."""
     if "transformers" not in sys.modules:
-        return None
-    from transformers.utils import logging
+        return logging.WARNING, True
+    from transformers.utils import logging as messages
 
-    return logging.get_verbosity(), logging.is_progress_bar_enabled()
+    return messages.get_verbosity(), messages.is_progress_bar_enabled()
 
 
 def _set_transformers_messages(verbosity: int, bars: bool) -> None:
-    from transformers.utils import logging
+    from transformers.utils import logging as messages
 
-    logging.set_verbosity(verbosity)
-    (logging.enable_progress_bar if bars else logging.disable_progress_bar)()
+    messages.set_verbosity(verbosity)
+    (messages.enable_progress_bar if bars else messages.disable_progress_bar)()
 
 
 @contextmanager

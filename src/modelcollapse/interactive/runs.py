@@ -6,6 +6,7 @@ import base64
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from modelcollapse.config.settings import ChainSettings, read_chain_settings
 from modelcollapse.console import shown_path
 from modelcollapse.errors import UserError
+from modelcollapse.interactive.isolation import unchanged_environment, unchanged_libraries
 from modelcollapse.record import GENERATION_KEYS, GENERATIONS_FILE, IDENTITY_FILE, number, read_error, read_lines
 
 if TYPE_CHECKING:
@@ -114,7 +116,8 @@ class Run:
             UserError: there is no such generation, or its model is no longer in the store.
             Damaged: it is not what was published.
         """
-        return self._family.load_model(generation, _Folders(self, generation))
+        with _quietly():
+            return self._family.load_model(generation, _Folders(self, generation))
 
     def synthetic(self, generation: int) -> Any:
         """What a generation wrote, verified against its checksums.
@@ -126,7 +129,8 @@ class Run:
             UserError: there is no such generation, or its synthetic set is no longer in the store.
             Damaged: it is not what was published.
         """
-        return self._family.load_synthetic(generation, _Folders(self, generation))
+        with _quietly():
+            return self._family.load_synthetic(generation, _Folders(self, generation))
 
     def artifact(self, generation: int, role: str = "model") -> Path:
         """The folder of an artifact in the store, every file verified; it is not to be changed.
@@ -218,6 +222,16 @@ class Run:
         from modelcollapse.families import presentation_of
 
         return list(presentation_of(self.identity["family"]).headline)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Within the block transformers prints nothing."""
+    from modelcollapse.training.processes import quiet_transformers
+
+    with unchanged_environment(), unchanged_libraries():
+        quiet_transformers()
+        yield
 
 
 class _Folders(Mapping[str, Path]):
