@@ -124,7 +124,10 @@ def _set_transformers_messages(verbosity: int, bars: bool) -> None:
     from transformers.utils import logging as messages
 
     messages.set_verbosity(verbosity)
-    (messages.enable_progress_bar if bars else messages.disable_progress_bar)()
+    with warnings.catch_warnings():
+        # Where the user turned off bars of the hub by a variable, that is heeded, and warned of.
+        warnings.simplefilter("ignore")
+        (messages.enable_progress_bar if bars else messages.disable_progress_bar)()
 
 
 @contextmanager
