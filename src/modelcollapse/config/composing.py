@@ -13,6 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
+from modelcollapse.config import hydra_internals
 from modelcollapse.config.extensions import groups, options_of
 from modelcollapse.config.other_names import advice
 from modelcollapse.credentials import secret_problems

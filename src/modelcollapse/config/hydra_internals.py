@@ -43,6 +43,9 @@ RESOLVERS_OF_OMEGACONF = ("oc.", "env")
 """What the names of its own resolvers begin with. Those of Hydra look something up, and stay."""
 
 
+_SAVE_CONFIG = hydra_utils._save_config
+
+
 def install() -> None:
     """Let Hydra compose with the guard, and write no ``hydra.output_subdir``, from here on."""
     hydra_main.ConfigLoaderImpl = GuardedLoader  # type: ignore[misc]
@@ -55,7 +58,7 @@ def apart() -> Iterator[None]:
 
     Outside of it the process composes and runs its own configurations as without this package.
     """
-    hydra, version, save = GlobalHydra.instance(), VersionBase.instance(), hydra_utils._save_config
+    hydra, version = GlobalHydra.instance(), VersionBase.instance()
     initialized, base = hydra.hydra, version.version_base
     hydra.clear()
     install()
@@ -63,7 +66,7 @@ def apart() -> Iterator[None]:
         yield
     finally:
         hydra_main.ConfigLoaderImpl = ConfigLoaderImpl  # type: ignore[misc]
-        hydra_utils._save_config = save
+        hydra_utils._save_config = _SAVE_CONFIG
         hydra.hydra = initialized
         GlobalHydra.set_instance(hydra)
         version.version_base = base

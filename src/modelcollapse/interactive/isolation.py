@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from modelcollapse.code_digests.house import SNAPSHOT_VARIABLE
-from modelcollapse.config import guard
+from modelcollapse.config import hydra_internals
 from modelcollapse.errors import Interrupted, UserError, interruptible
 from modelcollapse.registry import SCRIPT_VARIABLE, imports_script
 
@@ -44,7 +44,7 @@ def unchanged_process() -> Iterator[None]:
         )
     with ExitStack() as kept:
         kept.enter_context(_keyboard_interrupt())
-        for each in (unchanged_environment, _warnings, _loggers, _garbage_collection, guard.apart):
+        for each in (unchanged_environment, _warnings, _loggers, _garbage_collection, hydra_internals.apart):
             kept.enter_context(each())
         if threading.current_thread() is threading.main_thread():
             kept.enter_context(interruptible())

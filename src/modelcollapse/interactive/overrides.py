@@ -10,10 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
+from modelcollapse.config.hydra_internals import parsed
 from modelcollapse.settings import SettingsError
 
 PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
@@ -48,14 +47,9 @@ def overrides_of(words: Sequence[Any], named: Mapping[str, Any], *, several: boo
 def has_several_values(overrides: Iterable[str]) -> list[str]:
     """The overrides that name several values of a setting. Raises SettingsError for what Hydra cannot read."""
     try:
-        return [str(each.input_line) for each in parsed(overrides) if each.is_sweep_override()]
+        return [str(each.input_line) for each in parsed(list(overrides)) if each.is_sweep_override()]
     except HydraException as error:
         raise SettingsError([str(error)]) from error
-
-
-def parsed(overrides: Iterable[str]) -> list[Override]:
-    """The overrides as Hydra parses them."""
-    return OverridesParser.create().parse_overrides(list(overrides))
 
 
 def _is_text(word: Any) -> bool:
