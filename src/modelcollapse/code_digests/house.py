@@ -251,11 +251,10 @@ def snapshot() -> SourceSnapshot:
 
 
 def hand_on_sources(folder: Path) -> None:
-    """Write the snapshot into a run's or sweep's folder, for the processes that this one starts."""
-    if SNAPSHOT_VARIABLE not in os.environ:
-        place = folder / SOURCES_FILE
-        place.write_text(snapshot().to_json(), encoding="utf-8")
-        os.environ[SNAPSHOT_VARIABLE] = str(place.resolve())
+    """Write the snapshot into a run's or sweep's folder, for its record and for the processes that this one starts."""
+    place = folder / SOURCES_FILE
+    place.write_text(snapshot().to_json(), encoding="utf-8")
+    os.environ.setdefault(SNAPSHOT_VARIABLE, str(place.resolve()))
 
 
 def verify_sources() -> None:

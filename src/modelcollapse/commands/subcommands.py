@@ -12,6 +12,7 @@ COMMANDS = {
     "train": ("modelcollapse.commands.run:train", "run one chain of generations; train.py under another name"),
     "sweep": ("modelcollapse.commands.run:sweep", "run a grid of chains and report on it; sweep.py likewise"),
     "report": ("modelcollapse.commands.report:main", "report on runs and sweeps, finished or not"),
+    "compare": ("modelcollapse.commands.compare:main", "in what two runs differ, and since which generation"),
     "export": ("modelcollapse.commands.export:main", "write the model or the synthetic set of a generation"),
     "store": ("modelcollapse.commands.store:main", "look at a store and clean it"),
     "extensions": ("modelcollapse.commands.extensions:main", "list what is installed beside the package's own"),
