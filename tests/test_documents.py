@@ -14,6 +14,7 @@ import yaml
 from packaging.specifiers import SpecifierSet
 
 import modelcollapse
+from modelcollapse.config.settings import read_chain_settings
 
 FETCHED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "object": "data"}
 """Element -> the attribute whose address a browser fetches when it shows the page."""
@@ -77,6 +78,33 @@ def test_notebooks_are_pages_with_their_outputs(repository, site):
         outputs = [output for cell in json.loads(notebook.read_text())["cells"] for output in cell.get("outputs", ())]
         pictures = [output for output in outputs if "image/png" in output.get("data", {})]
         assert page.count(f'src="{notebook.stem}_files/') == len(pictures)
+
+
+# ---- the README -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def readme(repository):
+    return (repository / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_experiment_of_the_readme_can_be_composed(readme, compose_values, tmp_path):
+    (tmp_path / "text.txt").write_text("A line.\n")
+    found = [row.split("|")[1].strip().strip("`") for row in readme.splitlines() if row.startswith("| `experiment=")]
+    assert len(found) > 6
+    for overrides in found:
+        given = overrides.replace("FILE", str(tmp_path / "text.txt")).replace("FOLDER", str(tmp_path))
+        read_chain_settings(compose_values(*given.split()))
+
+
+def test_the_script_of_the_readme_is_planned_as_printed(readme, tmp_path):
+    (script,) = (text for text in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "mc.main()" in text)
+    (command,) = re.findall(r"^python (reminded\.py .*)$", readme, re.MULTILINE)
+    (tmp_path / "reminded.py").write_text(script)
+    program = [sys.executable, *command.split(), "plan=true", "paths.store=store"]
+    planned = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True)
+    assert planned.returncode == 0, planned.stderr
+    assert "regime reminded" in planned.stdout
 
 
 # ---- for people who join ----------------------------------------------------------------------------------------
