@@ -47,49 +47,81 @@ MUTABLE_KINDS = ("callbacks", "loggers")
 
 
 def scorer(name: str, *, label: str = "", version: int = 1, **options: Any) -> Decorator[Any]:
-    """Register a scorer of a selection: called with candidates [rows, ...], it gives one number a row."""
+    """Register a scorer of a selection, chosen by ``selection/scorer=NAME``.
+
+    It is called with the candidates [rows, ...] and returns one finite number a row, high for rows to keep. The option
+    ``needs`` names further inputs, passed as keyword arguments: ``reference_losses``, ``writer_losses``,
+    ``true_log_likelihood``, ``real_rows``, ``stream``.
+    """
     return _registering("scorers", name, label, version, options)
 
 
 def rule(name: str, *, label: str = "", version: int = 1, **options: Any) -> Decorator[Any]:
-    """Register a rule of a selection: it chooses among the candidates by their scores."""
+    """Register a rule of a selection, chosen by ``selection/rule=NAME``.
+
+    It is called with the number of candidates and the number of rows wanted, and by the option ``needs`` with
+    ``scores`` [candidates] and ``stream``; see :mod:`modelcollapse.selections.rules`.
+    """
     return _registering("rules", name, label, version, options)
 
 
 def regime(name: str, *, label: str = "", version: int = 1, **options: Any) -> Decorator[Any]:
-    """Register a regime by rule: a class with ``compose(generation)``; see modelcollapse.regimes.rules."""
+    """Register a regime by rule, chosen by ``regime=NAME``: a class with ``compose(generation)``.
+
+    ``compose`` returns a list of :class:`~modelcollapse.regimes.composition.Draw`; see
+    :mod:`modelcollapse.regimes.rules`.
+    """
     return _registering("regimes", name, label, version, options)
 
 
 def loss(name: str, *, label: str = "", version: int = 1, **options: Any) -> Decorator[Any]:
-    """Register a loss of language models: a function of a chunk's logits and targets that gives a loss a token."""
+    """Register a loss of language models, chosen by ``model.training.loss=NAME``.
+
+    It is called with the logits [rows, vocabulary] and targets [rows] of a chunk and returns a loss a row, in nats. A
+    method ``in_place`` that brings the gradient saves memory; without it automatic differentiation does.
+    """
     return _registering("losses", name, label, version, options)
 
 
 def optimizer(name: str, *, label: str = "", version: int = 1, **options: Any) -> Decorator[Any]:
-    """Register an optimizer: a function of parameters and training settings that gives a torch optimizer."""
+    """Register an optimizer, chosen by ``model.training.optimizer=NAME``.
+
+    It is called with the parameters and the training settings and returns a :class:`torch.optim.Optimizer`; see
+    :mod:`modelcollapse.training.optimizers`.
+    """
     return _registering("optimizers", name, label, version, options)
 
 
 def schedule(name: str, *, label: str = "", version: int = 1, **options: Any) -> Decorator[Any]:
-    """Register a schedule of the learning rate."""
+    """Register a schedule of the learning rate, chosen by ``model.training.schedule=NAME``.
+
+    It is called with the step, the steps of an epoch, the epochs and the training settings, and returns the learning
+    rate as a share of its peak; see :mod:`modelcollapse.training.schedules`.
+    """
     return _registering("schedules", name, label, version, options)
 
 
 def callback(name: str, *, label: str = "", version: int = 1, **options: Any) -> Decorator[Any]:
-    """Register a Lightning callback; ``changes_results=True`` says that it can change what is learnt."""
+    """Register a Lightning callback, chosen by ``callbacks=[NAME]``.
+
+    The option ``changes_results`` is required: whether the weights can depend on the callback, which is then part of
+    the fit's recipe. Further options are in :mod:`modelcollapse.training.callbacks`.
+    """
     return _registering("callbacks", name, label, version, options)
 
 
 def logger(name: str, *, label: str = "", version: int = 1, **options: Any) -> Decorator[Any]:
-    """Register a Lightning logger."""
+    """Register a logger, chosen by ``logger=[NAME]``: a view of the record, beside the run's own files.
+
+    Its interface is :class:`~modelcollapse.record.identity.View`, not that of Lightning's loggers.
+    """
     return _registering("loggers", name, label, version, options)
 
 
 def dataset(
     name: str, form: str, settings: type, *, label: str = "", version: int = 1, **options: Any
 ) -> Decorator[Any]:
-    """Register a kind of real data, which ``data.kind`` names: a class of the form, see modelcollapse.data.
+    """Register a kind of real data, which ``data.kind`` names: a class of the form, see :mod:`modelcollapse.data`.
 
     ``settings`` is its settings class; ``kind`` and ``name`` are added where it has none with a default.
     """
@@ -100,16 +132,21 @@ def dataset(
 def decoder(name: str, settings: type, *, label: str = "", version: int = 1, **options: Any) -> Decorator[Any]:
     """Register a decoding, which ``decoding.kind`` names: a function of network, settings and stream.
 
-    It gives an Engine (modelcollapse.decoding.engine). ``settings`` is derived from DecodingSettings.
+    It returns an :class:`~modelcollapse.decoding.engine.Engine`. ``settings`` is derived from
+    :class:`~modelcollapse.decoding.settings.DecodingSettings`.
     """
     return _registering("decodings", name, label, version, options, _with_names(settings, kind=name, label=""))
 
 
 def family(name: str, settings: type, *, label: str = "", version: int = 1, **options: Any) -> Decorator[Any]:
-    """Register a model family, which ``model.family`` names: a class as modelcollapse.families.base has it.
+    """Register a model family, which ``model.family`` names: a class with the interface of a family.
+
+    That is :class:`~modelcollapse.families.base.Family`, of which
+    :class:`~modelcollapse.families.estimators.family.EstimatorFamily` implements most for distributions.
 
     ``settings`` is the class of ``model``; ``family`` and ``name`` are added where it has none with a default.
-    ``options`` are those of FamilyOptions: the forms of data that it fits, how it is shown.
+    ``options`` are those of :class:`~modelcollapse.families.options.FamilyOptions`: the forms of data that it fits,
+    how it is shown.
     """
     from modelcollapse.families.options import family as family_member
 
