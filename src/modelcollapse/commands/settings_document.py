@@ -31,6 +31,11 @@ python train.py experiment=small_opt model.base.text=novels.txt.gz data.path=wik
 would be computed. With sweep.py, commas make a [grid](sweeps.md): `python sweep.py seed=0,1,2 regime=replace,preserve`.
 `hydra.run.dir=FOLDER` names the run folder. A value that is not allowed is refused before any work starts, with what is
 allowed. `null` is typed for none. The values below are those of each option of a group, as composed.
+
+**In an editor**, the files of `conf/` are completed, explained and checked: their first lines name a JSON schema, in
+`schemas/`, which the YAML extension of VS Code and other editors with yaml-language-server read. For files of your
+own, `modelcollapse schema FOLDER` writes the schemas together with what installed extensions add; an experiment then
+begins with `# yaml-language-server: $schema=FOLDER/chain.json`, an option of a group with that of its group.
 """
 VALUES_OF_REGIMES = "The values of each regime are in [regimes.md](regimes.md).\n"
 
@@ -82,7 +87,7 @@ def _experiments() -> str:
 def _first_comment(group: str, option: str) -> str:
     """The comment that opens an option's file, as one line."""
     lines = (configuration_folder() / group / f"{option}.yaml").read_text(encoding="utf-8").splitlines()
-    lines = [line for line in lines if not line.startswith("# @")]
+    lines = [line for line in lines if not line.startswith(("# @", "# yaml-language-server:"))]
     comment = []
     for line in lines:
         if not line.startswith("#"):
@@ -146,7 +151,12 @@ def field_meanings(cls: Any) -> dict[str, str]:
 
 
 def _own_meanings(cls: Any) -> Iterator[tuple[str, str]]:
-    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    try:
+        source = inspect.getsource(cls)
+    except OSError:
+        # Of an extension that is installed without its sources, or a class made by a function.
+        return
+    (tree,) = ast.parse(textwrap.dedent(source)).body
     assert isinstance(tree, ast.ClassDef)
     for field, text in pairwise(tree.body):
         if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):

@@ -15,6 +15,7 @@ COMMANDS = {
     "compare": ("modelcollapse.commands.compare:main", "in what two runs differ, and since which generation"),
     "export": ("modelcollapse.commands.export:main", "write the model or the synthetic set of a generation"),
     "store": ("modelcollapse.commands.store:main", "look at a store and clean it"),
+    "schema": ("modelcollapse.commands.schema:main", "write JSON schemas of the configuration files, for editors"),
     "extensions": ("modelcollapse.commands.extensions:main", "list what is installed beside the package's own"),
 }
 """Sub-command -> ``module:function``, and what it does."""
