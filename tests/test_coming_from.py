@@ -1,5 +1,7 @@
 """Names that people bring along from other tools: each is taken, or refused with what to type instead."""
 
+from pathlib import Path
+
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
@@ -9,6 +11,7 @@ from modelcollapse.commands import coming_from
 from modelcollapse.config.composing import HYDRA_VERSION_BASE, explained, settings_of
 from modelcollapse.config.extensions import prepared_configuration
 from modelcollapse.config.other_names import SECTIONS
+from modelcollapse.record import tracking
 from modelcollapse.settings import SettingsError
 
 NAMES = {each.name: each for names in SECTIONS.values() for each in names}
@@ -48,6 +51,28 @@ def test_a_refusal_leaves_nothing_behind(tmp_path, typed):
     assert finished.code == 2, finished.out
     assert NAMES.get(typed, NAMES.get(typed.partition("=")[0])).say in finished.err
     assert not list(tmp_path.iterdir())
+
+
+def test_variables_of_wandb_that_are_taken_hold_where_the_setting_is_not_given(message, monkeypatch):
+    for each in SECTIONS["Weights & Biases"]:
+        for variable, value in each.variables.items():
+            monkeypatch.setenv(variable, value)
+    assert message() == ""
+    held, variables = tracking.with_environment(tracking.TrackingSettings())
+    assert variables == tracking.VARIABLES
+    assert (held.project, held.tags, held.folder) == ("mine", ("pilot", "night"), Path("wandb_files"))
+    assert tracking.mode_of_environment()[0] == "offline"
+
+
+def test_variables_of_wandb_that_are_not_taken_are_refused_or_ignored_with_what_to_do(message, monkeypatch):
+    for each in SECTIONS["Weights & Biases"]:
+        if not each.is_taken:
+            monkeypatch.setenv(each.name, "mine:1")
+            said = "\n".join(tracking.unused_variables()) if each.is_ignored else message()
+            assert each.name in said
+            assert each.say in said
+            assert (message() == "") == each.is_ignored
+            monkeypatch.delenv(each.name)
 
 
 def test_advice_does_not_depend_on_where_a_name_is_typed(message):

@@ -26,7 +26,7 @@ from types import MappingProxyType
 from typing import Any
 
 from modelcollapse.errors import UserError
-from modelcollapse.settings import UNKNOWN, identity_of, nearest, read_what_can_be, shown
+from modelcollapse.settings import UNKNOWN, Problem, identity_of, nearest, read_what_can_be, shown
 
 PACKAGE = "modelcollapse"
 CONF = "conf"
@@ -242,7 +242,7 @@ class Registered:
             problems.append(f"{path}: {shown(value)} is not allowed; it must be {self.describe()}")
             return UNKNOWN
         if name not in members:
-            problems.append(f"{path}: {members.unknown(name)}")
+            problems.append(Problem(path, members.unknown(name), name))
             return UNKNOWN
         return read_choice(members[name], given, path, problems)
 
@@ -254,7 +254,9 @@ class Registered:
 def read_choice(member: Member, values: Mapping[str, Any], path: str, problems: list[str]) -> Any:
     """The Choice of a member with its own settings, or UNKNOWN and all that is wrong, added to ``problems``."""
     if member.settings is None:
-        problems += [f"{path}.{key}: no such setting; {KINDS[member.kind]} {member.name} has none" for key in values]
+        elsewhere = member.options.get("settings_in")
+        where = f"its settings are {elsewhere}.*" if elsewhere else f"{KINDS[member.kind]} {member.name} has none"
+        problems += [f"{path}.{key}: no such setting; {where}" for key in values]
         return UNKNOWN if values else Choice(member.kind, member.name)
     settings: Any
     settings, found = read_what_can_be(member.settings, values, path)

@@ -1,8 +1,9 @@
 """Reads plain mappings into frozen dataclasses, collecting every problem instead of stopping at the first.
 
 A settings class is a dataclass whose annotations say what is allowed: ``int``, ``float``, ``bool``, ``str``,
-``Literal[...]``, ``X | None``, ``tuple[X, ...]``, a nested dataclass, ``Annotated[X, Range(...)]`` for a range, and
-``Annotated[Any, Registered(...)]`` (:mod:`modelcollapse.registry`) for the choice of a registered member.
+``Literal[...]``, ``X | None``, ``tuple[X, ...]``, a nested dataclass, ``Annotated[X, Range(...)]`` for a range,
+``Annotated[str, Characters(...)]`` for the length of a text, and ``Annotated[Any, Registered(...)]``
+(:mod:`modelcollapse.registry`) for the choice of a registered member.
 """
 
 import dataclasses
@@ -65,6 +66,21 @@ class Range:
         limits = (("above", self.above), ("at least", self.low), ("at most", self.high))
         given = [f"{words} {limit:g}" for words, limit in limits if limit is not None]
         return " and ".join(given) or "any finite number"
+
+
+@dataclasses.dataclass(frozen=True)
+class Characters:
+    """Text of at most ``most`` characters, none of them in ``without``."""
+
+    most: int
+    without: str = ""
+
+    def holds(self, value: str) -> bool:
+        """Whether the text is such."""
+        return len(value) <= self.most and not set(value) & set(self.without)
+
+    def __str__(self) -> str:
+        return f"at most {self.most} characters" + (f", none of {' '.join(self.without)}" if self.without else "")
 
 
 @runtime_checkable
@@ -249,6 +265,8 @@ class Allowed(NamedTuple):
     """The annotation of each item of a tuple."""
     range: Range | None = None
     """The numbers that are allowed, where not all are."""
+    characters: Characters | None = None
+    """The texts that are allowed, where not all are."""
     optional: bool = False
     """Whether it may be null."""
 
@@ -263,8 +281,9 @@ def allowed(hint: Any) -> Allowed:
     if origin is Annotated:
         reader = next((note for note in arguments[1:] if isinstance(note, Reader)), None)
         limits = next((note for note in arguments[1:] if isinstance(note, Range)), None)
+        texts = next((note for note in arguments[1:] if isinstance(note, Characters)), None)
         inner = Allowed(reader) if reader is not None else allowed(arguments[0])
-        return inner._replace(range=limits or inner.range)
+        return inner._replace(range=limits or inner.range, characters=texts or inner.characters)
     if origin is Literal:
         return Allowed(Literal, values=arguments)
     return Allowed(tuple, item=arguments[0]) if origin is tuple else Allowed(hint)
@@ -288,6 +307,10 @@ def _read_value(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
         return _read_dataclass(what.kind, value, path, problems)
     if what.kind is tuple and isinstance(value, list | tuple):
         return _read_items(what.item, value, path, problems)
+    if what.kind is tuple and isinstance(value, str | Mapping) and isinstance(allowed(what.item).kind, Reader):
+        # In the place of a list of members a single one may stand, as in logger=csv.
+        item = _read_value(what.item, value, path, problems)
+        return UNKNOWN if item is UNKNOWN else (item,)
     converted = _converted(what, value)
     if converted is UNKNOWN:
         suggestion = nearest(value, map(str, what.values))
@@ -311,7 +334,8 @@ def _converted(what: Allowed, value: Any) -> Any:
     if what.kind in (int, float):
         return _number(what, value)
     if what.kind in (str, Path):
-        return what.kind(value) if isinstance(value, str) and value else UNKNOWN
+        is_text = isinstance(value, str) and bool(value)
+        return what.kind(value) if is_text and (what.characters is None or what.characters.holds(value)) else UNKNOWN
     return UNKNOWN
 
 
@@ -342,7 +366,8 @@ def shown(value: Any) -> str:
 def describe(hint: Any) -> str:
     """What a setting with this annotation may be, in words; None stands for a class that is not known."""
     what = allowed(hint)
-    return _described(what) + (f", {what.range}" if what.range else "") + (", or null" if what.optional else "")
+    limits = "".join(f", {limit}" for limit in (what.range, what.characters) if limit)
+    return _described(what) + limits + (", or null" if what.optional else "")
 
 
 def _described(what: Allowed) -> str:

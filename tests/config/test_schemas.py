@@ -76,6 +76,7 @@ RIGHT = {
         },
     ),
     "null": ("trainer", {"threads": None}),
+    "one member in the place of a list": (CHAIN, {"logger": "csv"}),
     "lists in lists": ("data", {"kind": "gaussian_samples", "covariance": [[1, 0.5], [0.5, 1]]}),
 }
 WRONG = {
@@ -100,6 +101,9 @@ WRONG = {
     "a typo deep in an experiment": (CHAIN, {"model": {"training": {"epocs": 3}}}),
     "a value for a group": (CHAIN, {"trainer": 3}),
     "a number too large": (CHAIN, {"seed": 10**30}),
+    "a project that W&B refuses": ("tracking", {"project": "a/b"}),
+    "a tag that is too long": ("tracking", {"tags": ["x" * 65]}),
+    "a logger that there is not": (CHAIN, {"logger": ["csv", "mlflow"]}),
     "a rule that there is not": ("selection/rule", {"name": "best"}),
 }
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from modelcollapse.record import ChainIdentity, Record, View, views
-from modelcollapse.record.wandb_view import TrackingSettings
+from modelcollapse.record.tracking import TrackingSettings
 from modelcollapse.registry import Choice
 
 IDENTITY = ChainIdentity("chain-7f3a", "paper_opt", "language", "opt-125m", "replace", 3)

@@ -14,17 +14,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modelcollapse.record import ChainIdentity, Record, read_lines
+from modelcollapse.record import ChainIdentity, Record, read_lines, tracking
+from modelcollapse.record.tracking import TrackingSettings
 from modelcollapse.record.views import views
-from modelcollapse.record.wandb_view import TrackingSettings, choose_mode
+from modelcollapse.record.wandb_view import choose_mode
 
 SECRET = "0123456789abcdef0123456789abcdef01234567"
 CONF = Path(__file__).parents[2] / "conf"
 
 
-def tell_chain(folder: Path, settings: TrackingSettings, generations: int, *, replayed: bool, maim: bool = False):
+def tell_chain(
+    folder: Path, settings: TrackingSettings, generations: int, regime: str, *, replayed: bool, maim: bool = False
+):
     """Write to a record all that a chain of three generations reports, as a computing or as a replaying one."""
-    identity = ChainIdentity("chain-7f3a", "paper_opt", "language", "opt-125m", "replace", 3, ("mine",))
+    identity = ChainIdentity("chain-7f3a", "paper_opt", "language", "opt-125m", regime, 3, ("mine",))
     store = folder.parent / "store"
     config = {"seed": 3, "hub_token": os.environ.get("HF_TOKEN")}
     with Record(folder, identity, config, views(settings)) as record:
@@ -76,11 +79,14 @@ def kill_service():
         os.kill(int(child), signal.SIGKILL)
 
 
-def run_chain(folder: Path, *, environment=None, generations=3, replayed=False, maim=False, **settings):
+def run_chain(
+    folder: Path, *, environment=None, generations=3, regime="replace", replayed=False, maim=False, **settings
+):
     """Tell a chain in a process of its own, with a home of its own; returns what it wrote on the console."""
     home = folder.parent / "home"
     home.mkdir(exist_ok=True)
-    arguments = {"folder": str(folder), "generations": generations, "replayed": replayed, "maim": maim}
+    arguments = {"folder": str(folder), "generations": generations, "regime": regime}
+    arguments |= {"replayed": replayed, "maim": maim}
     clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
     done = subprocess.run(
         [sys.executable, __file__, json.dumps(arguments | {"settings": settings})],
@@ -239,6 +245,64 @@ def test_death_of_the_service_costs_one_warning_and_nothing_else(live, tmp_path)
     assert json.loads((tmp_path / "run" / "chain.json").read_text())["status"] == "finished"
 
 
+VARIABLES = {
+    "WANDB_PROJECT": "lab",
+    "WANDB_ENTITY": "team",
+    "WANDB_NAME": "first try",
+    "WANDB_RUN_GROUP": "pilots",
+    "WANDB_JOB_TYPE": "debugging",
+    "WANDB_TAGS": "one,two",
+    "WANDB_NOTES": "what I wanted to know",
+}
+
+
+def names(records):
+    """What a run is called on the server."""
+    (run,) = records["run"]
+    fields = ("project", "entity", "display_name", "run_group", "job_type", "notes")
+    return [run.get(field, "") for field in fields], sorted(run["tags"])
+
+
+def settings_of_the_working_folder(tmp_path):
+    """What a folder from elsewhere could bring: another account, and nothing shown."""
+    place = tmp_path / "home" / "wandb"
+    place.mkdir(parents=True)
+    (place / "settings").write_text("[default]\nentity = foreign\nproject = foreign\nmode = disabled\n")
+
+
+def test_variables_of_wandb_hold_where_the_settings_say_nothing(tmp_path):
+    settings_of_the_working_folder(tmp_path)
+    place = tmp_path / "elsewhere"
+    others = {"WANDB_DIR": str(place), "WANDB_RUN_ID": "other", "WANDB_RESUME": "never"}
+    for _ in range(2):
+        # The second one sends all again, and what the first one wrote is superseded there too.
+        console = run_chain(tmp_path / "run", environment={**VARIABLES, **others}, generations=1)
+    records = inspect(place)
+    values = [value for name, value in VARIABLES.items() if name not in ("WANDB_TAGS", "WANDB_NOTES")]
+    assert names(records) == ([*values, VARIABLES["WANDB_NOTES"]], ["mine", "one", "replace", "seed=3", "two"])
+    assert records["run"][0]["run_id"] == "chain-7f3a"
+    assert any("WANDB_RUN_ID is not used: the W&B run of a chain has the id of the chain" in line for line in console)
+    assert any("settings of the working folder are not used" in line for line in console)
+    noted = json.loads((tmp_path / "run" / "wandb.json").read_text())
+    assert noted["from_environment"] == {**tracking.VARIABLES}
+    assert (noted["run"], noted["mode"], noted["project"]) == ("chain-7f3a", "offline", "lab")
+    assert Path(noted["folder"]).parent == place / "wandb"
+
+
+def test_settings_win_over_variables_of_wandb_and_over_files_of_the_working_folder(tmp_path):
+    settings_of_the_working_folder(tmp_path)
+    environment = {name: value for name, value in VARIABLES.items() if name != "WANDB_ENTITY"}
+    given = {"project": "own", "name": "a", "group": "g", "job_type": "j", "tags": ["t"], "notes": "n"}
+    run_chain(tmp_path / "run", environment=environment, generations=1, regime="r" * 100, **given)
+    values, tags = names(inspect(tmp_path / "run"))
+    assert values == ["own", "", "a", "g", "j", "n"]
+    # The regime's name is longer than a tag may be.
+    (regime,) = [tag for tag in tags if tag.startswith("rrr")]
+    assert len(regime) == 64
+    assert sorted(set(tags) - {regime}) == ["mine", "seed=3", "t"]
+    assert json.loads((tmp_path / "run" / "wandb.json").read_text())["from_environment"] == {}
+
+
 class StandInServer(ThreadingHTTPServer):
     """As much of a W&B server as keeps the history and the summary of one run."""
 
@@ -352,10 +416,11 @@ def test_nothing_heavy_is_imported_where_nothing_is_shown(tmp_path, settings):
 import sys
 from pathlib import Path
 from modelcollapse import record
-from modelcollapse.record import run_tables, wandb_view
+from modelcollapse.record import run_tables, tracking
+from modelcollapse.record.tracking import TrackingSettings
 from modelcollapse.record.views import views
 identity = record.ChainIdentity("a", "b", "c", "d", "e", 0)
-shown = views(wandb_view.TrackingSettings({settings}))
+shown = views(tracking.TrackingSettings({settings}))
 with record.Record(Path({str(tmp_path)!r}), identity, {{}}, shown) as writing:
     writing.generation(0, {{"x": 1}})
 assert not {{"wandb", "pandas", "torch", "numpy"}} & sys.modules.keys()
@@ -410,6 +475,7 @@ if __name__ == "__main__":
         Path(arguments["folder"]),
         TrackingSettings(**arguments["settings"]),
         arguments["generations"],
+        arguments["regime"],
         replayed=arguments["replayed"],
         maim=arguments["maim"],
     )

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from modelcollapse.config.settings import read_chain_settings
-from modelcollapse.record.wandb_view import TrackingSettings
+from modelcollapse.record.tracking import TrackingSettings
 from modelcollapse.sweeps.reporting import show_report
 
 

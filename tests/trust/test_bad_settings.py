@@ -18,7 +18,7 @@ from conftest import run_command
 from modelcollapse.config.settings import MEMBER_GROUPS, ChainSettings
 from modelcollapse.regimes import RegimeSettings
 from modelcollapse.registry import Registered, registry
-from modelcollapse.settings import Range, allowed, describe, field_types
+from modelcollapse.settings import Characters, Range, allowed, describe, field_types
 
 TEXT = ("data.train=a.txt", "data.validation=b.txt", "data.test=c.txt")
 WITH = {
@@ -78,6 +78,8 @@ def wrong_values(hint):
         return
     if what.range is not None:
         yield from _outside(what.kind, what.range)
+    if what.characters is not None:
+        yield from _unfit(what.characters)
     if what.kind is typing.Literal:
         yield from (("nonsense", "'nonsense'"), ("3", "3"), ("[a]", "['a']"))
     elif what.kind is int:
@@ -87,7 +89,9 @@ def wrong_values(hint):
     elif what.kind is bool:
         yield from (("3", "3"), ("maybe", "'maybe'"))
     elif what.kind is tuple:
-        yield from (("word", "'word'"), ("3", "3"))
+        # In the place of a list of members the name of a single one may stand.
+        is_of_members = isinstance(allowed(what.item).kind, Registered)
+        yield from (("3", "3"),) if is_of_members else (("word", "'word'"), ("3", "3"))
     else:
         yield from (("3", "3"), ("[a]", "['a']"), ("''", "''"))
 
@@ -100,6 +104,12 @@ def _outside(kind, limits: Range):
         yield str(kind(limits.above)), str(kind(limits.above))
     if limits.high is not None:
         yield str(kind(limits.high) + step), str(kind(limits.high) + step)
+
+
+def _unfit(limits: Characters):
+    long = "x" * (limits.most + 1)
+    yield long, f"'{long[:50]}"
+    yield from ((f"'a{character}b'", f"'a{character}b'") for character in limits.without if character != "\\")
 
 
 def classes_of(chain):

@@ -13,7 +13,7 @@ NOTES = {
     "Lightning": "Arguments of `Trainer`, as `trainer.NAME=VALUE`.",
     "transformers": "Arguments of transformers' `Trainer`, wherever they are typed.",
     "lightning-hydra-template": "Groups and settings of its configurations.",
-    "Weights & Biases": "Environment variables.",
+    "Weights & Biases": "Environment variables; more in [loggers](tracking.md).",
 }
 
 
@@ -33,8 +33,12 @@ def page() -> str:
 
 
 def _table(names: tuple[OtherName, ...]) -> list[str]:
-    rows = [f"| `{each.name}` | {'taken' if each.is_taken else 'refused'} | {each.say} |" for each in names]
+    rows = [f"| `{each.name}` | {_fate(each)} | {each.say} |" for each in names]
     return ["| there | | here |", "|---|---|---|", *rows]
+
+
+def _fate(name: OtherName) -> str:
+    return "taken" if name.is_taken else "ignored, with a message" if name.is_ignored else "refused"
 
 
 if __name__ == "__main__":

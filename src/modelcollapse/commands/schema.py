@@ -156,7 +156,10 @@ class _Builder:
         if _is_class(kind):
             return [self.settings(kind)]
         if kind is tuple:
-            return [{"type": "array", "items": self.value(what.item, "")}]
+            item = allowed(what.item)
+            # In the place of a list of members a single one may stand.
+            single = self._values(item) if isinstance(item.kind, Registered) else []
+            return [{"type": "array", "items": self.value(what.item, "")}, *single]
         if kind is Literal:
             return [{"enum": list(what.values)}]
         if kind in (int, float):
@@ -164,12 +167,22 @@ class _Builder:
         if kind is bool:
             return [{"type": "boolean"}]
         # Of what an extension reads by itself nothing is known.
-        return [{"type": "string", "minLength": 1}] if kind in (str, Path) else [{}]
+        return [{"type": "string", "minLength": 1, **_characters(what)}] if kind in (str, Path) else [{}]
 
     def _member(self, member: Member, word: str, more: Schema) -> Schema:
         schema = self.settings(member.settings)
         named = {"const": member.name, "description": f"Chooses the {member.title}."}
         return {**schema, "properties": {**more, **schema["properties"], word: named}}
+
+
+def _characters(what: Allowed) -> Schema:
+    """The limits of a text, by their names in JSON schemas."""
+    if what.characters is None:
+        return {}
+    length = {"maxLength": what.characters.most}
+    # What has a meaning between brackets is escaped, and nothing else: editors read the pattern as JavaScript does.
+    without = "".join(f"\\{character}" if character in "\\]^-" else character for character in what.characters.without)
+    return {**length, "pattern": f"^[^{without}]*$"} if without else length
 
 
 def _limits(what: Allowed) -> Schema:

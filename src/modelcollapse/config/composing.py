@@ -15,7 +15,6 @@ from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseExce
 
 from modelcollapse.config import hydra_internals
 from modelcollapse.config.extensions import groups, options_of
-from modelcollapse.config.other_names import advice
 from modelcollapse.credentials import secret_problems
 from modelcollapse.errors import UserError, shortage
 from modelcollapse.registry import broken_extensions
@@ -115,7 +114,7 @@ def explained(error: HydraException) -> str:
     if unknown_group:
         known = sorted({*groups(), *_top_level_settings()})
         word = unknown_group.group(1)
-        if say := advice(word):
+        if say := _advice(word):
             return f"{word}: no such setting; {say}"
         return f"{word}: no such setting{nearest(word, known)}; there are: {', '.join(known)}"
     unknown_option = re.search(r"Could not find '([^']+)/([^/']+)'", text)
@@ -124,8 +123,12 @@ def explained(error: HydraException) -> str:
     in_a_list = re.search(r"^Index '.*' \(str\) is not an int \(typed: ([^=]+)", text)
     if in_a_list:
         setting, _, name = in_a_list.group(1).partition(".")
-        say = advice(f"{setting}.{name}") or f"set '{setting}=[{{name: NAME, SETTING: VALUE}}]'"
+        say = _advice(f"{setting}.{name}") or f"set '{setting}=[{{name: NAME, SETTING: VALUE}}]'"
         return f"{setting}.{name}: no such setting; {setting} is a list; {say}"
+    for_a_list = re.match(r"Error merging override (([^=]+)=(\{.*\}))$", text, re.DOTALL)
+    if for_a_list:
+        override, setting, value = for_a_list.groups()
+        return f"{override}: {setting} is a list; set '{setting}=[{value}]'"
     return text
 
 
@@ -135,9 +138,16 @@ def unresolved(error: OmegaConfBaseException) -> str:
     return f"{error.full_key}: {first_line}" if error.full_key else first_line
 
 
+def _advice(setting: str) -> str:
+    # Imported where a name is wrong only.
+    from modelcollapse.config.other_names import advice
+
+    return advice(setting)
+
+
 def _unknown_setting(cause: OmegaConfBaseException) -> str:
     setting = str(cause.full_key or cause.key)
-    if say := advice(setting):
+    if say := _advice(setting):
         return f"{setting}: no such setting; {say}"
     group = [str(name) for name in cast(DictConfig, cause.parent_node)]
     parent, _, name = setting.rpartition(".")
@@ -155,7 +165,7 @@ def _unknown_option(group: str, word: str) -> str:
         known = ["basic", "joblib", "submitit_local", "submitit_slurm"]
         return f"{group}={word}: there is no such launcher{nearest(word, known)}; {LAUNCHERS_ADVICE}"
     known = options_of(group)
-    if say := advice(f"{group}={word}"):
+    if say := _advice(f"{group}={word}"):
         return f"{group}={word}: there is no such {group}; {say}"
     lacking = "".join(f"; {one.describe()}" for one in broken_extensions())
     return f"{group}={word}: there is no such {group}{nearest(word, known)}; there are: {', '.join(known)}{lacking}"

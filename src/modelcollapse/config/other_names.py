@@ -7,6 +7,7 @@ makes a page of it, ``docs/coming_from.md``, and ``tests/test_coming_from.py`` t
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from modelcollapse.record import tracking
 from modelcollapse.settings import Problem, shown
 
 
@@ -22,6 +23,9 @@ class OtherName(NamedTuple):
     """Overrides that show it; empty for a name that is refused, which is typed as it is."""
     variables: Mapping[str, str] = {}
     """Environment variables that show it, for names that are no settings."""
+
+    is_ignored: bool = False
+    """Whether it is a variable that does nothing here, and stops nothing."""
 
     @property
     def is_taken(self) -> bool:
@@ -145,6 +149,7 @@ HUGGING_FACE = (
 )
 """Arguments of transformers' Trainer; people type them in any group."""
 
+_LOGGER = "a class of your own is one, of a dozen lines: docs/extending.md#a-logger"
 TEMPLATE = (
     OtherName("experiment", "a file that names all that differs", ("experiment=quickstart",)),
     OtherName("seed=0", "the seed of the chain", ("seed=0",)),
@@ -155,7 +160,18 @@ TEMPLATE = (
         "callbacks.model_checkpoint.monitor",
         "name it in the list, callbacks=[lr_monitor] or 'callbacks=[{name: NAME, SETTING: ...}]'",
     ),
-    OtherName("logger.wandb.project", "set tracking.project"),
+    *(OtherName(f"logger.wandb.{name}", f"set tracking.{name}") for name in ("project", "entity", "group", "job_type")),
+    OtherName("logger.wandb.name", "set tracking.name"),
+    OtherName("logger.wandb.tags", "set tracking.tags=[one,two]"),
+    OtherName("logger.wandb.offline", "set tracking.mode=offline"),
+    OtherName("logger.wandb.log_model", "set tracking.upload_weights=true"),
+    OtherName("logger=csv", "tables of generations and epochs in the run folder", ("logger=csv",)),
+    OtherName("logger=tensorboard", "event files in the run folder", ("logger=tensorboard",)),
+    OtherName("logger=wandb", "the same as tracking=wandb, the default", ("logger=wandb",)),
+    OtherName("logger=many_loggers", "name those you want, logger=[csv,tensorboard,wandb]"),
+    *(OtherName(f"logger={name}", _LOGGER) for name in ("comet", "mlflow", "neptune", "aim")),
+    OtherName("tracking=tensorboard", "set logger=tensorboard"),
+    OtherName("tracking=csv", "set logger=csv"),
     OtherName("trainer=gpu", "set trainer.accelerator=gpu"),
     OtherName("trainer=cpu", "set trainer.accelerator=cpu"),
     OtherName("trainer=mps", "set trainer.accelerator=mps"),
@@ -180,7 +196,18 @@ TEMPLATE = (
 )
 """Groups and settings of lightning-hydra-template."""
 
-WANDB: tuple[OtherName, ...] = ()
+_EXAMPLES = {"tags": "pilot,night", "folder": "wandb_files"}
+WANDB = (
+    *(
+        OtherName(variable, f"where tracking.{name} is not given", variables={variable: _EXAMPLES.get(name, "mine")})
+        for name, variable in tracking.VARIABLES.items()
+    ),
+    OtherName(tracking.MODE_VARIABLE, "where tracking.mode=auto", variables={tracking.MODE_VARIABLE: "offline"}),
+    OtherName("WANDB_API_KEY", "the login; it is written nowhere", variables={"WANDB_API_KEY": "0" * 40}),
+    OtherName("WANDB_BASE_URL", "the server", variables={"WANDB_BASE_URL": "https://wandb.example.org"}),
+    *(OtherName(variable, say) for variable, say in tracking.REFUSED.items()),
+    *(OtherName(variable, say, is_ignored=True) for variable, say in tracking.UNUSED.items()),
+)
 """Environment variables of Weights & Biases."""
 
 SECTIONS: Mapping[str, tuple[OtherName, ...]] = {
@@ -210,7 +237,8 @@ def with_advice(problem: str) -> str:
     if problem.is_unknown:
         say = advice(problem.setting)
         return f"{problem.setting}: no such setting; {say}" if say else problem
-    found = _TABLE.get(f"{problem.setting}={_as_typed(problem.value)}")
+    # Of a list, the setting: callbacks[0] is one of callbacks.
+    found = _TABLE.get(f"{problem.setting.partition('[')[0]}={_as_typed(problem.value)}")
     return f"{problem}; {found.say}" if found else problem
 
 

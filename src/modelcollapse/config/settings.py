@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from modelcollapse.config.other_names import with_advice
 from modelcollapse.families.options import FamilyOptions, family_options
 from modelcollapse.metrics.base import MetricsSettings, metric_problems
-from modelcollapse.record.wandb_view import TrackingSettings
+from modelcollapse.record.registration import logger_problems
+from modelcollapse.record.tracking import TrackingSettings, tracking_problems
 from modelcollapse.regimes import DrawError
 from modelcollapse.regimes.availability import row_problems
 from modelcollapse.regimes.rules import RegimeReader, composition_problems
@@ -85,7 +86,7 @@ class ChainSettings:
     callbacks: Annotated[tuple[Annotated[Any, Registered("callbacks")], ...], EXECUTION] = ()
     """Lightning callbacks of each generation's fit; those that can change what is learnt are in its key."""
     logger: Annotated[tuple[Annotated[Any, Registered("loggers")], ...], EXECUTION] = ()
-    """Whom the run is shown to besides its own files and ``tracking``."""
+    """Loggers, views of the run's own files; ``wandb`` is one without being named, unless ``tracking=none``."""
 
 
 def read_chain_settings(values: Mapping[str, Any]) -> ChainSettings:
@@ -103,6 +104,8 @@ def read_chain_settings(values: Mapping[str, Any]) -> ChainSettings:
     settings, found = read_what_can_be(ChainSettings, _without_consequences(values, bool(problems)), classes=classes)
     problems += map(with_advice, found)
     problems += _known(partial(metric_problems, settings.metrics))
+    problems += _known(partial(tracking_problems, settings.tracking))
+    problems += _known(partial(logger_problems, settings.logger, settings.tracking))
     if family:
         problems += _problems_between(settings, family, foreign)
     if problems:

@@ -18,6 +18,8 @@ from modelcollapse.record.lines import Histogram
 Status = Literal["finished", "interrupted", "failed"]
 
 IDENTITY_FILE = "chain.json"
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif")
+"""Figures of these kinds are shown by the views; others stay in the run folder."""
 VERSIONED_PACKAGES = (
     "modelcollapse",
     "torch",

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from modelcollapse.record.identity import ChainIdentity, Status, View
 from modelcollapse.record.lines import Histogram
-from modelcollapse.record.wandb_view import TrackingSettings, WandbView
+from modelcollapse.record.registration import WANDB
+from modelcollapse.record.tracking import TrackingSettings
 
 if TYPE_CHECKING:
     from modelcollapse.registry import Choice
@@ -20,10 +21,14 @@ logger = logging.getLogger(__name__)
 def views(tracking: TrackingSettings, loggers: Sequence[Choice] = ()) -> list[View]:
     """The views of a run: W&B according to ``tracking``, and the registered loggers that were chosen.
 
-    Nothing of W&B is imported when it is not used.
+    W&B is there where ``tracking`` says so, whether it is among the loggers or not; elsewhere none of it is imported.
     """
-    chosen: list[View] = [choice.build() for choice in loggers]
-    return [WandbView(tracking), *chosen] if tracking.kind == "wandb" else chosen
+    chosen: list[View] = [choice.build() for choice in loggers if choice.name != WANDB]
+    if tracking.kind == "none":
+        return chosen
+    from modelcollapse.record.wandb_view import WandbView
+
+    return [WandbView(tracking), *chosen]
 
 
 class SafeView:

@@ -15,12 +15,29 @@ import logging
 import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from modelcollapse.credentials import without_secrets
 from modelcollapse.figures.thinning import shown_generations
+from modelcollapse.record.identity import IMAGE_SUFFIXES
+from modelcollapse.record.tracking import (
+    DEFAULT_PROJECT,
+    LONGEST_NAME,
+    LONGEST_TAG,
+    Mode,
+    TrackingSettings,
+    fitting,
+    fitting_tags,
+    is_under_agent,
+    mode_of_environment,
+    unused_variables,
+    with_environment,
+)
+from modelcollapse.store.files import write_whole
 
 if TYPE_CHECKING:
     import wandb
@@ -30,47 +47,18 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Mode = Literal["online", "offline", "disabled"]
-
-MODE_OF_ENVIRONMENT: Mapping[str, Mode] = {
-    "online": "online",
-    "run": "online",
-    "offline": "offline",
-    "dryrun": "offline",
-    "disabled": "disabled",
-}
 EXIT_CODES: Mapping[str, int] = {"finished": 0, "failed": 1, "interrupted": 130}
 ARTIFACT_ROLES = ("model", "synthetic")
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif")
 RECORD_SUFFIXES = (".yaml", ".json", ".jsonl", ".parquet", ".md")
-AGENT_VARIABLE = "WANDB_SWEEP_ID"
-"""Environment variable that is set in processes which an agent of a W&B sweep starts."""
+WANDB_FILE = "wandb.json"
+"""File of the run folder: id, mode, project, group, name, tags and address of the W&B run, where its files are, and
+which of these are from ``WANDB_*``."""
+WORKING_FOLDER_SETTINGS = ("wandb/settings", ".wandb/settings")
+"""Files in which W&B keeps settings of a folder; they are not read."""
 MOST_ROWS = 500
 """Generations shown of a longer chain: W&B's charts draw no more points, and a row takes as long as a cheap fit."""
 INIT_TIMEOUT_SECONDS = 20.0
 FINISH_TIMEOUT_SECONDS = 600.0
-
-
-@dataclass(frozen=True)
-class TrackingSettings:
-    """What is shown where, besides the run's own files."""
-
-    kind: Literal["wandb", "none"] = "wandb"
-    """``wandb`` for Weights & Biases, ``none`` for the run's own files only."""
-    project: str = "modelcollapse"
-    """W&B project."""
-    entity: str | None = None
-    """W&B user or team; the login's own when null."""
-    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
-    """``auto`` follows WANDB_MODE, else is online when there is a login and offline when there is none."""
-    group: str | None = None
-    """W&B group of the run; the experiment's name when null."""
-    tags: tuple[str, ...] = ()
-    """W&B tags, besides the chain's own tags, its regime and its seed."""
-    upload_weights: bool = False
-    """Whether W&B artifacts hold whole artifacts, weights and text included, rather than manifests only."""
-    folder: Path | None = None
-    """Where W&B keeps its files (in a ``wandb`` folder); the run folder when null."""
 
 
 def choose_mode(settings: TrackingSettings) -> tuple[Mode, str]:
@@ -84,11 +72,7 @@ def choose_mode(settings: TrackingSettings) -> tuple[Mode, str]:
     """
     if settings.mode != "auto":
         return settings.mode, f"tracking.mode={settings.mode}"
-    if word := os.environ.get("WANDB_MODE"):
-        if word not in MODE_OF_ENVIRONMENT:
-            raise ValueError(f"WANDB_MODE={word}; it may be one of {', '.join(MODE_OF_ENVIRONMENT)}")
-        return MODE_OF_ENVIRONMENT[word], f"WANDB_MODE={word}"
-    return ("online", "logged in") if has_login() else ("offline", "no login found")
+    return mode_of_environment() or (("online", "logged in") if has_login() else ("offline", "no login found"))
 
 
 def has_login() -> bool:
@@ -142,9 +126,9 @@ class WandbView:
             self._folder,
             id=identity.id,
             name=f"{identity.experiment} {identity.regime} seed={identity.seed}",
-            group=self._settings.group or identity.experiment,
+            group=identity.experiment,
             job_type=identity.family,
-            tags=(*self._settings.tags, *identity.tags, identity.regime, f"seed={identity.seed}"),
+            tags=(*identity.tags, identity.regime, f"seed={identity.seed}"),
             config={**config, "identity": asdict(identity)},
         )
         if self._run is not None:
@@ -253,9 +237,10 @@ def started_run(
     tags: Sequence[str],
     config: Mapping[str, Any],
 ) -> wandb.Run | None:
-    """Start a run as the settings ask for, and log in one line where it is shown; None where W&B is disabled.
+    """Start a run as settings and ``WANDB_*`` say, and log in one line where it is shown; None where W&B is disabled.
 
-    Under an agent of a W&B sweep the agent names the run: ``id`` is not used then.
+    ``name``, ``group`` and ``job_type`` are used where neither names them, ``tags`` are added. Under an agent of a W&B
+    sweep the agent names run, project and entity. What was chosen is written into ``folder``, see :data:`WANDB_FILE`.
     """
     mode, reason = choose_mode(settings)
     if mode == "disabled":
@@ -266,23 +251,24 @@ def started_run(
         raise RuntimeError(f"online ({reason}) needs a login, by `wandb login` or WANDB_API_KEY")
     import wandb
 
-    place, under_agent = settings.folder or folder, AGENT_VARIABLE in os.environ
+    settings, variables = with_environment(settings)
+    place, under_agent = settings.folder or folder, is_under_agent()
     place.mkdir(parents=True, exist_ok=True)
-    if mode == "offline" and settings.folder is None:
-        _drop_earlier_offline_runs(place / "wandb", id)
+    _drop_earlier_offline_runs(folder, id)
     run = wandb.init(
-        project=settings.project,
-        entity=settings.entity,
+        project=None if under_agent else settings.project or DEFAULT_PROJECT,
+        entity=None if under_agent else settings.entity,
         mode=mode,
         dir=place,
         id=None if under_agent else id,
         resume=None if under_agent else "allow",
         # Chains of a sweep may follow each other, or run side by side, in one process.
         reinit="create_new",
-        name=name,
-        group=group,
-        job_type=job_type,
-        tags=list(dict.fromkeys(tags)),
+        name=settings.name or fitting(name, LONGEST_NAME),
+        group=settings.group or fitting(group, LONGEST_NAME),
+        job_type=settings.job_type or fitting(job_type, LONGEST_TAG),
+        tags=fitting_tags([*settings.tags, *tags]),
+        notes=settings.notes,
         config=dict(config),
         allow_val_change=True,
         settings=wandb.Settings(
@@ -294,15 +280,57 @@ def started_run(
         ),
     )
     logger.info("W&B: %s (%s), %s", mode, reason, run.url if mode == "online" else Path(run.dir).parent)
+    _write_run(folder, run, mode, reason, variables)
     return run
+
+
+def _write_run(folder: Path, run: wandb.Run, mode: Mode, reason: str, variables: Mapping[str, str]) -> None:
+    """Write what the run is called on the server, and log what of the environment is not used."""
+    content = {
+        "run": run.id,
+        "mode": mode,
+        "mode_because": reason,
+        **{name: getattr(run, name) for name in ("project", "entity", "group", "name", "job_type", "tags", "notes")},
+        "url": run.url,
+        "folder": str(Path(run.dir).parent),
+        "from_environment": dict(variables),
+    }
+    write_whole(folder / WANDB_FILE, (json.dumps(without_secrets(content), indent=2) + "\n").encode())
+    for message in unused_variables():
+        logger.info("W&B: %s", message)
+    if any(Path(name).is_file() for name in WORKING_FOLDER_SETTINGS):
+        logger.info("W&B: settings of the working folder are not used; set tracking.* or WANDB_*")
 
 
 def _silence(mode: Mode | None = None) -> None:
     """Keep W&B's own lines off the console: what matters of them is logged here."""
     import wandb
 
-    # The mode as well, where it is decided: wandb.login refuses under an old WANDB_MODE=offline.
-    wandb.setup(wandb.Settings(silent=True, mode=mode) if mode else wandb.Settings(silent=True))
+    with _no_settings_of_the_working_folder():
+        # The mode as well, where it is decided: wandb.login refuses under an old WANDB_MODE=offline.
+        wandb.setup(wandb.Settings(silent=True, mode=mode) if mode else wandb.Settings(silent=True))
+
+
+@contextmanager
+def _no_settings_of_the_working_folder() -> Iterator[None]:
+    """Within the block W&B reads the settings file of the user, and none of the working folder.
+
+    ``wandb/settings`` of a folder from elsewhere could name another project, mode or server. W&B reads it when it is
+    set up, and has no setting against that.
+    """
+    from wandb.sdk.lib.settings_file import SettingsFiles
+    from wandb.sdk.wandb_settings import Settings
+
+    def of_the_user(settings: Settings) -> SettingsFiles:
+        own = settings.settings_system
+        return SettingsFiles(global_settings=Path(own) if own else None, local_settings=Path(os.devnull))
+
+    original = Settings.read_system_settings
+    Settings.read_system_settings = of_the_user  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        Settings.read_system_settings = original  # type: ignore[method-assign]
 
 
 def already_shown(run: wandb.Run, axis: str) -> float:
@@ -311,9 +339,14 @@ def already_shown(run: wandb.Run, axis: str) -> float:
 
 
 def _drop_earlier_offline_runs(folder: Path, identifier: str) -> None:
-    """Remove what an earlier, perhaps killed, run of the chain wrote here: this one sends all of it again."""
-    for earlier in folder.glob(f"offline-run-*-{identifier}"):
-        shutil.rmtree(earlier)
+    """Remove what an earlier, perhaps killed, run of the chain in this folder wrote: this one sends all of it again."""
+    pattern = f"offline-run-*-{identifier}"
+    earlier = list((folder / "wandb").glob(pattern))
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        noted = Path(json.loads((folder / WANDB_FILE).read_text(encoding="utf-8"))["folder"])
+        earlier += [noted] if noted.match(pattern) and (noted / f"run-{identifier}.wandb").is_file() else []
+    for run in dict.fromkeys(earlier):
+        shutil.rmtree(run, ignore_errors=True)
 
 
 def _drawn(histograms: Mapping[str, Histogram]) -> dict[str, Any]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelcollapse.console import shown_path
 from modelcollapse.figures.thinning import shown_generations
+from modelcollapse.record.identity import IMAGE_SUFFIXES
+from modelcollapse.record.tracking import TrackingSettings, with_environment
 from modelcollapse.record.wandb_view import (
-    IMAGE_SUFFIXES,
     MOST_ROWS,
-    TrackingSettings,
     add_files,
     already_shown,
     started_run,
@@ -60,21 +61,23 @@ def show_report(
     if settings.kind == "none":
         return
     try:
-        _show(settings, settings.group or group, sorted(chains), folder.resolve(), report)
+        _show(settings, group, sorted(chains), folder.resolve(), report)
     except Exception as error:
         logger.warning("W&B does not show the report; its own files are not affected: %s", error)
 
 
 def _show(settings: TrackingSettings, group: str, chains: Sequence[str], folder: Path, report: ReportFiles) -> None:
+    group = with_environment(settings)[0].group or group
     name = f"report-{sha256(json.dumps([group, *chains]).encode()).hexdigest()[:12]}"
     run = started_run(
-        settings,
+        # Not the name of the chains, nor their job type.
+        replace(settings, name="report", job_type="report"),
         folder,
         id=name,
         name="report",
         group=group,
         job_type="report",
-        tags=(*settings.tags, "report"),
+        tags=("report",),
         config={"chains": list(chains)},
     )
     if run is None:
