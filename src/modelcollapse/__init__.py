@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     )
     from modelcollapse.commands.run import main
     from modelcollapse.errors import UserError
+    from modelcollapse.interactive.planning import Plan, plan
     from modelcollapse.interactive.running import run
     from modelcollapse.interactive.runs import Run
+    from modelcollapse.interactive.sweeping import ChainsFailed, Sweep, load, sweep
     from modelcollapse.metrics.diversity import repetition_rate
     from modelcollapse.record.run_tables import results
     from modelcollapse.regimes import Draw
@@ -40,28 +42,35 @@ _PLACES = {
     "repetition_rate": "metrics.diversity",
     "results": "record.run_tables",
     "Draw": "regimes",
+    **dict.fromkeys(("Plan", "plan"), "interactive.planning"),
     "Run": "interactive.runs",
+    "run": "interactive.running",
+    **dict.fromkeys(("ChainsFailed", "Sweep", "load", "sweep"), "interactive.sweeping"),
     "SettingsError": "settings",
     "UserError": "errors",
-    "run": "interactive.running",
 }
 """Public name -> module. No submodule may have such a name: importing it would put it in the name's place."""
 
 __all__ = [
+    "ChainsFailed",
     "Draw",
+    "Plan",
     "Run",
     "SettingsError",
+    "Sweep",
     "UserError",
     "__version__",
     "callback",
     "dataset",
     "decoder",
     "family",
+    "load",
     "logger",
     "loss",
     "main",
     "metric",
     "optimizer",
+    "plan",
     "regime",
     "repetition_rate",
     "results",
@@ -69,6 +78,7 @@ __all__ = [
     "run",
     "schedule",
     "scorer",
+    "sweep",
 ]
 
 

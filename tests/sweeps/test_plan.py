@@ -16,7 +16,7 @@ CHEAP = ("experiment=paper_gaussian", "tracking=none", "data.rows=20", "model.re
 @pytest.fixture
 def plan_of(tmp_path):
     def plan(*words):
-        (found,) = plans_of(read_grid([*words, f"paths.store={tmp_path / 'store'}"]))
+        (found,) = plans_of(read_grid([*words, f"paths.store={tmp_path / 'store'}"]).points)
         return found
 
     return plan

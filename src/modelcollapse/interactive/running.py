@@ -17,9 +17,11 @@ from modelcollapse.config.extensions import prepared_configuration, use_config_d
 from modelcollapse.config.settings import ChainSettings
 from modelcollapse.interactive.display import shown
 from modelcollapse.interactive.isolation import unchanged_libraries, unchanged_process
+from modelcollapse.interactive.members import importing_members, processes_of
 from modelcollapse.interactive.overrides import has_several_values, overrides_of
 from modelcollapse.interactive.runs import Run
 from modelcollapse.record import RunState
+from modelcollapse.registry import safe_imports
 from modelcollapse.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -56,7 +58,8 @@ def run(*overrides: str, folder: str | os.PathLike[str] | None = None, **setting
     with unchanged_process(), python_errors():
         words = overrides_of(overrides, settings)
         chain, values, target = composed(words, folder)
-        with unchanged_libraries(), shown(chain, target) as reporter:
+        processes = importing_members([chain], target, processes_of([chain]))
+        with processes, safe_imports(), unchanged_libraries(), shown(chain, target) as reporter:
             finished = run_in(target, chain, values, reporter, words)
         return Run(target.absolute(), finished.store.root)
 

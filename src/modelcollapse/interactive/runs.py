@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -16,13 +15,14 @@ from modelcollapse.config.settings import ChainSettings, read_chain_settings
 from modelcollapse.console import shown_path
 from modelcollapse.errors import UserError
 from modelcollapse.interactive.isolation import unchanged_environment, unchanged_libraries
-from modelcollapse.record import GENERATION_KEYS, GENERATIONS_FILE, IDENTITY_FILE, number, read_error, read_lines
+from modelcollapse.record import GENERATION_KEYS, number, read_error, read_lines
+from modelcollapse.record.run_folder import TIMINGS_FILE, RunFolder
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from modelcollapse.families.base import Family
-    from modelcollapse.store import Store
+    from modelcollapse.store import Manifest, Store
 
 LINES = ("training", "timings", "samples", "histograms", "provenance")
 """Files of JSON lines that are tables too."""
@@ -37,35 +37,34 @@ class Run:
         store: where its artifacts are; by default the store that its settings name.
 
     Raises:
-        FileNotFoundError: it is no run folder.
+        UserError: it is no run folder.
     """
 
     def __init__(self, folder: str | os.PathLike[str], store: str | os.PathLike[str] | None = None) -> None:
-        self.folder = Path(folder)
-        self._root = store
-        if not (self.folder / IDENTITY_FILE).is_file():
-            raise FileNotFoundError(f"{self.folder} is no run folder: it holds no {IDENTITY_FILE}")
+        self.folder = RunFolder.open(Path(folder).expanduser()).path
+        self._root = None if store is None else Path(store)
 
     # ---- the record ------------------------------------------------------------------------------------------
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def _record(self) -> RunFolder:
+        """Opened anew: the run may go on."""
+        return RunFolder(self.folder)
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
         """Which chain it is, with versions: the content of ``chain.json``."""
-        content: dict[str, Any] = json.loads((self.folder / IDENTITY_FILE).read_text(encoding="utf-8"))
-        return content
+        return self._record.identity
 
     @property
     def status(self) -> str:
         """``finished``, ``running``, ``interrupted`` or ``failed``."""
         return str(self.identity["status"])
 
-    @cached_property
-    def config(self) -> dict[str, Any]:
+    @property
+    def config(self) -> Mapping[str, Any]:
         """The composed configuration as plain values: the content of ``config.yaml``."""
-        import yaml
-
-        content: dict[str, Any] = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
-        return content
+        return self._record.config
 
     @cached_property
     def settings(self) -> ChainSettings:
@@ -81,10 +80,9 @@ class Run:
         """One row a finished generation: its number, then every metric by name; NaN where it was not measured."""
         import pandas as pd
 
-        lines = read_lines(self.folder / GENERATIONS_FILE)
         rows = [
-            {"generation": line["generation"], **_numbers({k: v for k, v in line.items() if k not in GENERATION_KEYS})}
-            for line in lines
+            {"generation": generation, **{name: number(line[name]) for name in line if name not in GENERATION_KEYS}}
+            for generation, line in self._record.generations.items()
         ]
         metrics = sorted({name for row in rows for name in row} - {"generation"})
         return pd.DataFrame(rows, columns=["generation", *metrics])
@@ -102,7 +100,7 @@ class Run:
     @property
     def computed(self) -> int:
         """How many artifacts were computed by this run; the others were in the store."""
-        return sum(line["computed"] for line in read_lines(self.folder / "timings.jsonl"))
+        return sum(line["computed"] for line in self._record.lines(TIMINGS_FILE))
 
     # ---- the artifacts ---------------------------------------------------------------------------------------
 
@@ -148,41 +146,43 @@ class Run:
         """The verified folder of the artifact of a key."""
         from modelcollapse.store.manifest import verify
 
-        try:
-            folder, _ = self._store.find(key)
-        except LookupError as error:
-            raise UserError(
-                f"{what} is not in the store {self._store.root}. store.keep=ends keeps the weights of the first and the"
-                " last generation only; another store: Run(folder, store=...)"
-            ) from error
         if key not in self._verified:
-            verify(folder)
-            self._verified.add(key)
-        return folder
+            found = self._find(key)
+            if found is None:
+                places = " or ".join(str(store.root) for store in self._stores)
+                raise UserError(
+                    f"{what} is not in {places}. store.keep=ends keeps the weights of the first and the last generation"
+                    " only; another store: Run(folder, store=...)"
+                )
+            verify(found[0])
+            self._verified[key] = found[0]
+        return self._verified[key]
 
-    def _roles(self, generation: int) -> dict[str, str]:
+    def _find(self, key: str) -> tuple[Path, Manifest] | None:
+        for store in self._stores:
+            with suppress(LookupError):
+                return store.find(key)
+        return None
+
+    def _roles(self, generation: int) -> Mapping[str, str]:
         """Role -> key of the artifacts of a generation."""
-        lines = {line["generation"]: line for line in read_lines(self.folder / "provenance.jsonl")}
-        if generation not in lines:
-            raise UserError(f"generation {generation}: there is none; there are: {', '.join(map(str, lines))}")
-        return {role: key for role, key in lines[generation].items() if role != "generation"}
+        there = self._record.provenance
+        if generation not in there:
+            raise UserError(f"generation {generation}: there is none; there are: {', '.join(map(str, there))}")
+        return there[generation]
 
-    def _parents(self, key: str) -> dict[str, str]:
+    def _parents(self, key: str) -> Mapping[str, str]:
         """Role -> key of what an artifact was made from; nothing where it is no longer in the store."""
-        try:
-            return self._store.find(key)[1].parents
-        except LookupError:
-            return {}
+        found = self._find(key)
+        return {} if found is None else found[1].parents
 
     @cached_property
-    def _verified(self) -> set[str]:
-        return set()
+    def _verified(self) -> dict[str, Path]:
+        return {}
 
     @cached_property
-    def _store(self) -> Store:
-        from modelcollapse.store import Store
-
-        return Store(Path(self._root or self.settings.paths.store).expanduser())
+    def _stores(self) -> list[Store]:
+        return self._record.stores(self._root)
 
     @cached_property
     def _family(self) -> Family:
@@ -205,7 +205,7 @@ class Run:
     @property
     def state(self) -> str:
         """How far it came, and why no further."""
-        count = len(read_lines(self.folder / GENERATIONS_FILE))
+        count = len(self._record.generations)
         error = read_error(self.folder)
         return f"{self.status}, {count} generations" + (f": {error.line}" if error else "")
 
@@ -326,7 +326,3 @@ class Figure:
 
     def __repr__(self) -> str:
         return f"<Figure {shown_path(self.path)}>"
-
-
-def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    return {name: number(value) for name, value in values.items()}

@@ -15,7 +15,7 @@ from modelcollapse.console import ancestors_in_order, console, megabytes
 from modelcollapse.errors import spoken
 from modelcollapse.store import Artifact, Store
 from modelcollapse.sweeps.estimates import Estimates, Expected
-from modelcollapse.sweeps.points import Grid, Point
+from modelcollapse.sweeps.points import Point
 
 
 @dataclass(frozen=True)
@@ -85,30 +85,31 @@ class GridPlan:
         return self._there[artifact]
 
     @cached_property
-    def _expected(self) -> dict[Artifact, Expected]:
+    def expected(self) -> dict[Artifact, Expected]:
+        """Time and size that each missing artifact is expected to take."""
         return {artifact: self._estimates.expected(artifact) for artifact in self.missing}
 
     def seconds(self, artifacts: Iterable[Artifact]) -> float | None:
         """Time that the missing ones among the artifacts are expected to take; None where none of them has a timing."""
-        known = [self._expected[artifact].seconds for artifact in artifacts if artifact in self._expected]
+        known = [self.expected[artifact].seconds for artifact in artifacts if artifact in self.expected]
         timed = [seconds for seconds in known if seconds is not None]
         return sum(timed) if timed else None
 
     @cached_property
     def untimed(self) -> int:
         """Missing artifacts of a kind that the store holds none of."""
-        return sum(expected.seconds is None for expected in self._expected.values())
+        return sum(expected.seconds is None for expected in self.expected.values())
 
     @cached_property
     def bytes(self) -> int:
         """Disk that the missing artifacts are expected to take, as far as it is known."""
-        return sum(expected.bytes or 0 for expected in self._expected.values())
+        return sum(expected.bytes or 0 for expected in self.expected.values())
 
 
-def plans_of(grid: Grid) -> list[GridPlan]:
-    """The plan of the grid; one for each store where the points name several. Nothing is computed or written."""
+def plans_of(grid: Sequence[Point]) -> list[GridPlan]:
+    """The plan of the points; one for each store where they name several. Nothing is computed or written."""
     chains: dict[Path, list[Point]] = {}
-    for point in grid.points:
+    for point in grid:
         chains.setdefault(Path(point.settings.paths.store).expanduser().resolve(), []).append(point)
     plans = []
     for root, points in chains.items():
@@ -135,6 +136,13 @@ SEED = "seed="
 def print_plan_tree(plan: GridPlan, jobs: int) -> None:
     """Print the plan; ``jobs`` chains run at once."""
     out = console()
+    out.print(plan_tree(plan))
+    for total in plan_totals(plan, jobs):
+        out.print(total, soft_wrap=True)
+
+
+def plan_tree(plan: GridPlan) -> Tree:
+    """What the chains share, and what each has to compute alone."""
     title = f"plan of {_counted(len(plan.chains), 'chain')}"
     tree = Tree(Text.assemble((title, "bold"), f", store {plan.store.root}"))
     shared = {artifact: users for artifact, users in plan.users.items() if len(users) > 1}
@@ -146,9 +154,7 @@ def print_plan_tree(plan: GridPlan, jobs: int) -> None:
         branch = tree.add(heading)
         for line in lines:
             branch.add(line)
-    out.print(tree)
-    for total in _totals(plan, jobs):
-        out.print(total, soft_wrap=True)
+    return tree
 
 
 def _counted(count: int, what: str) -> str:
@@ -234,7 +240,8 @@ def _generation_state(plan: GridPlan, artifacts: Sequence[Artifact], shared: dic
     return "in part" if any(plan.has(artifact) or artifact in shared for artifact in needed) else "to compute"
 
 
-def _totals(plan: GridPlan, jobs: int) -> Iterator[str]:
+def plan_totals(plan: GridPlan, jobs: int) -> Iterator[str]:
+    """Artifacts, fits, time and disk of all chains together, a line each; ``jobs`` chains run at once."""
     finished = sum(plan.has(artifact) for artifact in plan.users)
     yield (
         f"{_counted(len(plan.missing), 'artifact')} to compute, {finished} finished;"

@@ -103,22 +103,29 @@ def _read_points(combinations: Sequence[Sequence[str]], varied: set[str]) -> tup
         except OmegaConfBaseException as error:
             problems.append((str(error).splitlines()[0], own))
     if problems:
-        raise UserError(_problems_text(problems, len(combinations)))
+        raise InvalidPoints(problems, len(combinations))
     return tuple(points)
 
 
-def _problems_text(problems: Sequence[tuple[str, tuple[str, ...]]], count: int) -> str:
-    """Each problem once, with the points that have it."""
-    at_points: dict[str, list[str]] = {}
-    for problem, own in problems:
-        at_points.setdefault(problem, []).append(" ".join(own))
-    broken = len({own for _, own in problems})
-    lines = [f"nothing was run: {broken} of the grid's {count} points are invalid"]
-    for problem, points in at_points.items():
-        lines.append(f"  {problem}")
-        if len(points) < count:
-            lines.append(f"    at {_named(points)}")
-    return "\n".join(lines)
+class InvalidPoints(UserError):
+    """Points of a grid are invalid: each problem once, with the points that have it.
+
+    Args:
+        problems: each with the overrides of the point that has it.
+        count: points of the grid.
+    """
+
+    def __init__(self, problems: Sequence[tuple[str, tuple[str, ...]]], count: int) -> None:
+        at_points: dict[str, list[str]] = {}
+        for problem, own in problems:
+            at_points.setdefault(problem, []).append(" ".join(own))
+        self.problems = tuple(
+            problem if len(points) == count else f"{problem}\n  at {_named(points)}"
+            for problem, points in at_points.items()
+        )
+        broken = len({own for _, own in problems})
+        heading = f"nothing was run: {broken} of the grid's {count} points are invalid"
+        super().__init__("\n  ".join([heading, *(problem.replace("\n", "\n  ") for problem in self.problems)]))
 
 
 def _named(points: Sequence[str]) -> str:

@@ -49,7 +49,7 @@ def print_plans(grid: Grid, jobs: int) -> None:
     # Imports the libraries of the families, which a sweep itself does not need.
     from modelcollapse.sweeps.planning import plans_of, print_plan_tree
 
-    for plan in plans_of(grid):
+    for plan in plans_of(grid.points):
         print_plan_tree(plan, jobs)
 
 

@@ -209,9 +209,12 @@ class Display(Protocol):
 
 
 @contextmanager
-def watched(folder: SweepFolder, chains: Sequence[PlannedChain]) -> Iterator[None]:
-    """Show what becomes of the chains until the block ends, by looking at the sweep's folder every second."""
-    display: Display = LiveTable() if sys.stdout.isatty() else PlainLines()
+def watched(folder: SweepFolder, chains: Sequence[PlannedChain], display: Display | None = None) -> Iterator[None]:
+    """Show what becomes of the chains until the block ends, by looking at the sweep's folder every second.
+
+    Without a display they are shown as a table on a terminal, and elsewhere as lines.
+    """
+    display = display or (LiveTable() if sys.stdout.isatty() else PlainLines())
     started, ended = time.monotonic(), threading.Event()
     last: dict[int, ChainSeen] = {}
 
