@@ -101,11 +101,10 @@ class Plan:
 
         from modelcollapse.sweeps.planning import plan_totals, plan_tree
 
-        parts: list[RenderableType] = [
-            part
-            for plan in self._plans
-            for part in (plan_tree(plan), *(Text(line) for line in plan_totals(plan, self._jobs)))
-        ]
+        parts: list[RenderableType] = []
+        for plan in self._plans:
+            parts.append(plan_tree(plan))
+            parts += [Text(line) for line in plan_totals(plan, self._jobs)]
         return html_of(Group(*parts))
 
 
