@@ -11,6 +11,7 @@ QUICK = {
     "synthesis": ("--quick",),
     "training": ("--quick", "--contestants", "project"),
     "generation": ("--quick",),
+    "start_up": ("--quick",),
 }
 
 

@@ -295,7 +295,8 @@ def register(*members: Member) -> None:
 
 def broken_extensions() -> list[BrokenExtension]:
     """The installed extensions that could not be loaded."""
-    _discover()
+    if _is_extended():
+        _discover()
     return list(_BROKEN)
 
 

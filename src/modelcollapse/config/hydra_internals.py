@@ -3,6 +3,7 @@
 A test names the versions that this was tried with. The hooks are:
 
 * Hydra's loader is replaced by one that checks what it composed (:class:`GuardedLoader`);
+* a run is composed once (:meth:`GuardedLoader._load_configuration_impl`);
 * copies of Hydra's sources of configurations share what is in them (:class:`SharedRepository`);
 * Hydra does not write ``hydra.output_subdir`` before a job begins: the job does, once its settings are accepted;
 * OmegaConf's resolvers that build, decode or read the environment are taken away while we compose (:func:`sealed`);
@@ -36,9 +37,12 @@ from omegaconf.errors import UnsupportedInterpolationType
 
 from modelcollapse.config.guard import READ_VARIABLES, NoResolver, foreign_code, unread_variable
 from modelcollapse.credentials import secret_problems
+from modelcollapse.settings import MISSING
 
 HOLDS_FOR = {"hydra-core": ("1.3.8",), "omegaconf": ("2.3.1",)}
 """Distribution -> versions that the hooks were tried with."""
+MODE_OF_A_RUN = "hydra.mode=RUN"
+"""What Hydra adds to the overrides of a run."""
 RESOLVERS_OF_OMEGACONF = ("oc.", "env")
 """What the names of its own resolvers begin with. Those of Hydra look something up, and stay."""
 
@@ -82,6 +86,7 @@ class GuardedLoader(ConfigLoaderImpl):
     def __init__(self, config_search_path: ConfigSearchPath) -> None:
         super().__init__(config_search_path)
         self.repository = SharedRepository(config_search_path)
+        self._asked: tuple[str | None, list[str], DictConfig] | None = None
 
     def load_configuration(
         self, config_name: str | None, overrides: list[str], run_mode: RunMode, *more: Any, **options: Any
@@ -97,6 +102,28 @@ class GuardedLoader(ConfigLoaderImpl):
                 raise ConfigCompositionException(f"{error} (typed: {' '.join(overrides)})") from error
             if problems := _problems(config, run_mode):
                 raise ConfigCompositionException("\n".join(problems))
+        return config
+
+    def _load_configuration_impl(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
+        """Compose, once for a run: Hydra composes to ask for ``hydra.mode``, and again with the answer added."""
+        asked, self._asked, is_question = self._asked, None, not validate_sweep_overrides
+        if asked is not None and asked[:2] == (config_name, overrides[:-1]) and overrides[-1] == MODE_OF_A_RUN:
+            config = asked[2]
+            self.validate_sweep_overrides_legal(parsed(overrides), run_mode, from_shell)
+            config.hydra.mode = RunMode.RUN
+            config.hydra.overrides.hydra.append(MODE_OF_A_RUN)
+            return config
+        config = super()._load_configuration_impl(config_name, overrides, run_mode, from_shell, not is_question)
+        # What is missing in a defaults list is left out of the answer, and is an error of the run.
+        if is_question and MISSING not in config.hydra.runtime.choices.values():
+            self._asked = (config_name, list(overrides), config)
         return config
 
 
