@@ -8,7 +8,8 @@ from hydra.errors import HydraException
 
 from conftest import run_command
 from modelcollapse.commands import coming_from
-from modelcollapse.config.composing import HYDRA_VERSION_BASE, explained, settings_of
+from modelcollapse.config.composing import HYDRA_VERSION_BASE, settings_of
+from modelcollapse.config.explaining import explained
 from modelcollapse.config.extensions import prepared_configuration
 from modelcollapse.config.other_names import SECTIONS
 from modelcollapse.record import tracking

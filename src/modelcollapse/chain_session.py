@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from modelcollapse.config.settings import ChainSettings, used_members
+from modelcollapse.objective import objective_problems
+from modelcollapse.settings import SettingsError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,6 +71,7 @@ def run_settings(
     folder: Path,
     state: RunState,
     reporter: Reporter,
+    on_accepted: Callable[[], None] = lambda: None,
     **identity: str,
 ) -> FinishedChain:
     """Run the chain that the settings describe, and write its record into ``folder``.
@@ -79,6 +82,7 @@ def run_settings(
         folder: the run folder.
         state: of the run, already entered.
         reporter: shows what happens.
+        on_accepted: called when all checks are passed, before anything is written or computed.
         **identity: further fields of the ChainIdentity, such as ``command_line`` where no command was typed.
 
     Raises:
@@ -109,12 +113,14 @@ def run_settings(
         on_epoch=lambda generation, line: [listener(generation, line) for listener in listeners],
         on_progress=on_progress,
     )
+    check_objective(settings, family)
     refuse_to_redo(
         settings,
         store,
         chain_artifacts(settings, family),
         lambda: chain_artifacts(settings, family_and_store(settings, reporter)[0]),
     )
+    on_accepted()
     reporter.start(family, store)
     chain = ChainIdentity(
         id=chain_id(settings),
@@ -161,6 +167,12 @@ def family_and_store(settings: ChainSettings, reporter: Reporter, **listeners: A
     family = family_for(settings, Execution(settings.trainer, bars, **listeners))
     root = Path(settings.paths.store).expanduser()
     return family, Store(root, announce=reporter.announce, on_damage=settings.store.on_damage)
+
+
+def check_objective(settings: ChainSettings, family: Family) -> None:
+    """Raise SettingsError where ``objective`` is no metric of the chain."""
+    if problems := objective_problems(settings.objective, family, settings.generations):
+        raise SettingsError(problems)
 
 
 def write_report(record: Record, family: Family, works: Sequence[Work], settings: ChainSettings) -> list[Path]:

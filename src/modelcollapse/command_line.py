@@ -12,6 +12,7 @@ from pathlib import Path
 PROGRAM = "modelcollapse"
 
 _STARTED_AS: list[str] = []
+_ARGUMENTS: list[list[str]] = []
 
 
 def installed_program() -> list[str]:
@@ -35,9 +36,24 @@ def program() -> list[str]:
     return list(_STARTED_AS) or ["python", sys.argv[0]]
 
 
+@contextmanager
+def arguments_kept() -> Iterator[None]:
+    """Within the block, the arguments stay as they are now, whatever ``sys.argv`` is set to for a library."""
+    _ARGUMENTS.append(sys.argv[1:])
+    try:
+        yield
+    finally:
+        _ARGUMENTS.pop()
+
+
+def arguments() -> list[str]:
+    """The arguments that were typed after the program."""
+    return list(_ARGUMENTS[0]) if _ARGUMENTS else sys.argv[1:]
+
+
 def typed() -> list[str]:
     """The whole command line, to be typed again."""
-    return [*program(), *sys.argv[1:]]
+    return [*program(), *arguments()]
 
 
 def sibling(command: Sequence[str], name: str) -> list[str]:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from modelcollapse.chain import Work, chain_generations, goals
-from modelcollapse.command_line import program
+from modelcollapse.command_line import arguments, program
 from modelcollapse.config.settings import ChainSettings
 from modelcollapse.families.base import Family
 from modelcollapse.figures.thinning import shown_generations
@@ -139,7 +139,7 @@ class ChainReporter:
 
     def _next_command(self) -> str:
         """The same chain with some real data kept, or, from there, a second seed."""
-        overrides = [override for override in sys.argv[1:] if not override.startswith("hydra.")]
+        overrides = [each for each in arguments() if not each.startswith("hydra.")]
         if self._settings.regime.name == "replace" and not any(override.startswith("regime") for override in overrides):
             assert self._family is not None
             extra = [f"regime={self._family.compared_with}"]

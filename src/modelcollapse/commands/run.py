@@ -18,8 +18,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from modelcollapse.command_line import typed
-from modelcollapse.config.composing import HYDRA_VERSION_BASE, explained, known_errors, settings_of, unresolved
+from modelcollapse.command_line import PROGRAM, arguments_kept, typed
+from modelcollapse.config.composing import HYDRA_VERSION_BASE, known_errors, settings_of
 from modelcollapse.config.extensions import prepared_configuration, use_config_dirs
 from modelcollapse.config.hydra_internals import parsed
 from modelcollapse.credentials import without_secrets
@@ -27,12 +27,14 @@ from modelcollapse.errors import Interrupted, UserError, interruptible
 from modelcollapse.registry import SCRIPT_VARIABLE, safe_imports
 
 if TYPE_CHECKING:
+    from modelcollapse.chain_session import FinishedChain
     from modelcollapse.config.settings import ChainSettings
     from modelcollapse.record import RunState
 
 
 USER_ERROR = 2
 MULTIRUN = ("--multirun", "-m")
+MULTIRUN_MODE = "hydra.mode=MULTIRUN"
 SWEEP = "--sweep"
 """Flag of a script that makes it sweep.py, for a grid that its experiment brings."""
 INFORMATION = ("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc")
@@ -42,13 +44,19 @@ INFORMATION = ("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--in
 def train() -> None:
     """Run one chain, or with ``--multirun`` several."""
     with _reported_errors():
-        sys.argv = _multirun_last(use_config_dirs(sys.argv))
+        arguments = use_config_dirs(sys.argv[1:])
+        _refuse_flags(arguments)
+        overrides = [argument for argument in arguments if argument not in (*MULTIRUN, MULTIRUN_MODE)]
         folder = prepared_configuration()
-        try:
-            _through_hydra("train", folder)
-        except UserError:
-            # Printed by _job.
-            sys.exit(USER_ERROR)
+        if "--version" in arguments:
+            _print_version()
+        elif len(overrides) == len(arguments) or {*INFORMATION} & {*arguments}:
+            _through_hydra("train", folder, arguments)
+        else:
+            from modelcollapse.sweeps.multirun import run_multirun
+
+            # Hydra takes no overrides on both sides of a flag.
+            run_multirun(overrides, lambda words: _through_hydra("train", folder, [*words, MULTIRUN[0]]))
 
 
 def sweep() -> None:
@@ -56,9 +64,10 @@ def sweep() -> None:
     with _reported_errors():
         arguments = use_config_dirs(sys.argv[1:])
         overrides = [override for override in arguments if override not in (*MULTIRUN, SWEEP)]
-        if {*INFORMATION} & {*overrides}:
-            sys.argv = [sys.argv[0], *overrides]
-            _through_hydra("sweep", prepared_configuration())
+        if "--version" in overrides:
+            _print_version()
+        elif {*INFORMATION} & {*overrides}:
+            _through_hydra("sweep", prepared_configuration(), overrides)
         elif flags := [override for override in overrides if override.startswith("-")]:
             raise UserError(
                 f"{' '.join(flags)}: sweep.py takes SETTING=VALUE, GROUP=OPTION, --config-dir DIR, and for information"
@@ -89,7 +98,7 @@ def _is_grid(arguments: Sequence[str]) -> bool:
     if SWEEP in arguments:
         return True
     overrides = [argument for argument in arguments if not argument.startswith("-")]
-    if {*MULTIRUN} & {*arguments}:
+    if {*MULTIRUN, MULTIRUN_MODE} & {*arguments}:
         return False
     with suppress(HydraException):
         return any(override.is_sweep_override() for override in parsed(overrides))
@@ -97,14 +106,25 @@ def _is_grid(arguments: Sequence[str]) -> bool:
     return False
 
 
-def _multirun_last(arguments: list[str]) -> list[str]:
-    """The command line with the multirun flag at its end: Hydra takes no overrides on both sides of a flag."""
-    flags = [argument for argument in arguments if argument in MULTIRUN]
-    return [argument for argument in arguments if argument not in MULTIRUN] + flags[:1]
+def _refuse_flags(arguments: Sequence[str]) -> None:
+    if any(argument.partition("=")[0] == "--experimental-rerun" for argument in arguments):
+        raise UserError(
+            "--experimental-rerun: it would load a pickle, which can run code; .hydra/overrides.yaml has what was typed"
+        )
 
 
-def _through_hydra(configuration: str, folder: str) -> None:
-    hydra.main(version_base=HYDRA_VERSION_BASE, config_path=folder, config_name=configuration)(_job)()
+def _print_version() -> None:
+    from importlib.metadata import version
+
+    print(f"{PROGRAM} {version(PROGRAM)}")
+
+
+def _through_hydra(configuration: str, folder: str, arguments: Sequence[str]) -> None:
+    before, sys.argv = sys.argv, [sys.argv[0], *arguments]
+    try:
+        hydra.main(version_base=HYDRA_VERSION_BASE, config_path=folder, config_name=configuration)(_job)()
+    finally:
+        sys.argv = before
 
 
 @contextmanager
@@ -113,7 +133,7 @@ def _reported_errors() -> Iterator[None]:
     # Hydra then raises its errors instead of printing them, and the message can name the right overrides.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        with interruptible(), safe_imports():
+        with interruptible(), safe_imports(), arguments_kept():
             yield
     except Interrupted as interruption:
         _print_error(
@@ -122,11 +142,17 @@ def _reported_errors() -> Iterator[None]:
         )
         sys.exit(interruption.exit_code)
     except HydraException as error:
+        from modelcollapse.config.explaining import explained
+
         _print_error(explained(error))
         sys.exit(USER_ERROR)
     except OmegaConfBaseException as error:
+        from modelcollapse.config.explaining import unresolved
+
         # Of Hydra's own settings, which it resolves before the job begins.
         _print_error(unresolved(error))
+        sys.exit(USER_ERROR)
+    except PrintedError:
         sys.exit(USER_ERROR)
     except UserError as error:
         _print_error(f"error: {error}")
@@ -139,54 +165,77 @@ def _reported_errors() -> Iterator[None]:
         sys.exit(USER_ERROR)
 
 
-def _job(config: DictConfig) -> None:
-    """Run one chain. A user's error is printed at once: in a multirun the other chains go on."""
+class PrintedError(UserError):
+    """A user's error that was printed already: in a multirun the other chains go on."""
+
+
+def _job(config: DictConfig) -> float | None:
+    """Run one chain; returns its objective, for a sweeper that optimises it."""
     try:
-        _chain(config)
+        return _chain(config)
     except UserError as error:
         _print_error(f"error: {error}")
         if HydraConfig.get().mode is RunMode.RUN:
             sys.exit(USER_ERROR)
-        raise
+        raise PrintedError(str(error)) from error
 
 
-def _chain(config: DictConfig) -> None:
+def _chain(config: DictConfig) -> float | None:
     from modelcollapse.record import RunState
 
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    of_hydra = HydraConfig.get()
+    folder = Path(of_hydra.runtime.output_dir)
+    # A sweeper may write into the folder of the sweep, however empty it is.
+    kept = Path(of_hydra.sweep.dir).absolute() if of_hydra.mode is RunMode.MULTIRUN else Path.cwd()
     # As typed, without resolving it: settings that cannot be read are to be in the run's error too.
     is_plan = OmegaConf.to_container(config, resolve=False)["plan"] is True  # type: ignore[index, call-overload]
-    with _no_empty_folder(folder), RunState(None if is_plan else folder) as state, known_errors():
+    with _no_empty_folder(folder, kept), RunState(None if is_plan else folder) as state, known_errors():
         settings, values = settings_of(config)
         if settings.plan:
             _print_plan(settings, folder)
-        else:
-            _run_chain(settings, folder, values, state)
+            return None
+        finished = _run_chain(settings, folder, config, values, state)
+        return _objective(settings, finished)
 
 
 def _print_plan(settings: "ChainSettings", folder: Path) -> None:
-    from modelcollapse.chain_session import family_and_store
+    from modelcollapse.chain_session import check_objective, family_and_store
     from modelcollapse.console import ChainReporter, print_plan
 
     family, store = family_and_store(settings, ChainReporter(settings, folder))
+    check_objective(settings, family)
     print_plan(settings, family, store)
 
 
-def _run_chain(settings: "ChainSettings", folder: Path, values: dict[str, Any], state: "RunState") -> None:
+def _run_chain(
+    settings: "ChainSettings", folder: Path, config: DictConfig, values: dict[str, Any], state: "RunState"
+) -> "FinishedChain":
     from modelcollapse.chain_session import run_settings
+    from modelcollapse.commands.hydra_files import write_hydra_files
     from modelcollapse.console import ChainReporter, print_messages
 
     print_messages()
-    run_settings(settings, values, folder, state, ChainReporter(settings, folder))
+    reporter = ChainReporter(settings, folder)
+    return run_settings(settings, values, folder, state, reporter, lambda: write_hydra_files(folder, config))
+
+
+def _objective(settings: "ChainSettings", finished: "FinishedChain") -> float | None:
+    """The objective of the chain; it is printed in a multirun, where somebody may compare it."""
+    from modelcollapse.objective import objective_of
+
+    name, value = objective_of(settings.objective, finished.family, finished.metrics)
+    if HydraConfig.get().mode is RunMode.MULTIRUN:
+        print(f"objective  {name}: {'not a finite number' if value is None else f'{value:.6g}'}", flush=True)
+    return value
 
 
 @contextmanager
-def _no_empty_folder(folder: Path) -> Iterator[None]:
-    """Take the run folder away again if nothing was written to it, and the folders it left empty below where we are."""
+def _no_empty_folder(folder: Path, kept: Path) -> Iterator[None]:
+    """Take the run folder away again if nothing was written to it, and the folders it left empty below ``kept``."""
     try:
         yield
     finally:
-        here = Path.cwd()
+        here = kept.resolve()
         for candidate in (folder, *(above for above in folder.parents if here in above.parents)):
             if candidate.resolve() == here or not candidate.is_dir() or any(candidate.iterdir()):
                 break

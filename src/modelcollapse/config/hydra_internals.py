@@ -12,6 +12,7 @@ A test names the versions that this was tried with. The hooks are:
 """
 
 import copy
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep as Interval
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import ConfigCompositionException, HydraException
@@ -94,7 +96,8 @@ class GuardedLoader(ConfigLoaderImpl):
         """The composed configuration. Raises HydraException for whatever is wrong with it."""
         with sealed():
             try:
-                config = super().load_configuration(config_name, overrides, run_mode, *more, **options)
+                with _missing_folders_raise():
+                    config = super().load_configuration(config_name, overrides, run_mode, *more, **options)
             except HydraException:
                 raise
             except Exception as error:
@@ -127,6 +130,14 @@ class GuardedLoader(ConfigLoaderImpl):
         return config
 
 
+@contextmanager
+def _missing_folders_raise() -> Iterator[None]:
+    """Within the block, a folder of ``hydra.searchpath`` that is not there raises; Hydra warns."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=r"provider=hydra\.searchpath")
+        yield
+
+
 class SharedRepository(ConfigRepository):
     """Hydra's sources of configurations, whose copies share what is in them.
 
@@ -148,13 +159,18 @@ def _problems(config: DictConfig, run_mode: RunMode) -> list[str]:
     if problems := list(foreign_code({**values, "hydra": _without_logging(values["hydra"])}, typed=typed)):
         return problems
     # The settings of a job are checked when it reads them, with all else; a sweep writes them down before that.
-    own = values if run_mode is RunMode.MULTIRUN else {"hydra": {**values["hydra"], "overrides": None}}
-    return list(secret_problems(own))
+    own = values if run_mode is RunMode.MULTIRUN else {"hydra": values["hydra"]}
+    return list(secret_problems({**own, "hydra": _without_echoes(own["hydra"])}))
 
 
 def _without_logging(values: dict[str, Any]) -> dict[str, Any]:
     """Hydra's settings without those of logging, where references are limited as they are written."""
     return {name: value for name, value in values.items() if not name.endswith("_logging")}
+
+
+def _without_echoes(values: dict[str, Any]) -> dict[str, Any]:
+    """Hydra's settings without what repeats the overrides, whose values stand in their own places."""
+    return {**values, "overrides": None, "job": {**values["job"], "override_dirname": None}}
 
 
 def resolved(node: DictConfig | ListConfig) -> Any:
@@ -225,6 +241,7 @@ __all__ = [
     "HOLDS_FOR",
     "ConfigSearchPath",
     "GuardedLoader",
+    "Interval",
     "Override",
     "SearchPathPlugin",
     "apart",

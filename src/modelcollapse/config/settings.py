@@ -87,6 +87,8 @@ class ChainSettings:
     """Lightning callbacks of each generation's fit; those that can change what is learnt are in its key."""
     logger: Annotated[tuple[Annotated[Any, Registered("loggers")], ...], EXECUTION] = ()
     """Loggers, views of the run's own files; ``wandb`` is one without being named, unless ``tracking=none``."""
+    objective: Annotated[str | None, EXECUTION] = None
+    """Metric of the last generation that train.py returns to a sweeper, by its flat name; null: the first one shown."""
 
 
 def read_chain_settings(values: Mapping[str, Any]) -> ChainSettings:

@@ -12,7 +12,8 @@ from hydra.errors import HydraException
 from omegaconf import open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from modelcollapse.config.composing import HYDRA_VERSION_BASE, explained, python_errors, settings_of
+from modelcollapse.config.composing import HYDRA_VERSION_BASE, python_errors, settings_of
+from modelcollapse.config.explaining import explained
 from modelcollapse.config.extensions import prepared_configuration, use_config_dirs
 from modelcollapse.config.settings import ChainSettings
 from modelcollapse.interactive.display import shown

@@ -10,7 +10,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from modelcollapse.config.composing import HYDRA_VERSION_BASE, explained, settings_of
+from modelcollapse.config.composing import HYDRA_VERSION_BASE, settings_of
+from modelcollapse.config.explaining import explained
 from modelcollapse.config.extensions import prepared_configuration
 from modelcollapse.config.hydra_internals import Override, expanded, parsed
 from modelcollapse.config.settings import ChainSettings
@@ -18,6 +19,8 @@ from modelcollapse.errors import UserError
 from modelcollapse.settings import SettingsError
 
 MOST_NAMED = 3
+SEARCH_PATH = "hydra.searchpath"
+SEARCH_GROUP = "hparams_search"
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,14 @@ def read_grid(overrides: Sequence[str]) -> Grid:
     """
     with initialize_config_dir(prepared_configuration(), version_base=HYDRA_VERSION_BASE):
         typed = parsed(overrides)
+        _refuse_searches(typed)
         base = _base(typed)
         parameters = base.hydra.sweeper.get("params") or {}
         task = [*parsed([f"{name}={value}" for name, value in parameters.items()]), *typed]
         ordered = _ordered([override for override in task if not override.is_hydra_override()])
         varied = {override.get_key_element() for override in ordered if override.is_sweep_override()}
-        points = _read_points(expanded(ordered), varied)
+        places = [str(each.input_line) for each in typed if each.get_key_element() == SEARCH_PATH]
+        points = _read_points(expanded(ordered), varied, places)
     return Grid(
         points=points,
         overrides=tuple(str(override.input_line) for override in ordered),
@@ -70,6 +75,19 @@ def read_grid(overrides: Sequence[str]) -> Grid:
         sweep_folder=str(base.hydra.sweep.dir),
         plan=base.plan is True,
     )
+
+
+def _refuse_searches(typed: Sequence[Override]) -> None:
+    """Raise UserError for what an optimising sweeper needs: it chooses its chains one after another."""
+    for override in typed:
+        name, _, value = str(override.input_line).partition("=")
+        if override.is_interval_sweep():
+            raise UserError(
+                f"{name}={value}: a grid has no intervals; name its values, {name}=A,B or {name}='range(A,B,STEP)', or"
+                f" search them: train.py -m hydra/sweeper=optuna '{name}={value}'"
+            )
+        if (name == "hydra/sweeper" and value != "basic") or (name == SEARCH_GROUP and value != "null"):
+            raise UserError(f"{name}={value}: a grid is run whole; a search is run by: train.py -m {name}={value}")
 
 
 def _base(typed: Sequence[Override]) -> DictConfig:
@@ -89,9 +107,11 @@ def _ordered(overrides: Sequence[Override]) -> list[Override]:
     return sorted(latest.values(), key=lambda override: (override.is_sweep_override(), override.key_or_group == "seed"))
 
 
-def _read_points(combinations: Sequence[Sequence[str]], varied: set[str]) -> tuple[Point, ...]:
+def _read_points(combinations: Sequence[Sequence[str]], varied: set[str], places: Sequence[str]) -> tuple[Point, ...]:
+    """The points, each read; ``places`` say where further options are searched."""
     points, problems = [], []
-    for number, overrides in enumerate(combinations):
+    for number, combination in enumerate(combinations):
+        overrides = [*combination, *places]
         own = tuple(override for override in overrides if override.partition("=")[0] in varied)
         try:
             settings, _ = settings_of(compose("train", overrides=list(overrides)))

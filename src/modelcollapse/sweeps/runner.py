@@ -19,7 +19,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from modelcollapse.code_digests.house import SNAPSHOT_VARIABLE, SOURCES_FILE
-from modelcollapse.config.composing import HYDRA_VERSION_BASE, LAUNCHERS_ADVICE
+from modelcollapse.config.composing import HYDRA_VERSION_BASE
+from modelcollapse.config.explaining import PLUGINS
 from modelcollapse.config.extensions import prepared_configuration
 from modelcollapse.errors import UserError
 from modelcollapse.record import read_error
@@ -113,7 +114,7 @@ def check_launcher(grid: Grid) -> None:
     """Raise UserError where the launcher is not installed."""
     package = ".".join(_launcher(grid).split(".")[:2])
     if find_spec(package.split(".")[0]) is None or find_spec(package) is None:
-        raise UserError(f"hydra/launcher: {package} is not installed; {LAUNCHERS_ADVICE}")
+        raise UserError(f"hydra/launcher: {package} is not installed; {PLUGINS['hydra/launcher'][1]}")
 
 
 def _launcher(grid: Grid) -> str:

@@ -30,6 +30,7 @@ from modelcollapse.families.estimators.estimator import (
     MEASURES_FILE,
     STATISTICS,
     Estimator,
+    FitFailed,
     SegmentFiles,
     SegmentStates,
     State,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
 
 MODEL, MEASURES = "model", "measures"
+FEW_ROWS = 100
 
 
 @dataclass(frozen=True)
@@ -237,6 +239,16 @@ class EstimatorFamily(ABC):
         subject = self._subject(fitted, self._start)
         more = replicate_metrics(self.metrics, subject, f"generations {fitted.first} to {fitted.last}")
         return SegmentFiles.of(fitted, {**measures, **more})
+
+    def measure_names(self) -> list[str]:
+        """Flat names of what the estimator measures, found by measuring an estimate from a few samples."""
+        estimator, stream = self.build_estimator(), Stream(self.seed, 0, "measure_names")
+        try:
+            first = estimator.fit(estimator.real(FEW_ROWS, stream), None, None, stream).state
+            measures = estimator.measure({name: value[None] for name, value in first.items()}, first, [stream])
+        except FitFailed:
+            return []
+        return [f"{name}/{statistic}" for name in measures for statistic in STATISTICS]
 
     def subjects(self, generation: int) -> Sequence[Subject]:
         """The fitted parameters of all replicates; they are given when a segment is read."""

@@ -1,0 +1,162 @@
+"""Hydra's own multirun, ``train.py -m``: what is settled before Hydra begins, and what is shown afterwards.
+
+With Hydra's basic sweeper nothing is changed. An optimising sweeper chooses the values of its trials by what the
+finished ones returned, their :mod:`objective <modelcollapse.objective>`. For it,
+
+* what an experiment brings for ``sweep.py`` in ``hydra.sweeper.params`` is no dimension of the search: dimensions are
+  what is typed, and what the search of the group ``hparams_search`` brings;
+* the settings of one trial are read before anything runs.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from modelcollapse.config.composing import HYDRA_VERSION_BASE, counted, settings_of
+from modelcollapse.config.extensions import prepared_configuration
+from modelcollapse.config.hydra_internals import Interval, Override, parsed
+from modelcollapse.errors import UserError
+from modelcollapse.settings import SettingsError
+from modelcollapse.sweeps.points import SEARCH_GROUP
+from modelcollapse.sweeps.runner import quoted
+
+BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+WITHOUT_A_GRID = "quickstart"
+RESULT_FILE = "optimization_results.yaml"
+"""What the optimising sweeper writes into the folder of the sweep."""
+NO_TRIAL = "No trials are completed"
+"""What it says when none has a value."""
+WITHIN = 0.382
+"""Where in an interval the value lies that is tried beforehand: at no whole number of a short one."""
+
+
+@dataclass(frozen=True)
+class Multirun:
+    """What Hydra is started with."""
+
+    overrides: tuple[str, ...]
+    optimises: bool
+    """Whether a sweeper chooses the values of the trials."""
+    folder: Path | None
+    """Where the sweep writes; None where that follows from the job."""
+    is_plan: bool
+
+
+def run_multirun(overrides: Sequence[str], start: Callable[[Sequence[str]], None]) -> None:
+    """Run ``start``, which is Hydra's multirun, with the overrides, and show the best trial of a search.
+
+    Raises UserError where a search cannot be run, or none of its trials had a value.
+    """
+    multirun = read_multirun(overrides)
+    was_there = multirun.folder is None or multirun.folder.exists()
+    try:
+        start(multirun.overrides)
+    except ValueError as error:
+        if NO_TRIAL not in str(error):
+            raise
+        raise UserError("no trial ended with a value of the objective; why is above") from error
+    finally:
+        if multirun.folder is not None and not was_there:
+            _remove_leftovers(multirun.folder, multirun.is_plan)
+    if multirun.optimises and multirun.folder is not None:
+        print(_best_trial(multirun.folder / RESULT_FILE), flush=True)
+
+
+def read_multirun(overrides: Sequence[str]) -> Multirun:
+    """What Hydra is to be started with for these overrides."""
+    typed = parsed(overrides)
+    with initialize_config_dir(prepared_configuration(), version_base=HYDRA_VERSION_BASE):
+        common = [str(override.input_line) for override in typed if not override.is_sweep_override()]
+        base = compose("train", overrides=common, return_hydra_config=True)
+        folder, is_plan = _sweep_folder(base), base.plan is True
+        place = () if folder is None else (f"hydra.sweep.dir={quoted(folder)}",)
+        if base.hydra.sweeper._target_ == BASIC:
+            return Multirun((*overrides, *place), False, folder, is_plan)
+        if is_plan:
+            raise UserError(
+                "plan=true: the trials of a search follow from the results of those before; without -m and"
+                " hydra/sweeper it is the plan of one chain"
+            )
+        # The last one counts, as everywhere; the sweeper would let one that is fixed win.
+        latest = {each.get_key_element(): each for each in parsed([*_asked_for(typed), *overrides])}
+        _check_one_trial([*latest.values()])
+    words = [str(each.input_line) for each in latest.values()]
+    return Multirun((*words, "hydra.sweeper.params=null", *place), True, folder, is_plan)
+
+
+def _sweep_folder(base: DictConfig) -> Path | None:
+    written = str(OmegaConf.to_container(base.hydra.sweep, resolve=False)["dir"])  # type: ignore[index, call-overload]
+    if "job" in written:
+        return None
+    try:
+        return Path(base.hydra.sweep.dir).absolute()
+    except OmegaConfBaseException:
+        return None
+
+
+def _asked_for(typed: Sequence[Override]) -> list[str]:
+    """Overrides for the dimensions that come from ``hparams_search`` or a typed ``hydra.sweeper.params``.
+
+    An experiment brings a grid for sweep.py: they are those of the configuration with one that brings none.
+    """
+    own = [each for each in typed if each.is_hydra_override() or each.key_or_group == SEARCH_GROUP]
+    words = [str(override.input_line) for override in own]
+    config = compose("train", overrides=[f"experiment={WITHOUT_A_GRID}", *words], return_hydra_config=True)
+    asked: Mapping[str, Any] = config.hydra.sweeper.get("params") or {}
+    return [f"{name}={value}" for name, value in asked.items()]
+
+
+def _check_one_trial(overrides: Sequence[Override]) -> None:
+    """Read the settings of a trial. Raises UserError with all that is wrong with them."""
+    intervals = {str(each.key_or_group): each for each in overrides if each.is_interval_sweep()}
+    trial = [_one_value(each) if each.is_sweep_override() else str(each.input_line) for each in overrides]
+    try:
+        settings_of(compose("train", overrides=trial))
+    except SettingsError as error:
+        problems = [_with_advice(problem, intervals) for problem in error.problems]
+        raise UserError(counted(problems, "a trial of the search")) from error
+
+
+def _one_value(override: Override) -> str:
+    name = override.get_key_element()
+    if not override.is_interval_sweep():
+        return f"{name}={next(iter(override.sweep_string_iterator()))}"
+    interval = override.value()
+    assert isinstance(interval, Interval)
+    assert interval.start is not None
+    assert interval.end is not None
+    value = interval.start + WITHIN * (interval.end - interval.start)
+    return f"{name}={round(value) if isinstance(interval.start, int) else value}"
+
+
+def _with_advice(problem: str, intervals: Mapping[str, Override]) -> str:
+    """The problem, and how whole numbers are searched where an interval gave another one."""
+    name = problem.partition(":")[0]
+    if name not in intervals or "whole number" not in problem:
+        return problem
+    given = str(intervals[name].input_line).partition("=")[2]
+    return f"{problem}; {given} is one of all numbers: type '{name}=int({given})', or range(LOW,HIGH)"
+
+
+def _remove_leftovers(folder: Path, is_plan: bool) -> None:
+    """Remove a folder of the sweep in which nothing is, and after a plan what Hydra alone wrote."""
+    if is_plan:
+        (folder / "multirun.yaml").unlink(missing_ok=True)
+    here = Path.cwd()
+    for candidate in (folder, *(above for above in folder.parents if here in above.parents)):
+        if not candidate.is_dir() or any(candidate.iterdir()):
+            break
+        candidate.rmdir()
+
+
+def _best_trial(path: Path) -> str:
+    result: Any = OmegaConf.to_container(OmegaConf.load(path))
+    if "best_params" not in result:
+        return f"{len(result['solutions'])} trials that no other is better than: {path}"
+    chosen = " ".join(f"{name}={value}" for name, value in result["best_params"].items())
+    return f"best    {chosen}: {result['best_value']:.6g}\nsearch  {path.parent}"
