@@ -12,6 +12,7 @@ refused before any work starts, with the advice below.
 NOTES = {
     "Lightning": "Arguments of `Trainer`, as `trainer.NAME=VALUE`.",
     "transformers": "Arguments of transformers' `Trainer`, wherever they are typed.",
+    "Hydra": "More in [Hydra](hydra.md). `-m`, `--config-dir`, `--cfg`, `--info` and tab completion are Hydra's own.",
     "lightning-hydra-template": "Groups and settings of its configurations.",
     "Weights & Biases": "Environment variables; more in [loggers](tracking.md).",
 }

@@ -177,7 +177,7 @@ TEMPLATE = (
     OtherName("trainer=mps", "set trainer.accelerator=mps"),
     OtherName("trainer=ddp", "set trainer.devices=4"),
     OtherName("trainer=ddp_sim", "set trainer.accelerator=cpu trainer.devices=2"),
-    OtherName("hparams_search", "set hydra/sweeper=optuna with -m"),
+    OtherName("hparams_search=optuna", "a search that `train.py -m` runs", ("hparams_search=optuna",)),
     OtherName("extras", "set plan=true or --cfg job to see the settings; tracking.tags for tags"),
     OtherName("task_name", "set name, the name of the experiment"),
     OtherName("tags", "set tracking.tags=[one,two]"),
@@ -210,9 +210,26 @@ WANDB = (
 )
 """Environment variables of Weights & Biases."""
 
+HYDRA = (
+    OtherName("seed=0,1", "train.py -m seed=0,1 runs them as Hydra does, sweep.py seed=0,1 runs them and reports on them"),
+    OtherName("hydra/launcher=joblib", "for `train.py -m` and for sweep.py", ("hydra/launcher=joblib",)),
+    OtherName("hydra/launcher=submitit_slurm", "for both", ("hydra/launcher=submitit_slurm",)),
+    OtherName("hydra/sweeper=optuna", "for `train.py -m`; it gets the value of `objective`", ("hydra/sweeper=optuna",)),
+    OtherName("hydra.sweep.dir", "the folder of a sweep", ("hydra.sweep.dir=results/grid",)),
+    OtherName("hydra.output_subdir", "the folder `.hydra` in the run folder", ("hydra.output_subdir=null",)),
+    OtherName("hydra.verbose", "as in Hydra", ("hydra.verbose=true",)),
+    OtherName("hydra.job.chdir=true", "paths in settings are relative to where the command is typed"),
+    OtherName("+hydra.job.env_set.NAME=1", "settings may give a job these variables only"),
+    OtherName("+hydra.callbacks.mine._target_=my.Callback", "settings call no code"),
+    OtherName("data.name=${oc.env:HOME}", "let the shell put HOME into the command"),
+    OtherName("data.name=${oc.decode:text}", "settings are data, and there is no resolver oc.decode"),
+)
+"""Settings and habits of Hydra itself."""
+
 SECTIONS: Mapping[str, tuple[OtherName, ...]] = {
     "Lightning": LIGHTNING,
     "transformers": HUGGING_FACE,
+    "Hydra": HYDRA,
     "lightning-hydra-template": TEMPLATE,
     "Weights & Biases": WANDB,
 }
