@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from modelcollapse.config.objective import objective_problems
 from modelcollapse.config.settings import ChainSettings, used_members
-from modelcollapse.objective import objective_problems
 from modelcollapse.settings import SettingsError
 
 if TYPE_CHECKING:

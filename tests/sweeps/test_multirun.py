@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from conftest import run_command
 from modelcollapse.chain import chain_id
 from modelcollapse.commands import run
-from modelcollapse.objective import objective_of
+from modelcollapse.config.objective import objective_of
 from modelcollapse.sweeps.points import read_grid
 
 CHAIN = (

@@ -221,7 +221,7 @@ def _run_chain(
 
 def _objective(settings: "ChainSettings", finished: "FinishedChain") -> float | None:
     """The objective of the chain; it is printed in a multirun, where somebody may compare it."""
-    from modelcollapse.objective import objective_of
+    from modelcollapse.config.objective import objective_of
 
     name, value = objective_of(settings.objective, finished.family, finished.metrics)
     if HydraConfig.get().mode is RunMode.MULTIRUN:

@@ -211,7 +211,9 @@ WANDB = (
 """Environment variables of Weights & Biases."""
 
 HYDRA = (
-    OtherName("seed=0,1", "train.py -m seed=0,1 runs them as Hydra does, sweep.py seed=0,1 runs them and reports on them"),
+    OtherName(
+        "seed=0,1", "train.py -m seed=0,1 runs them as Hydra does, sweep.py seed=0,1 runs them and reports on them"
+    ),
     OtherName("hydra/launcher=joblib", "for `train.py -m` and for sweep.py", ("hydra/launcher=joblib",)),
     OtherName("hydra/launcher=submitit_slurm", "for both", ("hydra/launcher=submitit_slurm",)),
     OtherName("hydra/sweeper=optuna", "for `train.py -m`; it gets the value of `objective`", ("hydra/sweeper=optuna",)),

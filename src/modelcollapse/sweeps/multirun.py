@@ -1,7 +1,7 @@
 """Hydra's own multirun, ``train.py -m``: what is settled before Hydra begins, and what is shown afterwards.
 
 With Hydra's basic sweeper nothing is changed. An optimising sweeper chooses the values of its trials by what the
-finished ones returned, their :mod:`objective <modelcollapse.objective>`. For it,
+finished ones returned, their :mod:`objective <modelcollapse.config.objective>`. For it,
 
 * what an experiment brings for ``sweep.py`` in ``hydra.sweeper.params`` is no dimension of the search: dimensions are
   what is typed, and what the search of the group ``hparams_search`` brings;
