@@ -132,8 +132,10 @@ def test_a_grid_refuses_what_a_search_takes(place):
     assert "train.py -m hydra/sweeper=optuna" in place("hydra/sweeper=optuna", configuration="sweep").err
 
 
-def test_a_plan_of_a_multirun_writes_nothing(place, tmp_path):
-    assert place("-m", "seed=0,1", "plan=true").code == 0
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_a_plan_of_a_multirun_writes_nothing(place, tmp_path, launcher):
+    found = place("-m", "seed=0,1", "plan=true", f"hydra/launcher={launcher}")
+    assert found.code == 0, found.err
     assert not list(tmp_path.iterdir())
 
 

@@ -94,6 +94,8 @@ class GuardedLoader(ConfigLoaderImpl):
         self, config_name: str | None, overrides: list[str], run_mode: RunMode, *more: Any, **options: Any
     ) -> DictConfig:
         """The composed configuration. Raises HydraException for whatever is wrong with it."""
+        # A process of a launcher begins here.
+        hydra_utils._save_config = _save_nothing
         with sealed():
             try:
                 with _missing_folders_raise():
