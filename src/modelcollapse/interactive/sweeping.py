@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.errors import HydraException
 
-from modelcollapse.config.composing import explained, python_errors
+from modelcollapse.config.composing import python_errors
+from modelcollapse.config.explaining import explained
 from modelcollapse.config.extensions import use_config_dirs
 from modelcollapse.console import shown_path
 from modelcollapse.errors import UserError
