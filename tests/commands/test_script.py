@@ -85,3 +85,43 @@ def test_a_mistake_in_a_script_names_its_options(script, tmp_path):
     said = script(*SMALL, "regime=every_kht", code=2)
     assert "there is no such regime (did you mean every_kth?)" in said
     assert not (tmp_path / "store").exists()
+
+
+BROKEN = """from dataclasses import dataclass
+
+import modelcollapse as mc
+from modelcollapse.data.settings import SamplesSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(SamplesSettings):
+    rows: int = 20
+    mean: tuple[float, ...] = (0.0,)
+    covariance: tuple[tuple[float, ...], ...] = ((1.0,),)
+    numbers_per_row: int = 1
+
+
+@mc.dataset("broken", "samples", Settings)
+class Broken:
+    def __init__(self, settings):
+        pass
+
+    def draw(self, replicates, rows, stream):
+        return 1 / 0
+
+
+if __name__ == "__main__":
+    mc.main()
+"""
+
+
+def test_an_error_of_registered_code_is_shown_as_python_shows_it_with_the_stage_on_top(tmp_path):
+    (tmp_path / "own.py").write_text(BROKEN)
+    words = ("model=gaussian_mixture", "data=broken", "decoding=none", "tracking=none", "paths.store=store")
+    # What a notebook sets for the commands that it starts; there need be no such module here.
+    environment = {**os.environ, "MPLBACKEND": "inline of a notebook"}
+    program = [sys.executable, "own.py", *words, "model.replicates=2", "generations=1"]
+    finished = subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=500)
+    assert finished.returncode == 1
+    assert "error while computing generation 0\nTraceback (most recent call last):\n" in finished.stderr
+    assert "    return 1 / 0\n           ~~^~~\nZeroDivisionError: division by zero" in finished.stderr

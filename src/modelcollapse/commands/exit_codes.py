@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 
+from modelcollapse.command_line import draw_into_files
 from modelcollapse.credentials import without_secrets
 from modelcollapse.errors import Interrupted, UserError, interruptible, shortage
 from modelcollapse.store import Damaged
@@ -15,6 +16,7 @@ be carried out as it was typed, and nothing was written. A signal ends it with 1
 
 def reported(command: Callable[[], int]) -> int:
     """Run a command, and print what a user can mend as one message; returns the exit code."""
+    draw_into_files()
     try:
         with interruptible():
             return command()

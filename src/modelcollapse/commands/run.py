@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from modelcollapse.command_line import PROGRAM, arguments_kept, typed
+from modelcollapse.command_line import PROGRAM, arguments_kept, draw_into_files, typed
 from modelcollapse.config.composing import HYDRA_VERSION_BASE, known_errors, settings_of
 from modelcollapse.config.extensions import prepared_configuration, use_config_dirs
 from modelcollapse.config.hydra_internals import parsed
@@ -132,6 +132,7 @@ def _reported_errors() -> Iterator[None]:
     """Print what went wrong, and exit with the code of its kind."""
     # Hydra then raises its errors instead of printing them, and the message can name the right overrides.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    draw_into_files()
     try:
         with interruptible(), safe_imports(), arguments_kept():
             yield
@@ -163,6 +164,11 @@ def _reported_errors() -> Iterator[None]:
             raise
         _print_error(f"error: {error.filename}: {error.strerror}")
         sys.exit(USER_ERROR)
+    except Exception as error:
+        # Python's traceback follows, which has these notes at its end.
+        for note in getattr(error, "__notes__", ()):
+            _print_error(f"error {note}")
+        raise
 
 
 class PrintedError(UserError):

@@ -139,8 +139,8 @@ class ChainDisplay(Reporter):
 
     def _ended(self, error: BaseException) -> str:
         """Where the chain was when it was stopped."""
-        place = self._stage[0] if self._stage else self._state()
-        return f"{'failed' if isinstance(error, Exception) else 'stopped'}: {place}"
+        places = getattr(error, "__notes__", None) or ([self._stage[0]] if self._stage else [self._state()])
+        return f"{'failed' if isinstance(error, Exception) else 'stopped'}: {places[-1]}"
 
     def _draw(self, state: str, *, at_once: bool = True) -> None:
         if self._output is not None:
@@ -199,7 +199,8 @@ def html_of(renderable: RenderableType, width: int = 120) -> tuple[str, str]:
 
     from rich.console import Console
 
-    console = Console(record=True, file=io.StringIO(), width=width, highlight=False)
+    # In a notebook rich would show it at once as well.
+    console = Console(record=True, file=io.StringIO(), width=width, highlight=False, force_jupyter=False)
     console.print(renderable)
     html = console.export_html(inline_styles=True, code_format="<pre style='line-height:1.2'>{code}</pre>", clear=False)
     return html, console.export_text()

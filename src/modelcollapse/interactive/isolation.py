@@ -6,13 +6,16 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 from modelcollapse.code_digests.house import SNAPSHOT_VARIABLE
 from modelcollapse.config import hydra_internals
 from modelcollapse.errors import Interrupted, UserError, interruptible
 from modelcollapse.registry import SCRIPT_VARIABLE, imports_script
+from modelcollapse.settings import SettingsError
 
 VARIABLES = (
     SNAPSHOT_VARIABLE,
@@ -24,6 +27,24 @@ VARIABLES = (
 """Environment variables that a run sets for its own process and its children."""
 LOGGERS = ("modelcollapse", "pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric")
 """Loggers whose levels and handlers a run sets."""
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def short_tracebacks(function: Function) -> Function:
+    """Decorator of a public function: errors whose message says what to change show none of its inside."""
+
+    @wraps(function)
+    def called(*arguments: Any, **named: Any) -> Any:
+        try:
+            return function(*arguments, **named)
+        except SettingsError as error:
+            raise error.with_traceback(None) from None
+        except UserError as error:
+            raise error.with_traceback(None) from error.__cause__
+
+    return cast(Function, called)
 
 
 @contextmanager

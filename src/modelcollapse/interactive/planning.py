@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelcollapse.config.composing import python_errors
 from modelcollapse.interactive.display import html_of
-from modelcollapse.interactive.isolation import unchanged_libraries, unchanged_process
+from modelcollapse.interactive.isolation import short_tracebacks, unchanged_libraries, unchanged_process
 from modelcollapse.interactive.overrides import has_several_values, overrides_of
 from modelcollapse.interactive.running import composed
 from modelcollapse.interactive.sweeping import grid_of
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from modelcollapse.sweeps.planning import GridPlan
 
 
+@short_tracebacks
 def plan(*overrides: str, jobs: int = 1, grid: bool = False, **settings: Any) -> Plan:
     """What a run or sweep would compute, how long it would take, and the disk; nothing is computed or written.
 

@@ -17,7 +17,7 @@ from modelcollapse.config.explaining import explained
 from modelcollapse.config.extensions import prepared_configuration, use_config_dirs
 from modelcollapse.config.settings import ChainSettings
 from modelcollapse.interactive.display import shown
-from modelcollapse.interactive.isolation import unchanged_libraries, unchanged_process
+from modelcollapse.interactive.isolation import short_tracebacks, unchanged_libraries, unchanged_process
 from modelcollapse.interactive.members import importing_members, processes_of
 from modelcollapse.interactive.overrides import has_several_values, overrides_of
 from modelcollapse.interactive.runs import Run
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from modelcollapse.chain_session import FinishedChain, Reporter
 
 
+@short_tracebacks
 def run(*overrides: str, folder: str | os.PathLike[str] | None = None, **settings: Any) -> Run:
     """Run one chain of generations in this process; what the store holds is not computed again.
 

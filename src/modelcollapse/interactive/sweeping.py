@@ -20,7 +20,7 @@ from modelcollapse.config.extensions import use_config_dirs
 from modelcollapse.console import shown_path
 from modelcollapse.errors import UserError
 from modelcollapse.interactive.display import ChainDisplay, Output, html_of, in_notebook
-from modelcollapse.interactive.isolation import unchanged_libraries, unchanged_process
+from modelcollapse.interactive.isolation import short_tracebacks, unchanged_libraries, unchanged_process
 from modelcollapse.interactive.members import importing_members, processes_of
 from modelcollapse.interactive.overrides import overrides_of
 from modelcollapse.interactive.running import call_of, composed, run_in, unused
@@ -48,6 +48,7 @@ class ChainsFailed(UserError):
         self.sweep = sweep
 
 
+@short_tracebacks
 def sweep(*overrides: str, folder: str | os.PathLike[str] | None = None, jobs: int = 1, **settings: Any) -> Sweep:
     """Run every combination of several values, what chains have in common once, and report on them.
 
