@@ -112,6 +112,13 @@ def test_a_mapping_in_the_place_of_the_list_says_what_to_type(train):
     assert "logger={name: csv}: logger is a list; set 'logger=[{name: csv}]'" in finished.err
 
 
+def test_settings_of_a_member_of_the_list_say_what_to_type_whatever_else_is_typed(train):
+    for typed, say in (("logger.wandb.tags=[a]", "set tracking.tags=[one,two]"), ("logger.csv.x=3", "set 'logger=[")):
+        finished = train("seed=1", typed, "generations=2")
+        assert finished.code == 2
+        assert f"{typed.partition('=')[0]}: no such setting; logger is a list; {say}" in finished.err
+
+
 def test_a_logger_whose_package_is_missing_says_how_to_install_it(train, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     finished = train("logger=tensorboard", "tracking=none")

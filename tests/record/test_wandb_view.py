@@ -438,6 +438,14 @@ def test_auto_follows_wandb_mode(monkeypatch, word, mode):
     assert choose_mode(TrackingSettings(mode="offline")) == ("offline", "tracking.mode=offline")
 
 
+def test_auto_follows_wandb_disabled_first(monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("WANDB_DISABLED", "True")
+    assert choose_mode(TrackingSettings()) == ("disabled", "WANDB_DISABLED=True")
+    monkeypatch.setenv("WANDB_DISABLED", "false")
+    assert choose_mode(TrackingSettings()) == ("online", "WANDB_MODE=online")
+
+
 def test_unknown_wandb_mode_is_named(monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "ofline")
     with pytest.raises(ValueError, match=r"WANDB_MODE=ofline.*offline"):

@@ -97,7 +97,7 @@ def _unknown_group(found: re.Match[str]) -> str:
 
 
 def _in_a_list(found: re.Match[str]) -> str:
-    setting, _, name = found[1].partition(".")
+    setting, name = found[2], found[3]
     say = advice(f"{setting}.{name}") or f"set '{setting}=[{{name: NAME, SETTING: VALUE}}]'"
     return f"{setting}.{name}: no such setting; {setting} is a list; {say}"
 
@@ -143,7 +143,7 @@ MESSAGES: Mapping[str, Callable[[re.Match[str]], str]] = MappingProxyType(
         r"^Sweep parameters '(?P<override>.*)' requires --multirun": _several_values,
         r"Could not override '([^']+)'.*No match in the defaults list": _unknown_group,
         r"Could not find '([^'\n]+)/([^/'\n]+)'": _unknown_option,
-        r"^Index '.*' \(str\) is not an int \(typed: ([^=]+)": _in_a_list,
+        r"^Index '(.*)' \(str\) is not an int \(typed: (?:.* )?(\S+?)\.(\1(?:\.[^=\s]+)?)=": _in_a_list,
         r"^Error merging override ((callbacks|logger)=(\{.*\}))$": _for_a_list,
         r"^provider=hydra\.searchpath.*?path=(.*?) is not available": _no_folder,
         r"^Config group override must be a string or a list.*\(typed: (.*?)(?: hydra\.mode=\w+)?\)": _no_option,

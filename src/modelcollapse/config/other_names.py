@@ -203,6 +203,7 @@ WANDB = (
         for name, variable in tracking.VARIABLES.items()
     ),
     OtherName(tracking.MODE_VARIABLE, "where tracking.mode=auto", variables={tracking.MODE_VARIABLE: "offline"}),
+    OtherName("WANDB_DISABLED", "`true` leaves W&B out", variables={tracking.DISABLED_VARIABLE: "false"}),
     OtherName("WANDB_API_KEY", "the login; it is written nowhere", variables={"WANDB_API_KEY": "0" * 40}),
     OtherName("WANDB_BASE_URL", "the server", variables={"WANDB_BASE_URL": "https://wandb.example.org"}),
     *(OtherName(variable, say) for variable, say in tracking.REFUSED.items()),

@@ -25,6 +25,9 @@ PROJECT = Characters(LONGEST_NAME, without="/\\#?%:")
 DEFAULT_PROJECT = "modelcollapse"
 
 MODE_VARIABLE = "WANDB_MODE"
+DISABLED_VARIABLE = "WANDB_DISABLED"
+"""Variable of transformers' Trainer."""
+TRUE = ("1", "on", "yes", "true")
 MODES: Mapping[str, Mode] = {
     "online": "online",
     "run": "online",
@@ -54,7 +57,6 @@ UNUSED: Mapping[str, str] = {
     "WANDB_RESUME": "the same chain goes on in its W&B run",
     "WANDB_LOG_MODEL": "tracking.upload_weights=true uploads weights",
     "WANDB_WATCH": "callbacks log gradients, see docs/extending.md",
-    "WANDB_DISABLED": "tracking=none or WANDB_MODE=disabled leaves W&B out",
 }
 """Variables of W&B and of its integrations that do nothing here -> what is done instead."""
 
@@ -111,9 +113,12 @@ def tracking_problems(settings: TrackingSettings) -> list[str]:
     """What is wrong with the ``WANDB_*`` variables that hold; nothing where W&B is not used."""
     if settings.kind == "none" or settings.mode == "disabled":
         return []
-    word = os.environ.get(MODE_VARIABLE, "")
-    problems = [f"{MODE_VARIABLE}={word}; it may be one of {', '.join(MODES)}"] if word and word not in MODES else []
-    if settings.mode == "auto" and MODES.get(word) == "disabled":
+    problems = []
+    try:
+        mode = mode_of_environment()
+    except ValueError as error:
+        mode, problems = None, [str(error)]
+    if settings.mode == "auto" and mode is not None and mode[0] == "disabled":
         return []
     for name, value in _environment().items():
         if not getattr(settings, name):
@@ -122,11 +127,13 @@ def tracking_problems(settings: TrackingSettings) -> list[str]:
 
 
 def mode_of_environment() -> tuple[Mode, str] | None:
-    """The mode that WANDB_MODE names, and that it does; None where it is not set.
+    """The mode that WANDB_MODE or WANDB_DISABLED names, and which of them; None where neither is set.
 
     Raises:
-        ValueError: it holds a word that is no mode.
+        ValueError: WANDB_MODE holds a word that is no mode.
     """
+    if os.environ.get(DISABLED_VARIABLE, "").lower() in TRUE:
+        return "disabled", f"{DISABLED_VARIABLE}={os.environ[DISABLED_VARIABLE]}"
     word = os.environ.get(MODE_VARIABLE)
     if not word:
         return None
