@@ -130,14 +130,19 @@ def goals(generation: Generation, settings: ChainSettings, family: Family) -> li
     return [artifact for artifact in generation.artifacts.values() if artifact.kind not in dispensable]
 
 
-def run_chain(settings: ChainSettings, family: Family, store: Store, record: "Record") -> Iterator[Work]:
-    """Compute the chain, yielding each generation once it is finished and recorded."""
+def run_chain(
+    settings: ChainSettings, family: Family, store: Store, record: "Record", noted_as: Path | None = None
+) -> Iterator[Work]:
+    """Compute the chain, yielding each generation once it is finished and recorded.
+
+    The store notes that the record's folder refers to the artifacts, or ``noted_as`` where that will be its place.
+    """
     previous: Generation | None = None
     known: Mapping[Artifact, Path] = {}
     generations = chain_generations(settings, family)
     declared = (artifact for generation in generations for artifact in generation.artifacts.values())
     # Before any work, so that a garbage collection of another process keeps what this run is going to read.
-    store.note_run(record.identity.id, record.folder, declared)
+    store.note_run(record.identity.id, noted_as or record.folder, declared)
     wanted = (goal for each in generations for goal in goals(each, settings, family))
     taken_in = prepare(settings, family, store, wanted)
     inputs = measured_inputs(family, store)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from modelcollapse.store import Store
 
 
-class Reporter(Protocol):
-    """Shows a chain to people while it runs."""
+class Announcer(Protocol):
+    """Shows what a store has to say, and the progress of stages."""
 
     @property
     def bars(self) -> Console | None:
@@ -34,6 +34,10 @@ class Reporter(Protocol):
 
     def announce(self, message: str) -> None:
         """One line about the store, such as that another process is waited for."""
+
+
+class Reporter(Announcer, Protocol):
+    """Shows a chain to people while it runs."""
 
     def start(self, family: Family, store: Store) -> None:
         """The settings were accepted; nothing has been computed yet."""
@@ -90,7 +94,7 @@ def run_settings(
         UserError: something else that the user can fix.
         Exception: whatever a stage raises.
     """
-    _before_imports()
+    before_imports()
     from modelcollapse.chain import chain_artifacts, chain_id, run_chain
     from modelcollapse.code_digests.house import hand_on_sources, snapshot
     from modelcollapse.preflight import refuse_to_redo
@@ -148,7 +152,7 @@ def run_settings(
     return FinishedChain(folder, family, store, works)
 
 
-def _before_imports() -> None:
+def before_imports() -> None:
     """Set what torch reads when it is imported, here and in processes that are started, and let imports be quick."""
     from modelcollapse.training.processes import seldom_look_for_garbage
 
@@ -157,7 +161,7 @@ def _before_imports() -> None:
     seldom_look_for_garbage()
 
 
-def family_and_store(settings: ChainSettings, reporter: Reporter, **listeners: Any) -> tuple[Family, Store]:
+def family_and_store(settings: ChainSettings, reporter: Announcer, **listeners: Any) -> tuple[Family, Store]:
     """The family and the store of a chain; ``listeners`` are those of an Execution."""
     from modelcollapse.families import family_for
     from modelcollapse.store import Store

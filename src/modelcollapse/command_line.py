@@ -5,6 +5,7 @@
 """
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -60,6 +61,11 @@ def arguments() -> list[str]:
 def typed() -> list[str]:
     """The whole command line, to be typed again."""
     return [*program(), *arguments()]
+
+
+def typed_line() -> str:
+    """The whole command line as text."""
+    return shlex.join(typed())
 
 
 def sibling(command: Sequence[str], name: str) -> list[str]:

@@ -47,17 +47,11 @@ def print_messages() -> None:
         logger.addHandler(PrintedMessages())
 
 
-class ChainReporter:
-    """Prints the progress of one chain, from its header to the suggested next command."""
+class Announcements:
+    """Standard output for what a store has to say, and for progress bars."""
 
-    def __init__(self, settings: ChainSettings, folder: Path, *, is_command: bool = True) -> None:
-        """``is_command``: a next command is suggested; otherwise the chain was run from Python."""
-        self._settings, self._folder, self._is_command = settings, folder, is_command
+    def __init__(self) -> None:
         self._console = console()
-        self._family: Family | None = None
-        self._shown = shown_generations(settings.generations)
-        self._untold: list[Work] = []
-        self._made: set[Artifact] = set()
 
     @property
     def bars(self) -> Console:
@@ -67,6 +61,19 @@ class ChainReporter:
     def announce(self, message: str) -> None:
         """Print one line about the store."""
         print(f"store: {message}", flush=True)
+
+
+class ChainReporter(Announcements):
+    """Prints the progress of one chain, from its header to the suggested next command."""
+
+    def __init__(self, settings: ChainSettings, folder: Path, *, is_command: bool = True) -> None:
+        """``is_command``: a next command is suggested; otherwise the chain was run from Python."""
+        super().__init__()
+        self._settings, self._folder, self._is_command = settings, folder, is_command
+        self._family: Family | None = None
+        self._shown = shown_generations(settings.generations)
+        self._untold: list[Work] = []
+        self._made: set[Artifact] = set()
 
     def progress(self, label: str, done: int, total: int, seconds_left: float) -> None:
         """Nothing beside the bar."""

@@ -46,13 +46,11 @@ def _main(chosen: argparse.Namespace) -> int:
 
 def print_comparison(comparison: Comparison) -> None:
     """Print the differences for people."""
-    from rich.markup import escape
-
     from modelcollapse.console import console
 
     out = console()
     for line in _verdict(comparison):
-        out.print(escape(line), soft_wrap=True)
+        out.print(line, soft_wrap=True)
     for heading, differences in (
         ("settings", comparison.settings),
         ("code", comparison.code),
@@ -66,11 +64,11 @@ def print_comparison(comparison: Comparison) -> None:
         shown = comparison.sources[:MOST_MODULES]
         rest = len(comparison.sources) - len(shown)
         more = f" and {rest} more" if rest else ""
-        out.print(escape(f"files of source code that differ: {', '.join(shown)}{more}"), soft_wrap=True)
+        out.print(f"files of source code that differ: {', '.join(shown)}{more}", soft_wrap=True)
     if comparison.metrics:
         out.print(_metrics_table(comparison))
     for line in comparison.lacking:
-        out.print(escape(f"not compared: {line}"), soft_wrap=True)
+        out.print(f"not compared: {line}", soft_wrap=True)
 
 
 def _verdict(comparison: Comparison) -> list[str]:
@@ -118,12 +116,11 @@ def _metrics_table(comparison: Comparison) -> Any:
 
 
 def _empty_table(heading: str, *columns: str) -> Any:
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title=heading, title_justify="left")
     for column in columns:
-        table.add_column(escape(column), overflow="fold")
+        table.add_column(column, overflow="fold")
     return table
 
 

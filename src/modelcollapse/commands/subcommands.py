@@ -12,6 +12,7 @@ COMMANDS = {
     "train": ("modelcollapse.commands.run:train", "run one chain of generations; train.py under another name"),
     "sweep": ("modelcollapse.commands.run:sweep", "run a grid of chains and report on it; sweep.py likewise"),
     "report": ("modelcollapse.commands.report:main", "report on runs and sweeps, finished or not"),
+    "measure": ("modelcollapse.commands.measure:main", "add metrics to finished runs; nothing is fitted again"),
     "compare": ("modelcollapse.commands.compare:main", "in what two runs differ, and since which generation"),
     "export": ("modelcollapse.commands.export:main", "write the model or the synthetic set of a generation"),
     "store": ("modelcollapse.commands.store:main", "look at a store and clean it"),
@@ -71,11 +72,9 @@ def _run(name: str, rest: Sequence[str]) -> int:
     module, _, function = COMMANDS[name][0].partition(":")
     command: Callable[..., int | None] = getattr(import_module(module), function)
     with started_as(*installed_program(), name):
-        if name not in OF_HYDRA:
-            return command(rest) or 0
         typed, sys.argv = sys.argv, [sys.argv[0], *rest]
         try:
-            return command() or 0
+            return (command() if name in OF_HYDRA else command(rest)) or 0
         finally:
             sys.argv = typed
 

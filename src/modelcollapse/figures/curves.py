@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from modelcollapse.figures.axes import generation_axis
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 
 def by_seed(generations: pd.DataFrame, columns: Sequence[str]) -> dict[str, pd.DataFrame]:
@@ -58,11 +60,24 @@ def legend_above(axes: Axes, columns: int, title: str | None = None) -> None:
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, title=title, alignment="left")
 
 
+class MissingColumns(ValueError):
+    """A frame lacks columns that a figure is drawn from."""
+
+
+def drawn(figures: Mapping[str, Callable[[], Figure]]) -> dict[str, Figure]:
+    """The figures that can be drawn, by name: those of metrics that were left out (`metrics.remove`) are not there."""
+    found = {}
+    for name, draw in figures.items():
+        with suppress(MissingColumns):
+            found[name] = draw()
+    return found
+
+
 def require(frame: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Raise `ValueError` that names the columns which the frame lacks."""
+    """Raise `MissingColumns` that names the columns which the frame lacks."""
     missing = [column for column in columns if column not in frame]
     if missing:
-        raise ValueError(f"the data frame lacks {', '.join(missing)}; it has {', '.join(map(str, frame))}")
+        raise MissingColumns(f"the data frame lacks {', '.join(missing)}; it has {', '.join(map(str, frame))}")
 
 
 def caption(*sentences: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -11,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from modelcollapse.command_line import typed
+from modelcollapse.command_line import typed_line
 from modelcollapse.credentials import without_secrets
 from modelcollapse.record.lines import Histogram
 
@@ -53,7 +52,7 @@ class ChainIdentity:
     """Tags of the user, to find the chain by."""
     extensions: tuple[Mapping[str, Any], ...] = ()
     """Extensions that the chain uses: kind, name, origin, version and digest of each."""
-    command_line: str = field(default_factory=lambda: shlex.join(typed()))
+    command_line: str = field(default_factory=lambda: typed_line())
     """The command, or the call of a function of this package, that the run was started by."""
 
 

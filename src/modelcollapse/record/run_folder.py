@@ -44,6 +44,11 @@ class RunFolder:
         """``chain.json``."""
         return self._json(IDENTITY_FILE)
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run came to its end."""
+        return self.identity.get("status") == "finished"
+
     @cached_property
     def metrics(self) -> Mapping[str, Any]:
         """``metrics.json``: version and digest of each metric."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -11,6 +12,7 @@ import pandas as pd
 from modelcollapse.families.base import ChainReport, ChainTitle, GenerationResult
 from modelcollapse.families.language_model import figures
 from modelcollapse.families.language_model.recipes import CONTINUATIONS_FILE, TRAINING_FILE, read_losses
+from modelcollapse.figures import curves
 from modelcollapse.figures.style import FigureText
 from modelcollapse.selections.choosing import selection_metrics
 
@@ -53,12 +55,16 @@ def chain_report(results: Sequence[tuple[int, GenerationResult]], title: ChainTi
     text = FigureText(
         model=title.model, regime=title.regime, seeds=title.seeds, n=f"{sequences} sequences a generation"
     )
-    drawn = {
-        "perplexity_by_generation": figures.perplexity_by_generation(generations, text),
-        "reference_perplexity_histograms": figures.reference_perplexity_histograms(perplexities, text),
-        "reference_perplexity_histograms_3d": figures.reference_perplexity_histograms_3d(perplexities, text),
-        "diversity_by_generation": figures.diversity_by_generation(generations, text),
-    }
+    drawn = curves.drawn(
+        {
+            "perplexity_by_generation": partial(figures.perplexity_by_generation, generations, text),
+            "reference_perplexity_histograms": partial(figures.reference_perplexity_histograms, perplexities, text),
+            "reference_perplexity_histograms_3d": partial(
+                figures.reference_perplexity_histograms_3d, perplexities, text
+            ),
+            "diversity_by_generation": partial(figures.diversity_by_generation, generations, text),
+        }
+    )
     if not continuations.empty:
         first_prompt = continuations["prompt"].iloc[0]
         shown = continuations[continuations["prompt"] == first_prompt]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from modelcollapse.families.base import ChainReport, ChainTitle, GenerationResul
 from modelcollapse.families.vae import figures
 from modelcollapse.families.vae.figures import REAL
 from modelcollapse.families.vae.published import read_lines, read_measured
+from modelcollapse.figures import curves
 from modelcollapse.figures.style import FigureText
 from modelcollapse.selections.choosing import selection_metrics
 
@@ -47,21 +49,26 @@ def chain_report(results: Sequence[tuple[int, GenerationResult]], title: ChainTi
     )
     images, first = shown_images(results), results[0][1].metrics
     shown, means = len(images[0]), int((latents["generation"] == 0).sum())
-    of_samples = _text(title, first["synthetic/samples"], "samples a generation")
+    of_samples = _text(title, first.get("synthetic/samples"), "samples a generation")
     of_means = _text(title, means, "latent means a generation")
-    of_images = _text(title, first["test/images"], "real test images")
-    drawn = {
-        "samples_by_generation": figures.samples_by_generation(images, _text(title, shown, "samples a generation")),
-        "latent_densities": figures.latent_densities(latents, of_means),
-        "latents_by_generation": figures.latents_by_generation(generations, of_means),
-        "samples_measured_by_generation": figures.samples_measured_by_generation(generations, of_samples),
-        "elbo_by_generation": figures.elbo_by_generation(generations, of_images),
-    }
+    of_images = _text(title, first.get("test/images"), "real test images")
+    of_shown = _text(title, shown, "samples a generation")
+    drawn = curves.drawn(
+        {
+            "samples_by_generation": partial(figures.samples_by_generation, images, of_shown),
+            "latent_densities": partial(figures.latent_densities, latents, of_means),
+            "latents_by_generation": partial(figures.latents_by_generation, generations, of_means),
+            "samples_measured_by_generation": partial(figures.samples_measured_by_generation, generations, of_samples),
+            "elbo_by_generation": partial(figures.elbo_by_generation, generations, of_images),
+        }
+    )
     return ChainReport(tables={"latent_means": latents}, documents={}, figures=drawn)
 
 
-def _text(title: ChainTitle, count: float, what: str) -> FigureText:
-    return FigureText(model=title.model, regime=title.regime, seeds=title.seeds, n=f"{count:,.0f} {what}")
+def _text(title: ChainTitle, count: float | None, what: str) -> FigureText:
+    """``count`` is None where the metric that counts them was left out."""
+    n = what if count is None else f"{count:,.0f} {what}"
+    return FigureText(model=title.model, regime=title.regime, seeds=title.seeds, n=n)
 
 
 def latent_means(results: Sequence[tuple[int, GenerationResult]]) -> pd.DataFrame:
