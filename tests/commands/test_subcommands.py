@@ -1,8 +1,10 @@
 """The command ``modelcollapse``: its sub-commands, what they cost to ask, and completion."""
 
+import argparse
 import os
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
@@ -47,6 +49,29 @@ print([name for name in {HEAVY} if name in sys.modules])
     helps = [f"{command} --help 0 True" for command in COMMANDS]
     assert lines == ["--help 0 True", *helps, "train sead=1 2 True", "comparre 2 True"]
     assert heavy == "[]"
+
+
+def documented(parser):
+    """What a page must say of the arguments of a parser, those of its sub-commands too: name and help text."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for choice in action._choices_actions:
+                yield choice.dest, choice.help
+            for subparser in action.choices.values():
+                yield from documented(subparser)
+        elif action.help != argparse.SUPPRESS and "--help" not in action.option_strings:
+            yield " ".join([*action.option_strings, *([action.metavar] if action.metavar else [])]), action.help
+
+
+def test_the_page_says_what_the_help_says(repository):
+    page = (repository / "docs" / "commands.md").read_text()
+    sections = dict(section.partition("\n")[::2] for section in page.split("\n## "))
+    for command, (place, meaning) in COMMANDS.items():
+        assert f"| [`{command}`](#{command}) | {meaning} |\n" in page
+        module, section = import_module(place.partition(":")[0]), sections[f"`{command}`"]
+        assert f"modelcollapse {command}" in section
+        for name, text in documented(module.parser()) if hasattr(module, "parser") else ():
+            assert f"| `{name}` | {text} |\n" in section, (command, name)
 
 
 def completed(cwd, line):

@@ -12,7 +12,8 @@ INTRODUCTION = """# Metrics
 This page is made from the code: `python -m modelcollapse.commands.metrics_document > docs/metrics.md`.
 
 A metric is a function of what is stored: losses, features, tokens, states. `metrics.add=[NAME]` computes one beside the
-default ones and `metrics.remove=[NAME]` leaves one out, also of a finished chain: nothing is fitted, generated or
+default ones and `metrics.remove=[NAME]` leaves one out, also of a finished chain, by the same command or by
+[`modelcollapse measure`](commands.md#measure): nothing is fitted, generated or
 scored again. `metrics.set=full` computes all that the model family offers inputs for. Cheap metrics are computed
 whenever a generation is recorded; dear ones are artifacts of the [store](store.md). The run folder's `metrics.json`
 holds the version of each, and the artifacts that it is computed of.

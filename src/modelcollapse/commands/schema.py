@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
         prog=shlex.join(program()),
         description="Write JSON schemas of the configuration files, with what installed extensions add, for editors.",
     )
-    made.add_argument("folder", type=Path, help="folder that the schemas are written into")
+    made.add_argument("folder", metavar="FOLDER", type=Path, help="folder that the schemas are written into")
     return made
 
 
