@@ -1,15 +1,24 @@
 """Tokens, blocks and their order of service, against the plainest way of computing them."""
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import numpy as np
 import pytest
+import tokenizers
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
+from transformers import PreTrainedTokenizerFast
 
+from modelcollapse.data import sources, text
 from modelcollapse.data.batches import EpochSampler, in_order, in_order_together
 from modelcollapse.data.block_batches import BlocksDataModule
-from modelcollapse.data.blocks import block_count, into_blocks, read_blocks, tokenise, write_blocks
+from modelcollapse.data.blocks import Tokens, block_count, cut, read_blocks, tokenise, write_blocks
+from modelcollapse.data.text import Continued, file_lines
 from modelcollapse.data.tokenizers import train_byte_pairs
+from modelcollapse.errors import UserError
 from modelcollapse.seeding import Stream
 
 LINES = [
@@ -31,42 +40,109 @@ def tokenizer():
 # ---- tokens and blocks ----------------------------------------------------------------------------------------------
 
 
+def ids_of(lines, tokenizer, line_start):
+    return [token for some in tokenise(lines, tokenizer, line_start) for token in some.ids.tolist()]
+
+
 @pytest.mark.parametrize("line_start", [True, False])
 def test_tokens_are_those_of_the_lines_one_by_one(tokenizer, line_start):
     start = [tokenizer.bos_token_id] if line_start else []
     expected = []
     for line in LINES:
         expected += start + tokenizer(line, add_special_tokens=False)["input_ids"]
-    tokens = tokenise(LINES, tokenizer, line_start)
-    assert tokens.dtype == np.int32
-    assert tokens.tolist() == expected
+    assert ids_of(LINES, tokenizer, line_start) == expected
+    assert all(some.ids.dtype == np.int32 for some in tokenise(LINES, tokenizer, line_start))
 
 
 def test_many_lines_are_tokenised_in_groups_without_a_seam(tokenizer):
     lines = [f"line {number}\n" for number in range(4100)]
-    together = tokenise(iter(lines), tokenizer, True)
-    assert together.tolist() == np.concatenate([tokenise([line], tokenizer, True) for line in lines]).tolist()
+    assert ids_of(iter(lines), tokenizer, True) == [
+        token for line in lines for token in ids_of([line], tokenizer, True)
+    ]
 
 
 def test_no_lines_are_no_tokens(tokenizer):
-    assert tokenise([], tokenizer, True).tolist() == []
+    assert ids_of([], tokenizer, True) == []
 
 
-@given(st.integers(0, 60), st.integers(1, 9), st.one_of(st.none(), st.integers(1, 9)))
-def test_blocks_are_consecutive_and_the_remainder_is_dropped(count, length, most):
-    tokens = np.arange(count, dtype=np.int32)
-    blocks = into_blocks(tokens, length, most)
+@given(st.integers(0, 60), st.integers(1, 9), st.one_of(st.none(), st.integers(1, 9)), st.integers(1, 20))
+def test_blocks_are_consecutive_and_the_remainder_is_dropped(count, length, most, at_once):
+    numbers = np.arange(count, dtype=np.int32)
+    parts = [numbers[start : start + at_once] for start in range(0, count, at_once)]
+    with TemporaryDirectory() as folder:
+        blocks, lengths = cut((Tokens(part, part + 1) for part in parts), Path(folder), length, most)
+        write_blocks(Path(folder), blocks=blocks, lengths=lengths)
+        read, others = (read_blocks(Path(folder), name) for name in ("blocks", "lengths"))
+        assert [path.name for path in Path(folder).iterdir()] == ["blocks.safetensors"]
     wanted = count // length if most is None else min(count // length, most)
-    assert blocks.shape == (wanted, length)
-    assert blocks.flatten().tolist() == list(range(wanted * length))
+    assert read.shape == others.shape == blocks.shape == (wanted, length)
+    assert read.flatten().tolist() == list(range(wanted * length))
+    assert (others - read == 1).all()
 
 
-def test_blocks_are_written_and_read_and_counted(tmp_path):
-    arrays = {"train": np.arange(6, dtype=np.int32).reshape(2, 3), "bytes": np.arange(4, dtype=np.int32)}
+def test_no_more_is_tokenised_than_blocks_need(tokenizer, tmp_path):
+    lines, taken = [f"line {number}\n" for number in range(100_000)], []
+
+    def read():
+        for line in lines:
+            taken.append(line)
+            yield line
+
+    blocks, _ = cut(tokenise(read(), tokenizer, True), tmp_path, 8, 5)
+    assert len(blocks) == 5
+    assert len(taken) < 5000
+
+
+def test_the_file_of_blocks_is_the_one_that_safetensors_writes(tmp_path):
+    arrays = {
+        "train": np.arange(6, dtype=np.int32).reshape(2, 3),
+        "bytes": np.arange(5, dtype=np.int32),
+        "fresh": np.arange(8, dtype=np.int64).reshape(4, 2),
+        "none": np.empty((0, 3), dtype=np.int32),
+    }
     write_blocks(tmp_path, **arrays)
+    save_file(arrays, tmp_path / "expected")
+    assert (tmp_path / "blocks.safetensors").read_bytes() == (tmp_path / "expected").read_bytes()
     for name, array in arrays.items():
         assert read_blocks(tmp_path, name).tolist() == array.tolist()
         assert block_count(tmp_path, name) == len(array)
+
+
+# ---- long lines -----------------------------------------------------------------------------------------------------
+
+
+def test_a_long_line_gives_the_tokens_of_the_line(tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr(text, "LONG_LINE", 300)
+    lines = [" ".join(LINES[number % 7].strip() or "word" for number in range(200)) + "\n", "short\n"]
+    (tmp_path / "long.txt").write_text("".join(lines), encoding="utf-8")
+    parts = list(file_lines(tmp_path / "long.txt"))
+    assert len(parts) > 8
+    assert "".join(parts) == "".join(lines)
+    assert max(map(len, parts)) <= 301
+    assert [isinstance(part, Continued) for part in parts] == [False] + [True] * (len(parts) - 2) + [False]
+    assert ids_of(parts, tokenizer, True) == ids_of(lines, tokenizer, True)
+
+
+def test_how_a_file_is_read_divides_no_line_otherwise(tmp_path, monkeypatch):
+    monkeypatch.setattr(text, "LONG_LINE", 100)
+    words = "".join("w" * (number % 130 + 1) + " " * (number % 3 + 1) for number in range(60))
+    (tmp_path / "a.txt").write_text(f"{words}\n\nend\n", encoding="utf-8")
+    ways = []
+    for at_once in (7, 300, 100_000):
+        monkeypatch.setattr(sources, "CHUNK", at_once)
+        ways.append(list(file_lines(tmp_path / "a.txt")))
+    assert ways[0] == ways[1] == ways[2]
+    assert "".join(ways[0]) == f"{words}\nend\n"
+    assert len(ways[0]) > 10
+
+
+def test_a_tokenizer_that_joins_words_is_not_given_parts(tmp_path):
+    joined = tokenizers.Tokenizer(tokenizers.models.BPE())
+    trainer = tokenizers.trainers.BpeTrainer(vocab_size=200, show_progress=False)
+    joined.train_from_iterator(["d w"] * 10 + ["w o r d"], trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=joined)
+    with pytest.raises(UserError, match="cannot be tokenised in parts with this tokenizer"):
+        ids_of(["word " * 3 + "word", Continued(" word word word")], tokenizer, False)
 
 
 # ---- the order of service -------------------------------------------------------------------------------------------

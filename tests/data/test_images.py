@@ -1,4 +1,5 @@
 import gzip
+import os
 import struct
 
 import numpy as np
@@ -12,6 +13,7 @@ from modelcollapse.data.idx import BadImages, read_idx
 from modelcollapse.data.image_batches import DrawingSampler, ImagesDataModule, TrainingImages
 from modelcollapse.data.images import as_grey, as_intensities
 from modelcollapse.data.settings import DigitsDataSettings, ImagesDataSettings
+from modelcollapse.data.sources import BadSource
 from modelcollapse.seeding import Stream
 
 RANDOM = np.random.default_rng(0)
@@ -85,6 +87,58 @@ def test_mnist_itself(shared_data):
     training = torch.cat([splits["train"].images, splits["validation"].images]).double()
     assert float(training.mean() / 255) == pytest.approx(0.1307, abs=1e-4)
     assert float(training.std() / 255) == pytest.approx(0.3081, abs=1e-4)
+
+
+@pytest.mark.parametrize("below", ["", "raw", "MNIST/raw"])
+@pytest.mark.parametrize("ending", ["-ubyte", "-ubyte.gz", "dotted", "dotted.gz"])
+def test_idx_files_are_found_under_their_usual_names_and_below_the_folder(tmp_path, below, ending):
+    folder = tmp_path / "data" / below
+    folder.mkdir(parents=True)
+    written = write_idx_folder(folder, zipped=ending.endswith(".gz"))
+    plain = data_of(images(folder)).source()
+    if ending.startswith("dotted"):
+        for path in folder.iterdir():
+            path.rename(path.with_name(path.name.replace("-idx", ".idx")))
+    (tmp_path / "data" / "other").mkdir(exist_ok=True)
+    found = data_of(images(tmp_path / "data"))
+    assert found.source() == plain
+    assert sorted(found.splits()["test"].images[:, 0, 0].tolist()) == list(range(12))
+    assert len(written["train"]) == 30
+
+
+def test_two_folders_of_idx_files_are_no_choice(tmp_path):
+    for name in ("digits", "letters"):
+        (tmp_path / name).mkdir()
+        write_idx_folder(tmp_path / name)
+    with pytest.raises(BadImages, match=r"digits and .*letters hold idx files; name one of them"):
+        data_of(images(tmp_path)).source()
+
+
+def test_an_idx_file_that_announces_more_than_is_allowed_is_not_read(tmp_path):
+    path = tmp_path / "images.gz"
+    path.write_bytes(gzip.compress(bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**31, 28, 28) + bytes(10**6)))
+    with pytest.raises(BadImages, match=r"is larger than 20 GB; data.unpacked_gb=NUMBER allows more"):
+        read_idx(path, 3)
+    with pytest.raises(BadImages, match="but 1000000 follow"):
+        read_idx(path, 3, 10_000)
+
+
+def test_a_pipe_in_the_place_of_an_idx_file_is_not_waited_for(tmp_path):
+    write_idx_folder(tmp_path)
+    (tmp_path / "train-images-idx3-ubyte.gz").unlink()
+    os.mkfifo(tmp_path / "train-images-idx3-ubyte")
+    with pytest.raises(BadSource, match="train-images-idx3-ubyte: is a named pipe"):
+        data_of(images(tmp_path)).source()
+
+
+def test_a_row_without_a_label_is_named(tmp_path):
+    from datasets import Dataset, DatasetDict
+
+    rows = {"image": [np.zeros((28, 28), dtype=np.uint8).tolist()] * 3, "label": [1, None, 2]}
+    part = Dataset.from_dict(rows)
+    DatasetDict(train=part, test=part).save_to_disk(str(tmp_path / "saved"))
+    with pytest.raises(BadImages, match="column 'label' holds nothing in row 2 of split 'train'"):
+        data_of(images(tmp_path / "saved")).splits()
 
 
 BROKEN = {

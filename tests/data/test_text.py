@@ -1,13 +1,19 @@
 """Text from files and data sets: read line by line, named by content, and refused in one sentence where it is bad."""
 
 import gzip
+import json
+import os
 import shutil
+import socket
+from pathlib import Path
 
 import pytest
 
-from modelcollapse.data import data_of
+from modelcollapse.data import data_of, sources, text
 from modelcollapse.data.settings import HubDataSettings, TextFilesDataSettings
-from modelcollapse.data.text import BadText, file_lines, fingerprint
+from modelcollapse.data.sources import BadSource, fingerprint
+from modelcollapse.data.text import BadText, TextFiles, file_lines, text_fingerprint
+from modelcollapse.errors import UserError
 
 TEXT = " = Heading = \n\n The first line. \n \t \nGrüße 🙂\nlast without end"
 LINES = [" = Heading = \n", "", " The first line. \n", "", "Grüße 🙂\n", "last without end"]
@@ -73,10 +79,89 @@ def test_a_gzipped_file_is_the_same_text(tmp_path):
     assert list(file_lines(path)) == LINES
 
 
-def test_only_line_feeds_end_a_line(tmp_path):
+def test_only_line_feeds_and_carriage_returns_end_a_line(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes("one\x0btwo\u2028three\x85four\r\nfive\rsix\n".encode())
-    assert list(file_lines(path)) == ["one\x0btwo\u2028three\x85four\r\n", "five\rsix\n"]
+    assert list(file_lines(path)) == ["one\x0btwo\u2028three\x85four\n", "five\n", "six\n"]
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+@pytest.mark.parametrize("at_once", [1, 2, 3, 5, 2**20])
+@pytest.mark.parametrize(
+    ("line_end", "mark"), [(b"\r\n", b""), (b"\r", b""), (b"\n", b"\xef\xbb\xbf"), (b"\r\n", b"\xef\xbb\xbf")]
+)
+def test_line_ends_of_all_systems_and_a_byte_order_mark_are_one_text(
+    tmp_path, monkeypatch, ending, at_once, line_end, mark
+):
+    monkeypatch.setattr(sources, "CHUNK", at_once)
+    monkeypatch.setattr(text, "CHUNK", at_once)
+    packed = gzip.compress if ending else bytes
+    plain, other = tmp_path / f"plain.txt{ending}", tmp_path / f"other.txt{ending}"
+    (tmp_path / "text.txt").write_bytes(TEXT.encode())
+    plain.write_bytes(packed(TEXT.encode()))
+    other.write_bytes(packed(mark + TEXT.encode().replace(b"\n", line_end)))
+    assert list(file_lines(other)) == list(file_lines(plain)) == LINES
+    # What is read is what is named: the other file by the text that it stands for, the plain one by its bytes.
+    assert text_fingerprint(other) == fingerprint(tmp_path / "text.txt")
+    assert text_fingerprint(plain) == fingerprint(plain)
+
+
+def test_a_carriage_return_at_the_end_ends_the_last_line(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"one\r\n\r\rtwo\r")
+    assert list(file_lines(tmp_path / "a.txt")) == ["one\n", "", "", "two\n"]
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_bad_text_is_found_by_its_line(tmp_path, ending):
+    path = tmp_path / f"a.txt{ending}"
+    content = b"fine\r\n" * 300_000 + "Gr\u00fc\u00dfe".encode("latin-1") + b"\nmore\n"
+    path.write_bytes(gzip.compress(content) if ending else content)
+    with pytest.raises(BadText, match=r"is not UTF-8 text: invalid start byte in line 300001$"):
+        list(file_lines(path))
+    content = content.replace(b"\xfc\xdf", b"\0")
+    path.write_bytes(gzip.compress(content) if ending else content)
+    with pytest.raises(BadText, match="line 300001 holds a NUL character"):
+        list(file_lines(path))
+
+
+def test_a_letter_that_is_cut_off_at_the_end_is_found(tmp_path):
+    (tmp_path / "a.txt").write_bytes("one\ntw\u00f6".encode()[:-1])
+    with pytest.raises(BadText, match="unexpected end of data in line 2"):
+        list(file_lines(tmp_path / "a.txt"))
+
+
+def test_a_gzip_bomb_is_refused_by_its_size_which_can_be_allowed(tmp_path):
+    path = tmp_path / "bomb.txt.gz"
+    path.write_bytes(gzip.compress(b"word\n" * 10**5))
+    for read in (lambda limit: list(file_lines(path, limit)), lambda limit: text_fingerprint(path, limit)):
+        with pytest.raises(BadText, match=r"unpacks to more than 0.0004 GB; data.unpacked_gb=NUMBER allows more"):
+            read(0.0004)
+        assert read(0.0005)
+
+
+def test_words_without_an_end_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(text, "LONG_LINE", 1000)
+    monkeypatch.setattr(text, "LONGEST_WORD", 10_000)
+    (tmp_path / "a.txt").write_text("fine\n" + "ACGT" * 10_000, encoding="utf-8")
+    with pytest.raises(BadText, match="line 2 goes on for 10000 characters without a blank between words"):
+        list(file_lines(tmp_path / "a.txt"))
+
+
+@pytest.mark.parametrize("kind", ["a named pipe", "a socket", "a device", "Is a directory"])
+def test_what_is_no_file_is_refused_and_never_waited_for(tmp_path, kind):
+    path = tmp_path / "thing"
+    if kind == "a named pipe":
+        os.mkfifo(path)
+    elif kind == "a socket":
+        socket.socket(socket.AF_UNIX).bind(str(path))
+    elif kind == "Is a directory":
+        path.mkdir()
+    else:
+        path = Path("/dev/zero")
+    for read in (fingerprint, text_fingerprint, lambda path: list(file_lines(path))):
+        if kind != "Is a directory" or read is not fingerprint:
+            with pytest.raises(BadSource, match=f"{path}: .*({kind}|cannot be read)"):
+                read(path)
 
 
 def truncated(content):
@@ -164,7 +249,7 @@ def test_the_fingerprint_of_a_folder_is_of_names_and_contents(tmp_path):
 
 
 def test_a_path_with_nothing_there_has_no_fingerprint(tmp_path):
-    with pytest.raises(BadText, match="there is no such file"):
+    with pytest.raises(BadSource, match="there is no such file"):
         fingerprint(tmp_path / "missing")
 
 
@@ -177,14 +262,14 @@ def test_files_of_wikitext_are_the_same_source_as_the_same_files_under_other_nam
 
 
 def test_a_data_set_of_the_hub_is_named_by_id_and_commit_and_columns():
-    recipe = data_of(hub("Salesforce/wikitext", revision="abc", configuration="wikitext-2-raw-v1")).source()
+    recipe = data_of(hub("Salesforce/wikitext", revision="a" * 40, configuration="wikitext-2-raw-v1")).source()
     assert recipe["hub"] == "Salesforce/wikitext"
-    assert recipe["revision"] == "abc"
-    assert recipe != data_of(hub("Salesforce/wikitext", revision="abd", configuration="wikitext-2-raw-v1")).source()
+    assert recipe["revision"] == "a" * 40
+    assert recipe != data_of(hub("Salesforce/wikitext", revision="b" * 40, configuration="wikitext-2-raw-v1")).source()
     assert (
         recipe
         != data_of(
-            hub("Salesforce/wikitext", revision="abc", configuration="wikitext-2-raw-v1", column="title")
+            hub("Salesforce/wikitext", revision="a" * 40, configuration="wikitext-2-raw-v1", column="title")
         ).source()
     )
 
@@ -223,7 +308,7 @@ def test_another_column_and_other_names_of_splits(table, tmp_path):
     ("changed", "reason"),
     [
         ({"column": "body"}, "has no column 'body'; there are text, number"),
-        ({"column": "number"}, "column 'number' holds int, not text"),
+        ({"column": "number"}, "column 'number' holds int, not text in row 1 of split 'train'"),
         ({"train": "learn"}, "the split 'learn' could not be loaded"),
     ],
 )
@@ -235,9 +320,121 @@ def test_what_a_data_set_does_not_have_is_reported(table, tmp_path, changed, rea
 
 def test_an_unavailable_data_set_is_reported_with_advice(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(BadText, match=r"data\.path=FOLDER") as caught:
+    with pytest.raises(BadSource, match=r"data\.path=FOLDER") as caught:
         list(data_of(hub(tmp_path / "nowhere" / "at-all")).lines("train"))
     assert "\n" not in str(caught.value)
+
+
+def test_rows_without_a_text_are_named(tmp_path):
+    for split in ("train", "validation", "test"):
+        (tmp_path / f"{split}.csv").write_text("text,number\none,1\n,2\nthree,3\n", "utf-8")
+    with pytest.raises(BadText, match="column 'text' holds nothing in row 2 of split 'train'; every row must hold"):
+        list(data_of(hub(tmp_path)).lines("train"))
+
+
+def json_lines(folder, text):
+    for split in ("train", "validation", "test"):
+        (folder / f"{split}.jsonl").write_text(json.dumps({"text": text}) + "\n", "utf-8")
+
+
+def test_a_file_that_changed_within_its_time_and_size_is_read_anew(tmp_path, monkeypatch):
+    """The library would serve what its cache holds."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    data = data_of(hub(tmp_path / "data"))
+    (tmp_path / "data").mkdir()
+    json_lines(tmp_path / "data", "one")
+    status = (tmp_path / "data" / "train.jsonl").stat()
+    source = data.source()
+    assert list(data.lines("train")) == ["one"]
+    json_lines(tmp_path / "data", "two")
+    for path in (tmp_path / "data").iterdir():
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert list(data.lines("train")) == ["two"]
+    assert data.source() != source
+    assert not (tmp_path / "cache").exists()
+
+
+README = """---
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: {place}
+---
+"""
+OUTSIDE = {
+    "above": lambda folder: "../outside.jsonl",
+    "absolute": lambda folder: f"{folder.parent}/outside.jsonl",
+    "a pattern": lambda folder: "../*.jsonl",
+    "by the root": lambda folder: f"file://{folder.parent}/outside.jsonl",
+    "hidden": lambda folder: ".hidden/outside.jsonl",
+    "elsewhere": lambda folder: "hf://datasets/owner/name/outside.jsonl",
+    "a server": lambda folder: "http://127.0.0.1:9/outside.jsonl",
+}
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_files_outside_a_data_set_are_not_read(tmp_path, name, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    folder = tmp_path / "data"
+    (folder / ".hidden").mkdir(parents=True)
+    for place in (tmp_path, folder / ".hidden"):
+        (place / "outside.jsonl").write_text('{"text": "secret"}\n', "utf-8")
+    (folder / "README.md").write_text(README.format(place=OUTSIDE[name](folder)), "utf-8")
+    with pytest.raises(BadText, match="the split 'train' could not be loaded"):
+        list(data_of(hub(folder)).lines("train"))
+
+
+def test_files_that_a_data_set_names_inside_are_read(tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "inside.jsonl").write_text('{"text": "fine"}\n', "utf-8")
+    (tmp_path / "README.md").write_text(README.format(place="deep/inside.jsonl"), "utf-8")
+    assert list(data_of(hub(tmp_path)).lines("train")) == ["fine"]
+
+
+def test_a_saved_data_set_that_names_files_elsewhere_is_not_read(table, tmp_path):
+    table.save_to_disk(tmp_path / "other")
+    table.save_to_disk(tmp_path / "saved")
+    state = tmp_path / "saved" / "train" / "state.json"
+    (file,) = (tmp_path / "other" / "train").glob("*.arrow")
+    state.write_text(
+        json.dumps({**json.loads(state.read_text("utf-8")), "_data_files": [{"filename": str(file)}]}), "utf-8"
+    )
+    with pytest.raises(BadText, match="which does not lie in its folder"):
+        list(data_of(hub(tmp_path / "saved")).lines("train"))
+
+
+# ---- what is loaded is what was fingerprinted -----------------------------------------------------------------------
+
+
+def test_a_text_that_changes_before_it_is_tokenised_is_not_stored_under_the_name_of_the_other(
+    chain, small_opt_words, texts, tmp_path, monkeypatch
+):
+    folder = shutil.copytree(texts, tmp_path / "texts")
+    words = [word.replace(str(texts), str(folder)) for word in small_opt_words] + ["generations=0"]
+    write, store = TextFiles.write, tmp_path / "store"
+
+    def changed_first(self, tokenizer, place):
+        (folder / "train.txt").write_text((texts / "train.txt").read_text("utf-8").replace(" .", " !"), "utf-8")
+        write(self, tokenizer, place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TextFiles, "write", changed_first)
+        with pytest.raises(UserError, match="a file was changed while it was read, and nothing of it was kept"):
+            chain(*words)
+    assert not [path for path in (store / "data").iterdir() if not path.name.startswith(".")]
+    shutil.copy(texts / "train.txt", folder / "train.txt")
+    afterwards = chain(*words, store=store)
+    assert afterwards.bytes() == chain(*words, store=tmp_path / "other").bytes()
+
+
+def test_line_ends_change_no_number_and_no_key(chain, small_opt_words, texts, tmp_path):
+    folder = shutil.copytree(texts, tmp_path / "texts")
+    for path in folder.iterdir():
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    words = [word.replace(str(texts), str(folder)) for word in small_opt_words]
+    declared, other = (chain(*some, "generations=0", execute=False) for some in (small_opt_words, words))
+    assert [each.artifacts for each in declared.generations()] == [each.artifacts for each in other.generations()]
 
 
 def test_a_chain_on_a_saved_data_set(chain, table, pretrained, tmp_path, texts):

@@ -1,12 +1,24 @@
 """Tokenizers: nothing of a text is lost, and every byte is counted."""
 
+import json
+
+import numpy as np
 import pytest
-from transformers import AutoTokenizer
+import tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from conftest import SHARED_DATA
+from modelcollapse.data.blocks import tokenise
 from modelcollapse.data.language import HiddenMarkovLanguage
 from modelcollapse.data.settings import LanguageSettings
-from modelcollapse.data.tokenizers import bytes_per_token, load_tokenizer, train_byte_pairs, words_tokenizer
+from modelcollapse.data.tokenizers import (
+    bytes_per_token,
+    has_fixed_bytes,
+    load_tokenizer,
+    train_byte_pairs,
+    words_tokenizer,
+)
 from modelcollapse.errors import UserError
 
 TEXTS = [
@@ -29,6 +41,95 @@ def opt():
     if not REAL_TOKENIZER.is_dir():
         pytest.skip("needs OPT's tokenizer in ../shared/data/opt-tokenizer")
     return AutoTokenizer.from_pretrained(REAL_TOKENIZER)
+
+
+def byte_fallback():
+    """As SentencePiece's tokenizers of Llama: a blank before every line, unknown letters byte by byte."""
+    tokenizer = tokenizers.Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator([word for text in TEXTS[:2] * 9 for word in text.split()], trainer)
+    description = json.loads(tokenizer.to_str())
+    description["added_tokens"] = description["added_tokens"][:3]
+    return tokenizers.Tokenizer.from_str(json.dumps(description)), {"bos_token": "<s>", "unk_token": "<unk>"}
+
+
+def metaspace():
+    tokenizer = tokenizers.Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.normalizer = normalizers.NFKC()
+    trainer = trainers.UnigramTrainer(vocab_size=200, special_tokens=["<unk>"], unk_token="<unk>", show_progress=False)
+    tokenizer.train_from_iterator(TEXTS * 9, trainer)
+    return tokenizer, {"unk_token": "<unk>"}
+
+
+def word_piece():
+    tokenizer = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(vocab_size=200, special_tokens=["[UNK]", "[CLS]"], show_progress=False)
+    tokenizer.train_from_iterator(TEXTS * 9, trainer)
+    return tokenizer, {"unk_token": "[UNK]", "bos_token": "[CLS]"}
+
+
+def word_level():
+    tokenizer = tokenizers.Tokenizer(models.WordLevel({"<unk>": 0, "The": 1, "old": 2, "naïve": 3}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return tokenizer, {"unk_token": "<unk>"}
+
+
+def prefixed_bytes():
+    """As RoBERTa's: byte-level, with a blank before every line."""
+    tokenizer = tokenizers.Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(), decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(TEXTS * 9, trainer)
+    return tokenizer, {}
+
+
+def normalised_bytes():
+    """Byte-level over text whose letters were composed and made small."""
+    tokenizer, _ = prefixed_bytes()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    return tokenizer, {}
+
+
+KINDS = (byte_fallback, metaspace, word_piece, word_level, prefixed_bytes, normalised_bytes)
+
+
+@pytest.mark.parametrize("line_start", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_bytes_of_a_whole_text_are_counted_whatever_the_tokenizer_makes_of_it(kind, line_start):
+    description, special = kind()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=description, **special)
+    assert not has_fixed_bytes(tokenizer)
+    line_start = line_start and tokenizer.bos_token_id is not None
+    some = list(tokenise(TEXTS, tokenizer, line_start, count_bytes=True))
+    ids, lengths = (np.concatenate([each[column] for each in some]) for column in (0, 1))
+    assert len(ids) == len(lengths) > 20
+    assert lengths.sum() == len("".join(TEXTS).encode())
+    assert lengths.min() >= 0
+    if line_start:
+        assert lengths[np.flatnonzero(ids == tokenizer.bos_token_id)].max() == 0
+
+
+def test_letters_in_several_tokens_and_blanks_before_lines_are_counted_once():
+    description, special = byte_fallback()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=description, **special)
+    (some,) = tokenise(["a 中b\n"], tokenizer, True, count_bytes=True)
+    assert tokenizer.convert_ids_to_tokens(some.ids.tolist()) == [
+        "<s>", "▁a", "▁", "<0xE4>", "<0xB8>", "<0xAD>", "b", "<0x0A>",
+    ]  # fmt: skip
+    assert some.lengths.tolist() == [0, 1, 1, 3, 0, 0, 1, 1]
+
+
+def test_byte_level_tokens_have_the_same_bytes_everywhere(byte_pairs):
+    assert has_fixed_bytes(byte_pairs)
+    text = TEXTS[2]
+    (some,) = tokenise([text], byte_pairs, False, count_bytes=True)
+    assert some.lengths.sum() == bytes_per_token(byte_pairs)[some.ids].sum() == len(text.encode())
 
 
 @pytest.mark.parametrize("name", ["byte_pairs", "opt"])
@@ -95,8 +196,6 @@ def test_a_word_counts_with_the_blank_behind_it():
 
 
 def test_code_beside_a_tokenizer_is_not_run(byte_pairs, tmp_path):
-    import json
-
     byte_pairs.save_pretrained(tmp_path / "t")
     target = tmp_path / "executed"
     (tmp_path / "t" / "evil.py").write_text(f"open({str(target)!r}, 'w')\nclass Evil: pass\n")

@@ -5,7 +5,8 @@ where a model drew them, which is within a sixteenth of a level. Networks see in
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,9 +17,10 @@ import torch.nn.functional as functional
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from modelcollapse.data.hub import data_set, source_recipe, taken_in
 from modelcollapse.data.idx import PARTS, BadImages, idx_files, read_idx
 from modelcollapse.data.settings import ImagesDataSettings, ImageSettings
-from modelcollapse.data.text import fingerprint
+from modelcollapse.data.sources import fingerprint, reason_of
 from modelcollapse.regimes import rows_of
 from modelcollapse.seeding import Stream
 from modelcollapse.settings import identity_of
@@ -150,10 +152,10 @@ class ImageFiles(Images):
         files = {part: idx_files(folder, part) for part in PARTS}
         if all(files.values()):
             return {"files": {part: [fingerprint(file) for file in found or ()] for part, found in files.items()}}
-        columns = {"columns": [data.image_column, data.label_column]}
-        if folder.is_dir():
-            return {"folder": fingerprint(folder), **columns}
-        return {"hub": data.path, "revision": data.revision, **columns}
+        return {
+            **source_recipe(data.path, data.revision, "data.path"),
+            "columns": [data.image_column, data.label_column],
+        }
 
     def training_and_test(self) -> tuple[LabelledImages, LabelledImages]:
         """The data set's own splits, each shuffled."""
@@ -164,9 +166,11 @@ class ImageFiles(Images):
 def _part(data: ImagesDataSettings, part: str) -> LabelledImages:
     files = idx_files(Path(data.path).expanduser(), part)
     if files is None:
-        images, labels, source = *_hub_part(data, part), f"data.path={data.path}, split {part}"
+        images, labels = _hub_part(data, part)
+        source = f"data.path={data.path}, split {part}"
     else:
-        images, labels, source = read_idx(files[0], 3), read_idx(files[1], 1), str(files[0])
+        images, labels = (read_idx(file, sizes, data.unpacked_gb) for file, sizes in zip(files, (3, 1), strict=True))
+        source = str(files[0])
     if images.shape[1:] != (SIDE, SIDE) or images.dtype != np.uint8:
         sizes = " x ".join(map(str, images.shape[1:]))
         raise BadImages(f"{source}: holds images of {sizes} pixels, {images.dtype}; they must be 28 x 28 grey bytes")
@@ -178,32 +182,34 @@ def _part(data: ImagesDataSettings, part: str) -> LabelledImages:
 
 
 def _hub_part(data: ImagesDataSettings, part: str) -> tuple[np.ndarray, np.ndarray]:
-    rows = _load_part(data, part)
-    for column in (data.image_column, data.label_column):
-        if column not in rows.column_names:
-            raise BadImages(f"{data.path}: has no column {column!r}; there are {', '.join(rows.column_names)}")
-    images = [np.asarray(image) for image in rows[data.image_column]]
-    shapes = {image.shape for image in images}
+    with _rows(data, part) as rows:
+        for column in (data.image_column, data.label_column):
+            if column not in rows.column_names:
+                raise BadImages(f"{data.path}: has no column {column!r}; there are {', '.join(rows.column_names)}")
+        images, labels = list(rows[data.image_column]), list(rows[data.label_column])
+    for column, values in ((data.image_column, images), (data.label_column, labels)):
+        if None in values:
+            row = values.index(None) + 1
+            raise BadImages(f"{data.path}: column {column!r} holds nothing in row {row} of split {part!r}")
+    arrays = [np.asarray(image) for image in images]
+    shapes = {image.shape for image in arrays}
     if len(shapes) != 1:
         raise BadImages(f"{data.path}: the images of split {part} have {len(shapes)} different shapes")
-    return np.stack(images), np.asarray(rows[data.label_column])
+    return np.stack(arrays), np.asarray(labels)
 
 
-def _load_part(data: ImagesDataSettings, part: str) -> Any:
-    import datasets
-
-    folder = Path(data.path).expanduser()
-    try:
-        if (folder / "dataset_dict.json").is_file():
-            return datasets.load_from_disk(str(folder))[part]
-        source = str(folder) if folder.is_dir() else data.path
-        return datasets.load_dataset(source, revision=data.revision, split=part)
-    except (OSError, ValueError, KeyError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadImages(
-            f"data.path={data.path}: the split {part!r} could not be loaded ({reason}); without a network, name a"
-            " folder with MNIST's four idx files with data.path=FOLDER, or choose data=digits"
-        ) from error
+@contextmanager
+def _rows(data: ImagesDataSettings, part: str) -> Iterator[Any]:
+    with taken_in(data.path, data.revision, "data.path", "dataset") as folder, ExitStack() as stack:
+        try:
+            rows = stack.enter_context(data_set(folder, None, part))
+        except Exception as error:
+            # The library raises errors of all kinds for what files hold.
+            raise BadImages(
+                f"data.path={data.path}: the split {part!r} could not be loaded ({reason_of(error)}); without a"
+                " network, name a folder with MNIST's four idx files with data.path=FOLDER, or choose data=digits"
+            ) from error
+        yield rows
 
 
 # ---- the file of a data artifact ---------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ across the words that say nothing about it. Topics are as unequal as words are: 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, zip_longest
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 import numpy as np
@@ -314,6 +315,13 @@ class KnownLanguage(TokenSource):
             split: language.sample(size, data.block_length, Stream(data.seed, 0, f"language.{split}").numpy())
             for split, size in sizes.items()
         }
+
+    def write(self, tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
+        """The blocks of the splits, and the bytes of the words."""
+        from modelcollapse.data.blocks import write_blocks
+        from modelcollapse.data.tokenizers import bytes_per_token
+
+        write_blocks(folder, **self.splits(tokenizer), bytes_per_token=bytes_per_token(tokenizer))
 
     def fresh_stream(self, seed: int, generation: int) -> Stream:
         """A stream for each generation: there are always more."""

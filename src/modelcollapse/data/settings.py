@@ -1,7 +1,7 @@
 """Settings of the real data, a class a kind; importing them imports nothing heavy."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from modelcollapse.regimes import Regime, rows_of
@@ -10,6 +10,10 @@ from modelcollapse.settings import EXECUTION, Count, Range, Reserve, Seed
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+UNPACKED_GB = 20.0
+"""Gigabytes that a compressed file may unpack to, unless the settings say more."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,8 @@ class TextSettings:
     """Blocks of each of the validation and test splits; null takes all."""
     reserve: Reserve
     """Share of the training blocks set aside for regimes that need fresh real data."""
+    unpacked_gb: Annotated[Annotated[float, Range(above=0)], EXECUTION] = field(default=UNPACKED_GB, kw_only=True)
+    """Gigabytes that a gzipped file may unpack to."""
 
     @property
     def real_rows(self) -> None:
@@ -232,6 +238,8 @@ class ImagesDataSettings(ImageSettings):
     """Column of the images, where these are no idx files."""
     label_column: str
     """Column of the labels, where these are no idx files."""
+    unpacked_gb: Annotated[Annotated[float, Range(above=0)], EXECUTION] = field(default=UNPACKED_GB, kw_only=True)
+    """Gigabytes that a gzipped file may unpack to."""
 
 
 @dataclass(frozen=True)

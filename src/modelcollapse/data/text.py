@@ -1,16 +1,27 @@
 """Text data: lines from files and from the hub, a checksum of their content, and blocks of tokens."""
 
+import codecs
 import gzip
-import hashlib
+import itertools
+import re
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelcollapse.data.settings import HubDataSettings, TextSettings
-from modelcollapse.errors import UserError
+from modelcollapse.data.hub import data_set, source_recipe, taken_in
+from modelcollapse.data.settings import UNPACKED_GB, HubDataSettings, TextSettings
+from modelcollapse.data.sources import (
+    CHUNK,
+    BadSource,
+    file_bytes,
+    file_digest,
+    open_regular,
+    reason_of,
+)
 from modelcollapse.regimes import reserve_rows, reserve_stream, rows_of
 from modelcollapse.seeding import Stream
 from modelcollapse.settings import identity_of
@@ -19,53 +30,178 @@ if TYPE_CHECKING:
     import numpy as np
     from transformers import PreTrainedTokenizerBase
 
+    from modelcollapse.data.blocks import Rows
     from modelcollapse.data.language import Language
 
 SPLITS = ("train", "validation", "test")
 WIKITEXT_FILES = {"train": "wiki.train.raw", "validation": "wiki.valid.raw", "test": "wiki.test.raw"}
 
 
-class BadText(UserError):
+class BadText(BadSource):
     """A text that cannot be used; the message names the file and says why."""
 
 
-def fingerprint(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, or of the names and bytes of all files in a folder.
+# ---- text of files --------------------------------------------------------------------------------------------------
 
-    Raises BadText if there is nothing at the path.
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+OTHER_BEGINNINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x1f\x8b": "a gzip file under another name"}
+"""What a file seems to be that begins so."""
+LONG_LINE = 2**20
+"""Characters that a line is handed out whole with, at most; longer ones come in parts."""
+LONGEST_WORD = 2**24
+"""Characters between two blanks, at most."""
+BLANK = re.compile(r"(?<=\S) (?=\S)")
+"""Where a long line is divided: between two words."""
+
+
+class Continued(str):
+    """A part of a long line that is not its beginning; it begins with the blank that the line was divided at."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class TextContent:
+    """The bytes of a plain or gzipped file, a part at a time."""
+
+    unpacked_gb: float
+    """Gigabytes that a gzipped file may unpack to."""
+    is_normalised: bool = True
+    """Whether every line ends with a line feed, and no byte-order mark is left."""
+
+    def __call__(self, path: Path) -> Iterator[bytes]:
+        """Raises BadSource where there is no file, or it is no complete gzip file."""
+        content = self._unpacked(path) if path.suffix == ".gz" else file_bytes(path)
+        return _normalised(content) if self.is_normalised else content
+
+    def _unpacked(self, path: Path) -> Iterator[bytes]:
+        left = self.unpacked_gb * 10**9
+        try:
+            with open_regular(path) as file, gzip.open(file) as packed:
+                while chunk := packed.read(CHUNK):
+                    left -= len(chunk)
+                    if left < 0:
+                        raise BadText(
+                            f"{path}: unpacks to more than {self.unpacked_gb:g} GB; data.unpacked_gb=NUMBER allows more"
+                        )
+                    yield chunk
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise BadText(f"{path}: is not a complete gzip file ({error})") from error
+
+
+def _normalised(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The chunks with a line feed at the end of every line, and no byte-order mark."""
+    held = b""
+    for chunk in _without_mark(chunks):
+        joined = held + chunk
+        # A carriage return at the end may be the first half of a line end.
+        held = b"\r" if joined.endswith(b"\r") else b""
+        yield joined.removesuffix(b"\r").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if held:
+        yield b"\n"
+
+
+def _without_mark(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    start = b""
+    for chunk in chunks:
+        start += chunk
+        if len(start) >= len(BYTE_ORDER_MARK):
+            break
+    yield start.removeprefix(BYTE_ORDER_MARK)
+    yield from chunks
+
+
+def text_fingerprint(path: str | Path, unpacked_gb: float = UNPACKED_GB) -> str:
+    """SHA-256 of a text file as it is read: with the line ends of any system, and with a byte-order mark or without.
+
+    Of a gzipped file it is that of the file's bytes, unless what is read differs from what it unpacks to. Raises
+    BadSource where there is no file, or it is no complete gzip file.
     """
     path = Path(path).expanduser()
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file())
-        listing = [f"{file.relative_to(path)} {fingerprint(file)}" for file in files]
-        return hashlib.sha256("\n".join(listing).encode()).hexdigest()
-    if not path.is_file():
-        raise BadText(f"{path}: there is no such file")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    as_read = file_digest(path, TextContent(unpacked_gb))
+    if path.suffix == ".gz" and as_read == file_digest(path, TextContent(unpacked_gb, is_normalised=False)):
+        return file_digest(path)
+    return as_read
 
 
-def file_lines(path: str | Path) -> Iterator[str]:
-    """Lines of a plain or gzipped UTF-8 file with their line ends; blank lines are empty strings.
+def file_lines(path: str | Path, unpacked_gb: float = UNPACKED_GB) -> Iterator[str]:
+    """Lines of a plain or gzipped UTF-8 file, each ended by a line feed; blank lines are empty strings.
 
-    Raises BadText for a wrong encoding, NUL characters, a truncated gzip file, or a file without text.
+    CR LF and CR end a line as LF does, and a byte-order mark is left out. A line of more than LONG_LINE characters
+    comes in parts, of which all but the first are Continued. Raises BadText for a wrong encoding, NUL characters, words
+    without an end, a gzip file that is not complete or unpacks to more than ``unpacked_gb``, or a file without text.
     """
     path = Path(path).expanduser()
-    opened: Any = gzip.open if path.suffix == ".gz" else open
     has_text = False
-    try:
-        with opened(path, "rt", encoding="utf-8", newline="\n") as file:
-            for number, line in enumerate(file, start=1):
-                if "\0" in line:
-                    raise BadText(f"{path}: line {number} holds a NUL character; it is not a text file")
-                has_text = has_text or bool(line.strip())
-                yield line if line.strip() else ""
-    except UnicodeDecodeError as error:
-        raise BadText(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start} of a chunk)") from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise BadText(f"{path}: is not a complete gzip file ({error})") from error
+    for line in _lines(path, _decoded(path, TextContent(unpacked_gb)(path))):
+        is_blank = not isinstance(line, Continued) and not line.strip()
+        has_text = has_text or not is_blank
+        yield "" if is_blank else line
     if not has_text:
         raise BadText(f"{path}: holds no text")
+
+
+def _decoded(path: Path, chunks: Iterator[bytes]) -> Iterator[str]:
+    decoder, number = codecs.getincrementaldecoder("utf-8")(), 1
+    for chunk in itertools.chain(chunks, [b""]):
+        try:
+            text = decoder.decode(chunk, final=not chunk)
+        except UnicodeDecodeError as error:
+            number += error.object.count(b"\n", 0, error.start)
+            kind = OTHER_BEGINNINGS.get(error.object[:2]) if number == 1 and error.start < 2 else None
+            seems = f"; it seems to be {kind}" if kind else ""
+            raise BadText(f"{path}: is not UTF-8 text: {error.reason} in line {number}{seems}") from error
+        if "\0" in text:
+            number += text.count("\n", 0, text.index("\0"))
+            raise BadText(f"{path}: line {number} holds a NUL character; it is not a text file")
+        number += text.count("\n")
+        yield text
+
+
+def _lines(path: Path, texts: Iterator[str]) -> Iterator[str]:
+    """The lines, and long ones in parts: they are never in memory whole."""
+    rest, number, kind = "", 1, str
+    for text in texts:
+        *lines, rest = (rest + text).split("\n")
+        for line in lines:
+            *parts, last = _divided(line, f"{path}: line {number}")
+            for part in (*parts, f"{last}\n"):
+                yield kind(part)
+                kind = Continued
+            number, kind = number + 1, str
+        *parts, rest = _divided(rest, f"{path}: line {number}")
+        for part in parts:
+            yield kind(part)
+            kind = Continued
+    if rest:
+        yield kind(rest)
+
+
+def _divided(line: str, place: str) -> list[str]:
+    """Parts of a line, each divided from the next at a blank, the last of which may be continued."""
+    parts = []
+    while len(line) > LONG_LINE:
+        if (end := _last_blank(line)) is None:
+            if len(line) <= LONGEST_WORD:
+                break
+            raise BadText(f"{place} goes on for {LONGEST_WORD} characters without a blank between words")
+        parts.append(line[:end])
+        line = line[end:]
+    return [*parts, line]
+
+
+def _last_blank(line: str) -> int | None:
+    """Where a long line is divided: at the last blank among its first LONG_LINE characters, or else the first one."""
+    end = line.rfind(" ", 1, LONG_LINE)
+    while end > 0 and (line[end - 1].isspace() or line[end + 1].isspace()):
+        end = line.rfind(" ", 1, end)
+    if end > 0:
+        return end
+    found = BLANK.search(line, LONG_LINE)
+    return found.start() if found else None
+
+
+# ---- data of language models ----------------------------------------------------------------------------------------
 
 
 class TokenSource(ABC):
@@ -87,10 +223,11 @@ class TokenSource(ABC):
         """The tokenizer of data that bring their own vocabulary."""
 
     @abstractmethod
-    def splits(self, tokenizer: "PreTrainedTokenizerBase") -> dict[str, "np.ndarray"]:
-        """Blocks int32 [blocks, length] of train, validation, test and, where blocks are set aside, reserve.
+    def write(self, tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
+        """Write blocks int32 [blocks, length] of train, validation, test and, where blocks are set aside, reserve.
 
-        Raises BadText where they cannot be read or are too few.
+        ``write_blocks`` writes them, beside them ``bytes_per_token`` [vocabulary]. Raises BadText where they cannot be
+        read or are too few.
         """
 
     @abstractmethod
@@ -136,36 +273,56 @@ class Text(TokenSource):
     def own_tokenizer(self) -> None:
         """Text is tokenised as the model says."""
 
-    def splits(self, tokenizer: "PreTrainedTokenizerBase") -> dict[str, "np.ndarray"]:
-        """The splits' lines tokenised, joined and cut; the last training blocks are the reserve."""
-        data = self.settings
-        if data.line_start_token and tokenizer.bos_token_id is None:
+    def write(self, tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
+        """The splits' lines tokenised, joined and cut, as they are read; the last training blocks are the reserve.
+
+        Where a token does not have the same bytes wherever it stands, the bytes of the tokens of validation and test
+        are written as well, as ``validation_bytes`` and ``test_bytes`` [blocks, length].
+        """
+        from modelcollapse.data.blocks import write_blocks
+        from modelcollapse.data.tokenizers import bytes_per_token, has_fixed_bytes
+
+        if self.settings.line_start_token and tokenizer.bos_token_id is None:
             raise BadText("data.line_start_token: is true, but the tokenizer has no start token; set it to false")
-        splits = {split: self._blocks(split, tokenizer) for split in SPLITS}
-        reserved = rows_of(data.reserve, len(splits["train"]))
-        if reserved == len(splits["train"]):
+        is_fixed = has_fixed_bytes(tokenizer)
+        found: dict[str, Any] = {"bytes_per_token": bytes_per_token(tokenizer)} if is_fixed else {}
+        for split in SPLITS:
+            blocks, lengths = self._blocks(split, tokenizer, folder, count_bytes=split != "train" and not is_fixed)
+            found[split] = blocks
+            if lengths is not None:
+                found[f"{split}_bytes"] = lengths
+        found["train"], reserve = self._without_reserve(found["train"])
+        write_blocks(folder, **found, **({"reserve": reserve} if len(reserve) else {}))
+
+    def _without_reserve(self, blocks: "Rows") -> "tuple[Rows, Rows]":
+        share = self.settings.reserve
+        reserved = rows_of(share, len(blocks))
+        if reserved == len(blocks):
             raise BadText(
-                f"data.reserve: {data.reserve:g} sets aside all {reserved} blocks of the training split, and leaves"
+                f"data.reserve: {share:g} sets aside all {reserved} blocks of the training split, and leaves"
                 " none to train on; it must be less"
             )
-        if reserved:
-            splits["reserve"], splits["train"] = splits["train"][-reserved:], splits["train"][:-reserved]
-        return splits
+        return blocks.part(0, len(blocks) - reserved), blocks.part(len(blocks) - reserved, len(blocks))
 
-    def _blocks(self, split: str, tokenizer: "PreTrainedTokenizerBase") -> "np.ndarray":
-        from modelcollapse.data.blocks import into_blocks, tokenise
+    def _blocks(
+        self, split: str, tokenizer: "PreTrainedTokenizerBase", folder: Path, count_bytes: bool
+    ) -> "tuple[Rows, Rows | None]":
+        """Blocks of a split, and the bytes of their tokens where they are asked for."""
+        from modelcollapse.data.blocks import cut, tokenise
 
-        data = self.settings
-        tokens = tokenise(self.lines(split), tokenizer, data.line_start_token)
-        blocks = into_blocks(
-            tokens, data.block_length, data.train_blocks if split == "train" else data.evaluation_blocks
-        )
+        data, lines = self.settings, self.lines(split)
+        most = data.train_blocks if split == "train" else data.evaluation_blocks
+        tokens = tokenise(lines, tokenizer, data.line_start_token, count_bytes)
+        blocks, lengths = cut(tokens, folder, data.block_length, most)
+        # What is not needed is read too: bad text is refused wherever it is.
+        for _ in lines:
+            pass
         if len(blocks) == 0:
             raise BadText(
-                f"{self.origin(split)}: the {split} split holds {len(tokens)} tokens, fewer than one block of"
+                f"{self.origin(split)}: the {split} split holds {blocks.numbers} tokens, fewer than one block of"
                 f" data.block_length={data.block_length}"
             )
-        return blocks
+        return blocks, lengths if count_bytes else None
 
     def fresh_stream(self, seed: int, generation: int) -> Stream:
         """One shuffle of the reserve for all generations."""
@@ -182,11 +339,11 @@ class TextFiles(Text):
 
     def lines(self, split: str) -> Iterator[str]:
         """The lines of the split's file."""
-        return file_lines(self._file(split))
+        return file_lines(self._file(split), self.settings.unpacked_gb)
 
     def source(self) -> Mapping[str, Any]:
         """The contents of the files."""
-        return {"files": {split: fingerprint(self._file(split)) for split in SPLITS}}
+        return {"files": {split: text_fingerprint(self._file(split), self.settings.unpacked_gb) for split in SPLITS}}
 
     def origin(self, split: str) -> str:
         """The file."""
@@ -202,57 +359,55 @@ class HubText(Text):
     def lines(self, split: str) -> Iterator[str]:
         """The lines of WikiText's raw file, or the rows of the column."""
         file = self._raw_file(split)
-        return _hub_lines(self.settings, getattr(self.settings, split)) if file is None else file_lines(file)
+        if file is None:
+            return _hub_lines(self.settings, getattr(self.settings, split))
+        return file_lines(file, self.settings.unpacked_gb)
 
     def source(self) -> Mapping[str, Any]:
         """Raw files and local folders by content, the hub by id and commit."""
         data, files = self.settings, {split: self._raw_file(split) for split in SPLITS}
         if all(files.values()):
-            return {"files": {split: fingerprint(file) for split, file in files.items() if file}}
-        columns = {
+            return {"files": {split: text_fingerprint(file) for split, file in files.items() if file}}
+        return {
+            **source_recipe(data.path, data.revision, "data.path"),
             "configuration": data.configuration,
             "column": data.column,
             "splits": [data.train, data.validation, data.test],
         }
-        if Path(data.path).expanduser().is_dir():
-            return {"folder": fingerprint(data.path), **columns}
-        return {"hub": data.path, "revision": data.revision, **columns}
 
     def origin(self, split: str) -> str:
         """The raw file, or the data set."""
         return str(self._raw_file(split) or f"data.path={self.settings.path}")
 
     def _raw_file(self, split: str) -> Path | None:
-        raw = Path(self.settings.path).expanduser() / WIKITEXT_FILES[split]
-        return raw if raw.is_file() else None
+        folder = Path(self.settings.path).expanduser()
+        raw = [folder / name for name in WIKITEXT_FILES.values()]
+        return folder / WIKITEXT_FILES[split] if all(file.is_file() for file in raw) else None
 
 
 def _hub_lines(data: HubDataSettings, split: str) -> Iterator[str]:
-    rows = _load_split(data, split)
-    if data.column not in rows.column_names:
-        raise BadText(f"{data.path}: has no column {data.column!r}; there are {', '.join(rows.column_names)}")
-    for text in rows[data.column]:
-        if not isinstance(text, str):
-            raise BadText(f"{data.path}: column {data.column!r} holds {type(text).__name__}, not text")
-        yield text if text.strip() else ""
+    with _rows(data, split) as rows:
+        if data.column not in rows.column_names:
+            raise BadText(f"{data.path}: has no column {data.column!r}; there are {', '.join(rows.column_names)}")
+        for number, text in enumerate(rows[data.column], start=1):
+            if not isinstance(text, str):
+                kind = "nothing" if text is None else f"{type(text).__name__}, not text"
+                raise BadText(
+                    f"{data.path}: column {data.column!r} holds {kind} in row {number} of split {split!r}; every row"
+                    " must hold a text"
+                )
+            yield text if text.strip() else ""
 
 
-def _load_split(data: HubDataSettings, split: str) -> Any:
-    import datasets
-
-    folder = Path(data.path).expanduser()
-    try:
-        if (folder / "dataset_dict.json").is_file():
-            return datasets.load_from_disk(str(folder))[split]
-        return datasets.load_dataset(
-            str(folder) if folder.is_dir() else data.path,
-            data.configuration,
-            revision=data.revision,
-            split=split,
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadText(
-            f"data.path={data.path}: the split {split!r} could not be loaded ({reason}); without a network, name a"
-            " local folder with data.path=FOLDER, or your own files with data=text_files"
-        ) from error
+@contextmanager
+def _rows(data: HubDataSettings, split: str) -> Iterator[Any]:
+    with taken_in(data.path, data.revision, "data.path", "dataset", data.configuration) as folder, ExitStack() as stack:
+        try:
+            rows = stack.enter_context(data_set(folder, data.configuration, split))
+        except Exception as error:
+            # The library raises errors of all kinds for what files hold.
+            raise BadText(
+                f"data.path={data.path}: the split {split!r} could not be loaded ({reason_of(error)}); without a"
+                " network, name a local folder with data.path=FOLDER, or your own files with data=text_files"
+            ) from error
+        yield rows

@@ -28,11 +28,10 @@ def perplexity_without_line_starts(mean_loss_without_line_starts: float) -> floa
     return distribution.perplexity(mean_loss_without_line_starts)
 
 
-def bits_per_byte(mean_loss: float, tokens: "torch.Tensor", bytes_per_token: "torch.Tensor") -> float:
-    """Loss in bits over the UTF-8 bytes of the predicted tokens, those after the first of each row of ``tokens``."""
-    targets = tokens[:, 1:]
-    total_bytes = int(bytes_per_token[targets.long()].sum())
-    return distribution.bits_per_byte(mean_loss * targets.numel(), total_bytes)
+def bits_per_byte(mean_loss: float, token_bytes: "torch.Tensor") -> float:
+    """Loss in bits over the UTF-8 bytes of the predicted tokens, those after the first of each row of a set."""
+    targets = token_bytes[:, 1:]
+    return distribution.bits_per_byte(mean_loss * targets.numel(), int(targets.sum()))
 
 
 def loss_standard_error(sequence_losses: Losses) -> float:

@@ -54,10 +54,11 @@ LANGUAGE_MODELS = (
     _real(
         "bits_per_byte",
         f"{_LIKELIHOOD}:bits_per_byte",
-        ("mean_loss", "tokens", "bytes_per_token"),
+        ("mean_loss", "token_bytes"),
         "bits per byte",
         "total loss in bits over the UTF-8 bytes of the predicted tokens; comparable between tokenizers",
         unit="bits / byte",
+        version=2,
         caveat="Special tokens cost bits and have no bytes; a word of the built-in language counts with its blank",
         **_POSITIVE,
     ),

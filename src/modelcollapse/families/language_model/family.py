@@ -103,7 +103,7 @@ class LanguageModelFamily:
     @cached_property
     def _start(self) -> Artifact | None:
         if self._model.pretrained:
-            source = recipes.weights_source(self._model.pretrained, self._model.revision)
+            source = recipes.weights_recipe(self._model)
             parents = {"tokenizer": self._tokenizer}
             return self._declare("pretrained", stages.pretrained, source, parents, "pretrained weights")
         return self._base() if self._model.base else None
@@ -113,9 +113,9 @@ class LanguageModelFamily:
         return self._start
 
     def _base(self) -> Artifact:
-        base, data = self._model.base, self._data
+        base = self._model.base
         assert base is not None
-        blocks_recipe = recipes.base_data_recipe(base, data.block_length, data.line_start_token)
+        blocks_recipe = recipes.base_data_recipe(base, self._data)
         tokenizer = {"tokenizer": self._tokenizer}
         blocks = self._declare("data", stages.base_data, blocks_recipe, tokenizer, "base · text")
         stream = Stream(BASE_SEED, 0, "base")

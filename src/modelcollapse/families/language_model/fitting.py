@@ -13,10 +13,18 @@ from transformers import PreTrainedModel
 from modelcollapse.data.batches import EpochSampler, Rank
 from modelcollapse.data.block_batches import BlocksDataModule
 from modelcollapse.data.blocks import block_count, read_blocks
+from modelcollapse.data.hub import taken_in
+from modelcollapse.data.sources import files_in_view, fingerprint_of, naming_source, verify_unchanged
 from modelcollapse.data.tokenizers import load_tokenizer
 from modelcollapse.families.language_model.module import FittingModule
-from modelcollapse.families.language_model.network import load_network, new_network, save_network, scoring_bytes
-from modelcollapse.families.language_model.recipes import TRAINING_FILE, StageContext
+from modelcollapse.families.language_model.network import (
+    load_network,
+    load_published,
+    new_network,
+    save_network,
+    scoring_bytes,
+)
+from modelcollapse.families.language_model.recipes import TRAINING_FILE, StageContext, weights_recipe
 from modelcollapse.families.language_model.settings import ArchitectureSettings, TrainingSettings
 from modelcollapse.regimes import Draw, Source, resolve
 from modelcollapse.registry import Choice
@@ -32,8 +40,13 @@ Folders = Mapping[str, Path]
 
 def build_pretrained(stage: StageContext, context: BuildContext) -> None:
     """Take published weights into the store, as safetensors, with their tokenizer."""
-    save_network(load_network(str(stage.model.pretrained), stage.model.revision), context.folder)
+    source = str(stage.model.pretrained)
+    with taken_in(source, stage.model.revision, "model.pretrained") as folder, naming_source(folder, source):
+        save_network(load_published(folder), context.folder)
+        # Of a repository, the recipe holds its commit: what the hub gave for it stands here.
+        context.execution["weights"] = fingerprint_of(files_in_view(folder))
     load_tokenizer(context.parents["tokenizer"]).save_pretrained(context.folder)
+    verify_unchanged(context.artifact.recipe, lambda: weights_recipe(stage.model))
 
 
 def build_base(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:

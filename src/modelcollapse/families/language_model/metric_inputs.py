@@ -1,5 +1,6 @@
 """The inputs that artifacts of a language-model chain offer to metrics, by name."""
 
+import json
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
@@ -33,7 +34,7 @@ def metric_subjects(data: LanguageModelData, has_start: bool) -> list[Subject]:
     ``language``            the built-in language
     of a real split
     ``tokens``              its blocks, int32 [blocks, length]
-    ``bytes_per_token``     UTF-8 bytes behind each token id, [vocabulary]
+    ``token_bytes``         UTF-8 bytes of the text behind each token of its blocks, [blocks, length]
     ``mean_loss``           over all predicted tokens, a float; ``mean_loss_without_line_starts``
     ``sequence_losses``     mean loss per token of each block, [blocks]
     ``token_losses``        float32 [blocks, length - 1]
@@ -59,7 +60,7 @@ def _scored(role: str, prefix: str, data: LanguageModelData) -> list[Subject]:
 def _split_inputs(role: str, split: str, data: LanguageModelData) -> dict[str, Input]:
     inputs = {
         "tokens": _blocks("real", split),
-        "bytes_per_token": _blocks("real", "bytes_per_token"),
+        "token_bytes": _token_bytes(split, data),
         "mean_loss": _loss(role, f"{split}.mean"),
         "sequence_losses": _losses(role, f"{split}.sequences"),
         "token_losses": _losses(role, f"{split}.tokens"),
@@ -91,6 +92,33 @@ def _blocks(role: str, name: str) -> Input:
         return read_blocks(folders[role], name)
 
     return Input(load, (role,))
+
+
+def _token_bytes(split: str, data: LanguageModelData) -> Input:
+    def load(folders: Mapping[str, Path]) -> "torch.Tensor":
+        from modelcollapse.data.blocks import block_count, read_blocks
+
+        real = folders["real"]
+        if block_count(real, f"{split}_bytes"):
+            return read_blocks(real, f"{split}_bytes")
+        if not data.has_own_vocabulary:
+            _verify_fixed_bytes(folders["tokenizer"], real)
+        return read_blocks(real, "bytes_per_token")[read_blocks(real, split).long()]
+
+    return Input(load, ("real",) if data.has_own_vocabulary else ("real", "tokenizer"))
+
+
+@lru_cache(maxsize=4)
+def _verify_fixed_bytes(tokenizer: Path, real: Path) -> None:
+    """Raise UserError where bytes were once counted a token, and a token does not always have the same."""
+    from modelcollapse.data.tokenizers import described_fixed_bytes
+    from modelcollapse.errors import UserError
+
+    if not described_fixed_bytes(json.loads((tokenizer / "tokenizer.json").read_text(encoding="utf-8"))):
+        raise UserError(
+            f"{real}: an earlier version wrote these blocks without the bytes that this tokenizer's tokens stand for;"
+            " delete that folder, and it is made again"
+        )
 
 
 def _loss(role: str, name: str) -> Input:

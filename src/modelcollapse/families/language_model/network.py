@@ -1,40 +1,21 @@
 """Creates OPT networks; loads and saves OPT, GPT-2 and Llama networks as safetensors, never executing code."""
 
+import re
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from transformers import (
-    GPT2LMHeadModel,
-    LlamaForCausalLM,
-    OPTConfig,
-    OPTForCausalLM,
-    PretrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import OPTConfig, OPTForCausalLM, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from modelcollapse.data.tokenizers import folder_or_id
-from modelcollapse.errors import UserError
+from modelcollapse.data.sources import reason_of
+from modelcollapse.errors import shortage
+from modelcollapse.families.language_model.published import BadWeights, described_network, not_finite, verify_weights
 from modelcollapse.families.language_model.settings import ArchitectureSettings
 from modelcollapse.seeding import Stream
 
-NETWORKS: dict[str, type[PreTrainedModel]] = {
-    "opt": OPTForCausalLM,
-    "gpt2": GPT2LMHeadModel,
-    "llama": LlamaForCausalLM,
-}
-"""Networks that can be fitted, by transformers' model types; the native engine knows them all."""
-
-
 INNER_WIDTHS = {"opt": "ffn_dim", "gpt2": "n_inner", "llama": "intermediate_size"}
 """Names of the width of a feed-forward block; where it is null, it is four times the network's."""
-
-
-class BadWeights(UserError):
-    """Weights that do not make a whole network; the message names what is wrong."""
 
 
 def new_network(
@@ -59,13 +40,17 @@ def new_network(
         return OPTForCausalLM(config)
 
 
-def load_network(source: str | Path, revision: str | None = None) -> PreTrainedModel:
-    """Pretrained weights from a folder or a hub id, in float32 and evaluation mode.
+def load_network(source: str | Path) -> PreTrainedModel:
+    """The weights of a folder, in float32 and evaluation mode.
 
     Code beside the weights is never run, and pickled weights are read by torch's weights-only loader.
-    Raises BadWeights if they cannot be read, if a weight of the network is missing, or if they are of no known kind.
+    Raises BadWeights if they cannot be read, if a weight of the network is missing, foreign or not finite, or if they
+    are of no known kind.
     """
-    network, report = _load(folder_or_id(source), revision or "main")
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        raise BadWeights(f"{source}: there is no such folder")
+    network, report = _load(folder)
     tied = network.config.tie_word_embeddings
     missing = sorted(set(report["missing_keys"]) - ({"lm_head.weight"} if tied else set()))
     on_meta = [name for name, weight in network.named_parameters() if weight.is_meta]
@@ -73,16 +58,34 @@ def load_network(source: str | Path, revision: str | None = None) -> PreTrainedM
         raise BadWeights(f"{source}: weights are missing: {', '.join([*missing, *on_meta][:5])}")
     if misshapen := sorted(name for name, *_ in report["mismatched_keys"]):
         raise BadWeights(f"{source}: weights have another shape than config.json says: {', '.join(misshapen[:5])}")
+    if foreign := sorted(name for name in report["unexpected_keys"] if not HARMLESS.search(name)):
+        raise BadWeights(f"{source}: weights belong to another network: {', '.join(foreign[:5])}")
     if tied and output_weight(network) is not network.get_input_embeddings().weight:
         raise BadWeights(f"{source}: the output weights are not tied to the embeddings")
     return network
 
 
-def _load(source: str, revision: str) -> tuple[PreTrainedModel, dict[str, Any]]:
+def load_published(folder: Path) -> PreTrainedModel:
+    """As :func:`load_network`, of weights from elsewhere: looked at before anything is allocated, and afterwards.
+
+    Raises BadWeights also where weights are infinite or no numbers.
+    """
+    verify_weights(folder)
+    network = load_network(folder)
+    if broken := not_finite(network):
+        raise BadWeights(f"{folder}: weights are infinite or no numbers: {', '.join(broken[:5])}")
+    return network
+
+
+HARMLESS = re.compile(r"(^|\.)(decoder\.version|attn\.(masked_)?bias|rotary_emb\.inv_freq|lm_head\.weight)$")
+"""What files hold beside weights: versions, masks, frequencies, and output weights that are those of the embeddings."""
+
+
+def _load(folder: Path) -> tuple[PreTrainedModel, dict[str, Any]]:
+    network_class, _ = described_network(folder)
     try:
-        loaded: Any = _class_of(source, revision).from_pretrained(
-            source,
-            revision=revision,
+        loaded: Any = network_class.from_pretrained(
+            str(folder),
             dtype=torch.float32,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
@@ -90,38 +93,28 @@ def _load(source: str, revision: str) -> tuple[PreTrainedModel, dict[str, Any]]:
         )
     except UnpicklingError as error:
         raise BadWeights(
-            f"{source}: its pytorch_model.bin holds more than tensors; reading it could run code, and is refused"
+            f"{folder}: its pytorch_model.bin holds more than tensors; reading it could run code, and is refused"
         ) from error
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise BadWeights(
-            f"{source}: no weights could be loaded from there ({str(error).splitlines()[0]}); without a network, name"
-            " a local folder with model.pretrained=FOLDER"
-        ) from error
+    except Exception as error:
+        # The library raises errors of all kinds for what files hold.
+        if shortage(error):
+            raise
+        raise BadWeights(f"{folder}: no weights could be loaded from there ({reason_of(error)})") from error
     network, report = loaded
     assert isinstance(network, PreTrainedModel)
     return network, report
 
 
-def _class_of(source: str, revision: str = "main") -> type[PreTrainedModel]:
-    described, _ = PretrainedConfig.get_config_dict(source, revision=revision)
-    found = described.get("model_type")
-    if found not in NETWORKS:
-        raise BadWeights(f"{source}: holds a model of type {found}; it must be one of {', '.join(NETWORKS)}")
-    return NETWORKS[found]
-
-
 def network_config(folder: Path) -> PretrainedConfig:
     """The folder's config.json, under the names that all kinds of network share."""
-    config_class: Any = _class_of(str(folder)).config_class
-    config: PretrainedConfig = config_class.from_pretrained(folder)
-    return config
+    return described_network(folder)[1]
 
 
 def network_without_weights(folder: Path) -> PreTrainedModel:
     """The network of a folder as far as its shape goes: its weights are on the device that holds none."""
+    network_class, config = described_network(folder)
     with torch.device("meta"):
-        network: PreTrainedModel = _class_of(str(folder))(network_config(folder))
-        return network
+        return network_class(config)
 
 
 def output_weight(network: PreTrainedModel) -> torch.Tensor:

@@ -8,8 +8,9 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from modelcollapse.data import data_code, data_of
-from modelcollapse.data.settings import LanguageModelData
-from modelcollapse.data.text import fingerprint
+from modelcollapse.data.hub import source_recipe
+from modelcollapse.data.settings import UNPACKED_GB, LanguageModelData, TextSettings
+from modelcollapse.data.text import text_fingerprint
 from modelcollapse.decoding.settings import DecodingSettings
 from modelcollapse.families.language_model.settings import ArchitectureSettings, BaseSettings, LanguageModelSettings
 
@@ -29,15 +30,29 @@ def tokenizer_recipe(model: LanguageModelSettings, data: LanguageModelData) -> d
         return {**recipe, **data_of(data).vocabulary_recipe()}
     if kind == "byte_pairs" and model.base:
         size = model.tokenizer.vocabulary_size
-        return {**recipe, "vocabulary_size": size, "text": fingerprint(model.base.text)}
-    return {**recipe, **weights_source(model.tokenizer.path or str(model.pretrained), model.revision)}
+        return {**recipe, "vocabulary_size": size, "text": base_text(model.base, data)}
+    return {**recipe, **source_recipe(*tokenizer_source(model))}
 
 
-def weights_source(source: str, revision: str | None) -> dict[str, Any]:
+def tokenizer_source(model: LanguageModelSettings) -> tuple[str, str | None, str]:
+    """Where a pretrained tokenizer is: folder or repository, its commit, and the setting that names it."""
+    setting = "model.tokenizer.path" if model.tokenizer.path else "model.pretrained"
+    return model.tokenizer.path or str(model.pretrained), model.revision, setting
+
+
+def weights_recipe(model: LanguageModelSettings) -> dict[str, Any]:
     """A local folder by its content, a hub repository by its id and commit."""
-    if Path(source).expanduser().is_dir():
-        return {"folder": fingerprint(source)}
-    return {"hub": source, "revision": revision}
+    return source_recipe(str(model.pretrained), model.revision, "model.pretrained")
+
+
+def base_text(base: BaseSettings, data: LanguageModelData) -> str:
+    """Fingerprint of the base's text."""
+    return text_fingerprint(base.text, unpacked_gb(data))
+
+
+def unpacked_gb(data: LanguageModelData) -> float:
+    """Gigabytes that a gzipped text may unpack to."""
+    return data.unpacked_gb if isinstance(data, TextSettings) else UNPACKED_GB
 
 
 def real_data_recipe(data: LanguageModelData) -> dict[str, Any]:
@@ -45,12 +60,12 @@ def real_data_recipe(data: LanguageModelData) -> dict[str, Any]:
     return {"block_length": data.block_length, **data_of(data).recipe(), **data_code(data)}
 
 
-def base_data_recipe(base: BaseSettings, block_length: int, line_start_token: bool) -> dict[str, Any]:
+def base_data_recipe(base: BaseSettings, data: LanguageModelData) -> dict[str, Any]:
     """The base's blocks follow from its text."""
     return {
-        "text": fingerprint(base.text),
-        "block_length": block_length,
-        "line_start_token": line_start_token,
+        "text": base_text(base, data),
+        "block_length": data.block_length,
+        "line_start_token": data.line_start_token,
         "maximum_blocks": base.maximum_blocks,
         "validation_share": base.validation_share,
     }

@@ -1,6 +1,5 @@
 """Scoring stages: a model on the real splits, and a synthetic set under the reference model and the truth."""
 
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from transformers import PreTrainedModel
 from modelcollapse.data import data_of
 from modelcollapse.data.batches import in_order
 from modelcollapse.data.blocks import read_blocks
+from modelcollapse.data.tokenizers import load_tokenizer
 from modelcollapse.families.language_model.module import LossModule, token_losses
 from modelcollapse.families.language_model.network import load_network, scoring_bytes
 from modelcollapse.families.language_model.recipes import LOSSES_FILE, TRAINING_FILE, StageContext, read_losses
@@ -124,7 +124,7 @@ def build_measures(stage: StageContext, context: BuildContext) -> None:
 def _line_start(stage: StageContext, model_folder: Path) -> int | None:
     if not stage.data.line_start_token:
         return None
-    token: int = json.loads((model_folder / "config.json").read_text(encoding="utf-8"))["bos_token_id"]
+    token: int = load_tokenizer(model_folder).bos_token_id
     return token
 
 

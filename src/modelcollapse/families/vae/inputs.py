@@ -4,6 +4,7 @@ import torch
 
 from modelcollapse.data import data_of
 from modelcollapse.data.images import image_count, read_images, write_images, write_splits
+from modelcollapse.data.sources import verify_unchanged
 from modelcollapse.families.vae.recipes import StageContext
 from modelcollapse.regimes import reserve_rows, rows_of
 from modelcollapse.seeding import Stream
@@ -12,7 +13,9 @@ from modelcollapse.store import BuildContext
 
 def build_real_data(stage: StageContext, context: BuildContext) -> None:
     """Write the real splits with their classes."""
-    write_splits(context.folder, data_of(stage.data).splits())
+    data = data_of(stage.data)
+    write_splits(context.folder, data.splits())
+    verify_unchanged(context.artifact.recipe, data.recipe)
 
 
 def build_fresh_data(
