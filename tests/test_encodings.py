@@ -26,10 +26,12 @@ def names_encoding(call):
 
 
 def opens_text(call):
-    """Whether what is opened is text: Pillow's images, URLs and file descriptors are not."""
+    """Whether what is opened is text: what classes open, URLs, file descriptors and gzip's default are not."""
     owner = getattr(getattr(call.func, "value", None), "id", "")
-    if owner in ("Image", "os", "urllib", "webbrowser") and call.func.attr == "open":
+    if owner and call.func.attr == "open" and (owner[:1].isupper() or owner in ("os", "urllib", "webbrowser")):
         return False
+    if owner == "gzip":
+        return any(isinstance(mode, ast.Constant) and "t" in str(mode.value) for mode in call.args[1:2])
     modes = [keyword.value for keyword in call.keywords if keyword.arg == "mode"] + call.args[:2]
     if getattr(call.func, "attr", "").endswith("TemporaryFile") and not modes:
         return False
