@@ -2,10 +2,15 @@
 
 import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from extension import install
 
 BARE = """
 import hydra
@@ -101,6 +106,8 @@ def test_composing_imports_what_hydra_does_and_little_of_ours(counts, of_hydra, 
     assert packages(found) <= {*of_hydra, "modelcollapse"}
     assert {name for name in found["modules"] if name.startswith("modelcollapse")} <= OF_COMPOSING
     assert len(found["composed"]) <= 1
+    # Where no installed package has entry points for this one, they are not parsed: that takes longer than the rest.
+    assert "importlib.metadata" not in found["modules"]
     assert_read_once(found)
 
 
@@ -121,3 +128,32 @@ def assert_read_once(found):
     opened = [name for name in found["opened"] if name.endswith("entry_points.txt")]
     assert len(opened) == len(set(opened))
     assert not [name for name in found["opened"] if name.endswith("lock.json")]
+
+
+COMPLETING = """
+eval "$({program} -sc install=bash)"
+COMP_LINE={line}
+COMP_POINT=${{#COMP_LINE}}
+COMP_WORDS=($COMP_LINE)
+COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
+hydra_bash_completion
+echo "${{COMPREPLY[@]}}"
+"""
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_bash_completes_what_extensions_bring(repository, tmp_path):
+    """As a person sets it up, with the package of an extension installed."""
+    shutil.copy(repository / "train.py", tmp_path)
+    line = shlex.quote("python train.py regime=lab_")
+    environment = install(tmp_path / "site")
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    finished = subprocess.run(
+        ["bash", "--norc", "-c", COMPLETING.format(program="python train.py", line=line)],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert finished.stdout.split() == ["regime=lab_every", "regime=lab_mixed"], finished.stderr
