@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from modelcollapse.regimes import Regime, rows_of
-from modelcollapse.settings import EXECUTION, Count, Range, Reserve, Seed
+from modelcollapse.settings import EXECUTION, Count, Positive, Range, Reserve, Seed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,7 +105,7 @@ class TextSettings:
     """Blocks of each of the validation and test splits; null takes all."""
     reserve: Reserve
     """Share of the training blocks set aside for regimes that need fresh real data."""
-    unpacked_gb: Annotated[Annotated[float, Range(above=0)], EXECUTION] = field(default=UNPACKED_GB, kw_only=True)
+    unpacked_gb: Annotated[Positive, EXECUTION] = field(default=UNPACKED_GB, kw_only=True)
     """Gigabytes that a gzipped file may unpack to."""
 
     @property
@@ -238,7 +238,7 @@ class ImagesDataSettings(ImageSettings):
     """Column of the images, where these are no idx files."""
     label_column: str
     """Column of the labels, where these are no idx files."""
-    unpacked_gb: Annotated[Annotated[float, Range(above=0)], EXECUTION] = field(default=UNPACKED_GB, kw_only=True)
+    unpacked_gb: Annotated[Positive, EXECUTION] = field(default=UNPACKED_GB, kw_only=True)
     """Gigabytes that a gzipped file may unpack to."""
 
 
