@@ -1,17 +1,19 @@
 """Names that people bring along from other tools: each is taken, or refused with what to type instead."""
 
+import inspect
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
+from pytorch_lightning import Trainer
 
 from conftest import run_command
 from modelcollapse.commands import coming_from
 from modelcollapse.config.composing import HYDRA_VERSION_BASE, settings_of
 from modelcollapse.config.explaining import explained
 from modelcollapse.config.extensions import prepared_configuration
-from modelcollapse.config.other_names import SECTIONS
+from modelcollapse.config.other_names import HUGGING_FACE, LIGHTNING, SECTIONS, advice
 from modelcollapse.record import tracking
 from modelcollapse.settings import SettingsError
 
@@ -41,9 +43,16 @@ def test_what_is_taken_is_accepted_as_it_is_typed(message):
 
 
 def test_what_is_refused_says_what_to_type_instead(message):
-    refused = [name for name, each in NAMES.items() if not each.is_taken]
+    refused = [name for name, each in NAMES.items() if not each.is_taken and each not in HUGGING_FACE]
     said = {name: message(name if "=" in name else f"{name}=1") for name in refused}
     assert {name: text for name, text in said.items() if NAMES[name].say not in text} == {}
+
+
+def test_names_of_transformers_are_known_wherever_they_are_typed(message):
+    for each in HUGGING_FACE:
+        assert advice(each.name) == advice(f"model.training.{each.name}") == each.say
+    for typed in ("per_device_train_batch_size=8", "trainer.learning_rate=1e-4", "model.training.num_train_epochs=3"):
+        assert NAMES[typed.partition("=")[0].rpartition(".")[2]].say in message(typed)
 
 
 @pytest.mark.parametrize("typed", ["trainer.max_epochs=3", "trainer=gpu", "trainer.devices=auto", "task_name=first"])
@@ -79,6 +88,11 @@ def test_variables_of_wandb_that_are_not_taken_are_refused_or_ignored_with_what_
 def test_advice_does_not_depend_on_where_a_name_is_typed(message):
     for typed in ("+trainer.max_epochs=3", "model.training.max_epochs=3", "max_epochs=3"):
         assert NAMES["trainer.max_epochs"].say in message(typed)
+
+
+def test_every_argument_of_lightnings_trainer_is_taken_or_refused():
+    in_table = {each.name.removeprefix("trainer.") for each in LIGHTNING if "=" not in each.name}
+    assert in_table == set(inspect.signature(Trainer).parameters)
 
 
 def test_the_page_is_the_table(repository):

@@ -95,9 +95,9 @@ def run_settings(
         Exception: whatever a stage raises.
     """
     before_imports()
-    from modelcollapse.chain import chain_artifacts, chain_id, run_chain
+    from modelcollapse.chain import chain_artifacts, chain_generations, chain_id, goals, run_chain
     from modelcollapse.code_digests.house import hand_on_sources, snapshot
-    from modelcollapse.preflight import refuse_to_redo
+    from modelcollapse.preflight import refuse_hardware, refuse_to_redo
     from modelcollapse.record import ChainIdentity, Record
     from modelcollapse.record.views import views
     from modelcollapse.training.trainer import prepare_process
@@ -116,6 +116,7 @@ def run_settings(
         reporter,
         on_epoch=lambda generation, line: [listener(generation, line) for listener in listeners],
         on_progress=on_progress,
+        profiles=folder / "profiles",
     )
     check_objective(settings, family)
     refuse_to_redo(
@@ -124,6 +125,8 @@ def run_settings(
         chain_artifacts(settings, family),
         lambda: chain_artifacts(settings, family_and_store(settings, reporter)[0]),
     )
+    wanted = (goal for each in chain_generations(settings, family) for goal in goals(each, settings, family))
+    refuse_hardware(settings.trainer, store, wanted)
     on_accepted()
     reporter.start(family, store)
     chain = ChainIdentity(
@@ -161,14 +164,14 @@ def before_imports() -> None:
     seldom_look_for_garbage()
 
 
-def family_and_store(settings: ChainSettings, reporter: Announcer, **listeners: Any) -> tuple[Family, Store]:
-    """The family and the store of a chain; ``listeners`` are those of an Execution."""
+def family_and_store(settings: ChainSettings, reporter: Announcer, **more: Any) -> tuple[Family, Store]:
+    """The family and the store of a chain; ``more`` are fields of an Execution."""
     from modelcollapse.families import family_for
     from modelcollapse.store import Store
     from modelcollapse.training.trainer import Execution
 
     bars = reporter.bars if settings.trainer.progress else None
-    family = family_for(settings, Execution(settings.trainer, bars, **listeners))
+    family = family_for(settings, Execution(settings.trainer, bars, **more))
     root = Path(settings.paths.store).expanduser()
     return family, Store(root, announce=reporter.announce, on_damage=settings.store.on_damage)
 

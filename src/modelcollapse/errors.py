@@ -101,7 +101,7 @@ def shortage(error: BaseException) -> str | None:
         first_line = (str(error).splitlines() or [""])[0] or type(error).__name__
         return (
             f"there is not enough memory ({first_line}). {GOES_ON}; what takes less memory: smaller batches"
-            " (model.training.batch_size, decoding.batch_size, trainer.scoring_batch_size) or a smaller model"
+            " (trainer.micro_batch_size, decoding.batch_size, trainer.scoring_batch_size) or a smaller model"
         )
     return None
 

@@ -33,8 +33,6 @@ def prepare(settings: ChainSettings, family: Family, store: Store, goals: Iterab
     inputs = family.inputs()
     if not missing or not inputs:
         return []
-    if problems := device_problems(settings.trainer):
-        raise SettingsError(problems)
     folders = {role: store.obtain(artifact) for role, artifact in inputs.items()}
     problems = list(family.input_problems(folders))
     problems += unavailable_rows(settings.regime, settings.generations, *family.rows(folders["real"]))
@@ -84,16 +82,38 @@ def refuse_to_redo(
     )
 
 
+def refuse_hardware(trainer: TrainerSettings, store: Store, goals: Iterable[Artifact]) -> None:
+    """Raise SettingsError where work is to be done on a device that this machine does not have."""
+    if (problems := device_problems(trainer)) and store.missing(goals):
+        raise SettingsError(problems)
+
+
 def device_problems(trainer: TrainerSettings) -> list[str]:
-    """Problems with ``trainer.devices`` on this machine; on a CPU devices are processes, and any number is allowed."""
-    if trainer.devices == 1 or trainer.accelerator == "cpu":
+    """Devices that are asked for and are not there; on a CPU devices are processes, and any number is allowed."""
+    if trainer.accelerator == "cpu":
+        return []
+    if trainer.accelerator == "auto" and trainer.devices == 1 and trainer.precision != "16-mixed":
+        # Whatever there is will do; to ask would import torch.
         return []
     import torch
 
-    there = torch.cuda.device_count() or int(torch.backends.mps.is_available())
-    if trainer.devices <= there or (there == 0 and trainer.accelerator == "auto"):
-        return []
-    return [
-        f"trainer.devices: {trainer.devices} GPUs are asked for, and this machine shows {there}; it must be at most"
-        " that, or trainer.accelerator=cpu, where devices are processes"
-    ]
+    gpus, has_mps = torch.cuda.device_count(), torch.backends.mps.is_available()
+    there = gpus or int(has_mps)
+    if trainer.accelerator == "gpu" and not there:
+        build = (
+            "" if torch.version.cuda or torch.version.hip else f": torch {torch.__version__} is a build without GPUs"
+        )
+        return [f"trainer.accelerator: 'gpu' is not on this machine{build}; it must be auto or cpu"]
+    if trainer.accelerator == "mps" and not has_mps:
+        return ["trainer.accelerator: 'mps' is not on this machine; it must be auto, cpu or gpu"]
+    problems = []
+    if trainer.precision == "16-mixed" and not there:
+        problems.append(
+            "trainer.precision: '16-mixed' needs a GPU, and this machine shows none; it must be 32-true or bf16-mixed"
+        )
+    if trainer.devices > there and (there or trainer.accelerator != "auto"):
+        problems.append(
+            f"trainer.devices: {trainer.devices} GPUs are asked for, and this machine shows {there}; it must be at most"
+            " that, or trainer.accelerator=cpu, where devices are processes"
+        )
+    return problems

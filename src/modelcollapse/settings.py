@@ -374,7 +374,8 @@ def _described(what: Allowed) -> str:
     if isinstance(what.kind, Reader):
         return what.kind.describe()
     if what.kind is Literal:
-        return "one of " + ", ".join(map(str, what.values))
+        words = (str(value).lower() if isinstance(value, bool) else str(value) for value in what.values)
+        return f"one of {', '.join(words)}"
     if what.kind is tuple:
         return f"a list, each {describe(what.item)}"
     if what.kind is None or dataclasses.is_dataclass(what.kind):

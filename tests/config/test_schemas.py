@@ -100,6 +100,7 @@ WRONG = {
     "a typo in an experiment": (CHAIN, {"generation": 3}),
     "a typo deep in an experiment": (CHAIN, {"model": {"training": {"epocs": 3}}}),
     "a value for a group": (CHAIN, {"trainer": 3}),
+    "a word for a number of batches": ("trainer", {"limit_train_batches": "few"}),
     "a number too large": (CHAIN, {"seed": 10**30}),
     "a project that W&B refuses": ("tracking", {"project": "a/b"}),
     "a tag that is too long": ("tracking", {"tags": ["x" * 65]}),

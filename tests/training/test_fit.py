@@ -13,8 +13,8 @@ from modelcollapse.data.block_batches import BlocksDataModule
 from modelcollapse.errors import FitFailed
 from modelcollapse.families.language_model.module import FittingModule
 from modelcollapse.seeding import Stream
-from modelcollapse.training.fit import Fit, fit_resumably
-from modelcollapse.training.settings import TrainerSettings
+from modelcollapse.training.fit import Fit, fit_resumably, steps_per_epoch, training_rows, validation_rows
+from modelcollapse.training.settings import NO_ARGUMENTS, TrainerSettings
 from modelcollapse.training.trainer import Execution
 from modelcollapse.training.verified_files import Progress, finished_epochs, newest_checkpoint
 
@@ -40,7 +40,9 @@ def fit(
     owner="fit",
     discard=refuse,
     on_nan="stop",
-    callbacks=(),
+    arguments=NO_ARGUMENTS,
+    dropout=0.2,
+    **more,
 ):
     """The fitted network and the lines of its epochs; the module is made anew, as after a kill."""
     progress.mkdir(exist_ok=True)
@@ -48,9 +50,11 @@ def fit(
     generator = torch.Generator().manual_seed(1)
     blocks = torch.randint(0, 30, (ROWS, 8), generator=generator, dtype=torch.int32)
     validation = torch.randint(0, 30, (9, 8), generator=generator, dtype=torch.int32)
-    sampler = EpochSampler(ROWS, rows_per_epoch, BATCH, Stream(seed, 0, "test.order"))
+    rows = training_rows(arguments, rows_per_epoch, BATCH)
+    sampler = EpochSampler(ROWS, rows, BATCH, Stream(seed, 0, "test.order"), bool(arguments.overfit_batches))
+    validation = validation[: validation_rows(arguments, len(validation), BATCH)]
     data = BlocksDataModule(blocks, torch.ones(ROWS), validation, sampler, 4)
-    module = FittingModule(network(), settings, EPOCHS, len(sampler))
+    module = FittingModule(network(dropout), settings, EPOCHS, steps_per_epoch(arguments, len(sampler)))
     described = Fit(
         assemble=lambda execution, rank: (module, data),
         epochs=EPOCHS,
@@ -59,7 +63,8 @@ def fit(
         stream=Stream(seed, 0, "test.dropout"),
         label="test",
         on_nan=on_nan,
-        callbacks=callbacks,
+        arguments=arguments,
+        **more,
     )
     _, _, lines = fit_resumably(
         described,

@@ -19,6 +19,7 @@ from modelcollapse.config.settings import MEMBER_GROUPS, ChainSettings
 from modelcollapse.regimes import RegimeSettings
 from modelcollapse.registry import Registered, registry
 from modelcollapse.settings import Characters, Range, allowed, describe, field_types
+from modelcollapse.training.settings import Batches
 
 TEXT = ("data.train=a.txt", "data.validation=b.txt", "data.test=c.txt")
 WITH = {
@@ -73,6 +74,9 @@ def wrong_values(hint):
     what = allowed(hint)
     if not what.optional:
         yield "null", "None"
+    if isinstance(what.kind, Batches):
+        yield from (("many", "'many'"), ("-1", "-1"), ("1.5", "1.5"), ("true", "True"), ("[1]", "[1]"), ("nan", "nan"))
+        return
     if isinstance(what.kind, Registered):
         yield from (("3", "3"), ("[a]", "['a']"))
         return

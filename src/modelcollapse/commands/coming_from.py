@@ -10,7 +10,7 @@ What you type elsewhere, and what becomes of it here. A name that is taken means
 refused before any work starts, with the advice below.
 """
 NOTES = {
-    "Lightning": "Arguments of `Trainer`, as `trainer.NAME=VALUE`.",
+    "Lightning": "Arguments of `Trainer`, as `trainer.NAME=VALUE`; more in [Lightning](lightning.md).",
     "transformers": "Arguments of transformers' `Trainer`, wherever they are typed.",
     "Hydra": "More in [Hydra](hydra.md). `-m`, `--config-dir`, `--cfg`, `--info` and tab completion are Hydra's own.",
     "lightning-hydra-template": "Groups and settings of its configurations.",

@@ -24,6 +24,7 @@ from modelcollapse.regimes import RegimeSettings
 from modelcollapse.regimes.rules import NAME, RULE, RegimeReader
 from modelcollapse.registry import MEMBER_GROUPS, Member, Registered, registry
 from modelcollapse.settings import MISSING, MOST, Allowed, allowed, field_types
+from modelcollapse.training.settings import Batches
 
 Schema = dict[str, Any]
 
@@ -166,6 +167,8 @@ class _Builder:
             return [{"type": "integer" if kind is int else "number", **_limits(what)}]
         if kind is bool:
             return [{"type": "boolean"}]
+        if isinstance(kind, Batches):
+            return [{"type": "number", "minimum": 0}]
         # Of what an extension reads by itself nothing is known.
         return [{"type": "string", "minLength": 1, **_characters(what)}] if kind in (str, Path) else [{}]
 

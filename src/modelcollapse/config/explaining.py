@@ -15,7 +15,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from modelcollapse.config.extensions import groups, options_of
 from modelcollapse.config.other_names import advice
-from modelcollapse.registry import broken_extensions
+from modelcollapse.registry import MEMBER_GROUPS, broken_extensions, registry
 from modelcollapse.settings import nearest
 
 PLUGINS: Mapping[str, tuple[tuple[str, ...], str]] = MappingProxyType(
@@ -115,6 +115,11 @@ def _no_option(found: re.Match[str]) -> str:
     return f"{found[1]}: a group is set to one of its options, by name"
 
 
+def _no_member(found: re.Match[str]) -> str:
+    kind, word = MEMBER_GROUPS[found[1]]
+    return f"{found[1]}.{word}: None is not allowed; it must be one of {', '.join(registry(kind))}"
+
+
 def _unknown_option(found: re.Match[str]) -> str:
     group, word = found[1], found[2]
     if say := advice(f"{group}={word}"):
@@ -148,6 +153,7 @@ MESSAGES: Mapping[str, Callable[[re.Match[str]], str]] = MappingProxyType(
         r"^provider=hydra\.searchpath.*?path=(.*?) is not available": _no_folder,
         r"^Config group override must be a string or a list.*\(typed: (.*?)(?: hydra\.mode=\w+)?\)": _no_option,
         r"^Error resolving interpolation '\$\{experiment\}_\$\{(regime)\}'": _no_option,
+        r"^Error resolving interpolation '\$\{debug\}_\$\{(model|data)\}'": _no_member,
     }
 )
 """What Hydra says -> what it means."""

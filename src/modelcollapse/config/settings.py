@@ -189,6 +189,7 @@ def _problems_between(settings: ChainSettings, family: FamilyOptions, foreign: C
         partial(_accelerator_problems, settings, family),
         partial(_device_problems, settings, family),
         partial(_share_problems, settings, family),
+        partial(_fit_argument_problems, settings, family),
         partial(callback_problems, settings.callbacks, settings.model),
         partial(row_problems, regime, settings.generations, data),
     ]
@@ -238,6 +239,11 @@ def _device_problems(settings: ChainSettings, family: FamilyOptions) -> list[str
     if settings.trainer.accelerator == "mps":
         return [f"trainer.devices: {devices} is not allowed with trainer.accelerator=mps; it must be 1"]
     return []
+
+
+def _fit_argument_problems(settings: ChainSettings, family: FamilyOptions) -> list[str]:
+    training = settings.model.training if family.takes_trainer_arguments else None
+    return settings.trainer.fit_problems(settings.model.family, training)
 
 
 def _share_problems(settings: ChainSettings, family: FamilyOptions) -> list[str]:

@@ -32,21 +32,27 @@ ONLY_RANK = Rank()
 class EpochSampler(Sampler[list[int]]):
     """Batches of rows in an order that depends on the stream and the epoch only, so that a fit resumes at any epoch.
 
-    An epoch takes the next ``rows_per_epoch`` rows of an endless sequence of permutations of all rows.
+    An epoch takes the next ``rows_per_epoch`` rows of an endless sequence of permutations of all rows; with ``repeats``
+    every epoch takes those of the first one.
     """
 
-    def __init__(self, rows: int, rows_per_epoch: int, batch_size: int, stream: Stream) -> None:
+    def __init__(self, rows: int, rows_per_epoch: int, batch_size: int, stream: Stream, repeats: bool = False) -> None:
         self._rows, self._rows_per_epoch, self._batch_size, self._stream = (
             rows,
             rows_per_epoch,
             batch_size,
             stream,
         )
-        self._epoch = 0
+        self._epoch, self._repeats = 0, repeats
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration serves; Lightning calls this before each epoch."""
-        self._epoch = epoch
+        self._epoch = 0 if self._repeats else epoch
+
+    @property
+    def epoch(self) -> int:
+        """The epoch whose rows are taken."""
+        return self._epoch
 
     @property
     def rows_per_epoch(self) -> int:

@@ -84,7 +84,8 @@ class DrawingSampler(Sampler[Batch]):
         return len(self._order)
 
     def __iter__(self) -> Iterator[Batch]:
-        of_latents, of_noise = (stream.at(self._epoch).torch() for stream in (self._latent_stream, self._noise_stream))
+        of_latents = self._latent_stream.at(self._order.epoch).torch()
+        of_noise = self._noise_stream.at(self._epoch).torch()
         for rows in self._order:
             drawn = sum(row >= self._held for row in rows)
             latents = torch.randn(drawn, self._latents, generator=of_latents)

@@ -10,7 +10,7 @@ from modelcollapse.regimes import Draw, Source
 from modelcollapse.registry import Choice
 from modelcollapse.settings import identity_of
 from modelcollapse.store import Artifact
-from modelcollapse.training.settings import EpochSettings, changes_results
+from modelcollapse.training.settings import EpochSettings, TrainerSettings, changes_results
 
 if TYPE_CHECKING:
     import numpy as np
@@ -227,6 +227,12 @@ def training_recipe(training: EpochSettings, generation: int) -> dict[str, Any]:
     if generation == 0:
         del recipe["epoch_size"]
     return recipe
+
+
+def trainer_recipe(trainer: TrainerSettings) -> dict[str, Any]:
+    """Lightning's arguments that decide what a generation's fit learns; empty where none does."""
+    arguments = identity_of(trainer.fit_arguments)
+    return {"trainer": arguments} if arguments else {}
 
 
 def callbacks_recipe(callbacks: Iterable[Choice]) -> dict[str, Any]:

@@ -46,6 +46,9 @@ class FamilyOptions:
     """Where the family can be computed."""
     shares_fits: bool = False
     """Whether a fit can use DDP on several devices: it then has gradients to be averaged."""
+    takes_trainer_arguments: bool = False
+    """Whether its fits honour ``training.settings.FitArguments``, which are then in their recipes, and
+    ``trainer.micro_batch_size``."""
     stages: str = ""
     """``"module:name"`` of its stages, of which a chain's id and the lock know; that module imports nothing heavy."""
     memory: str = ""

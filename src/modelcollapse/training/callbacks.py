@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import EarlyStopping as LightningEarlyStopping
 from pytorch_lightning.callbacks import EMAWeightAveraging
 
 
@@ -32,6 +33,16 @@ class LearningRateMonitor(Callback):
             for number, group in enumerate(optimizer.param_groups, start=1):
                 name = f"lr-{type(optimizer).__name__}{f'/pg{number}' if len(optimizer.param_groups) > 1 else ''}"
                 pl_module.log(name, torch.tensor(float(group["lr"]), dtype=torch.float64))
+
+
+class EarlyStopping(LightningEarlyStopping):
+    """Lightning's: ends a fit once a value of its epochs has stopped getting better."""
+
+    def __init__(self, monitor: str, patience: int, min_delta: float, mode: str) -> None:
+        # After an epoch, whose values are there then; the loss itself is looked at elsewhere (``trainer.on_nan``).
+        super().__init__(
+            monitor, min_delta, patience, mode=mode, check_finite=False, check_on_train_epoch_end=True, verbose=False
+        )
 
 
 class WeightAveraging(EMAWeightAveraging):

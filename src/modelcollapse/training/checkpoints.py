@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import CheckpointIO
 
 from modelcollapse.errors import FitFailed
@@ -105,8 +106,10 @@ ADVICE = "a lower model.training.learning_rate or a model.training.gradient_clip
 EpochListener = Callable[[dict[str, float]], None]
 
 
-class EpochCheckpoint(Callback):
+class EpochCheckpoint(Checkpoint):
     """Callback that reseeds before each epoch, and after it records, keeps the best weights and writes a checkpoint.
+
+    As a ``Checkpoint`` it comes last at an epoch's end: after the module's hook, and after callbacks that watch values.
 
     In a DDP fit each rank has one, with a stream of its own, and rank 0's alone records and writes.
     """
@@ -119,9 +122,12 @@ class EpochCheckpoint(Callback):
         stream: Stream,
         on_epoch: EpochListener,
         on_nan: Literal["stop", "continue"],
+        max_steps: int | None = None,
     ) -> None:
         self._label, self._progress, self._keep_best = label, progress, keep_best
         self._stream, self._on_epoch, self._on_nan = stream, on_epoch, on_nan
+        # Lightning's own limit would leave an epoch that it cuts short without validation, and could not resume.
+        self._max_steps = max_steps
         self._losses: list[torch.Tensor] = []
         self.lines: list[dict[str, float]] = []
         self._best = math.inf
@@ -162,21 +168,23 @@ class EpochCheckpoint(Callback):
         self._stream.at(trainer.current_epoch).seed_global()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *arguments: Any) -> None:
-        """Keep the loss of the step where it is: looking at each would make a GPU wait."""
+        """Keep the loss of the batch where it is, since looking at each would make a GPU wait; end after all steps."""
         self._losses.append(outputs["loss"])
+        if self._max_steps is not None and trainer.global_step >= self._max_steps:
+            trainer.should_stop = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Record the epoch; Lightning has validated by now."""
-        line = {"epoch": trainer.current_epoch, "step": trainer.global_step, **pl_module.epoch_line()}
+        line = {"epoch": trainer.current_epoch, "step": trainer.global_step, **pl_module.recorded()}
         logged = _logged(trainer)
-        value = pl_module.validation_value()
-        if not all(map(math.isfinite, (*line.values(), value))):
+        value = pl_module.validation_value() if pl_module.is_validated else None
+        if not all(map(math.isfinite, (*line.values(), value or 0.0))):
             self._break_off(trainer, line)
             return
         line = {**logged, **line}
         self.lines.append(line)
         self._was_stopped = trainer.should_stop
-        if self._keep_best and value < self._best:
+        if self._keep_best and value is not None and value < self._best:
             self._best, self.best_epoch = value, trainer.current_epoch
             # Before the checkpoint that refers to them: after a kill in between, the older pair is still whole.
             if trainer.is_global_zero:
@@ -206,8 +214,11 @@ class EpochCheckpoint(Callback):
         # Summed over ranks: the loss may have become NaN in one of them only.
         is_broken: Any = trainer.strategy.reduce((~torch.stack(self._losses).isfinite()).int(), reduce_op="sum")
         broken_steps = is_broken.nonzero()
-        first = int(line["step"]) - len(self._losses) + int(broken_steps[0]) if len(broken_steps) else None
-        place = f"by step {line['step']}" if first is None else f"at step {first + 1}"
+        place = f"by step {line['step']}"
+        if len(broken_steps):
+            batches = trainer.accumulate_grad_batches
+            before = int(line["step"]) - -(-len(self._losses) // batches)
+            place = f"at step {before + int(broken_steps[0]) // batches + 1}"
         return f"{self._label}: {names} became NaN or infinite in epoch {line['epoch']}, {place}"
 
     def _save_best(self, network: torch.nn.Module) -> None:

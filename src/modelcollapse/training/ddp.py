@@ -1,7 +1,5 @@
 """DDP on one machine: Lightning's environment and strategy for the processes that ranks.py has started."""
 
-import signal
-from threading import current_thread, main_thread
 from typing import Any
 
 from lightning_fabric.plugins.environments import ClusterEnvironment
@@ -70,17 +68,6 @@ class SingleMachineDDP(DDPStrategy):
             # step again: sums over three processes and more would be added up in another order there.
             find_unused_parameters=True,
         )
-        self._on_stop = signal.getsignal(signal.SIGTERM)
-
-    def barrier(self, *arguments: Any, **named: Any) -> None:
-        """Wait for all ranks; SIGTERM is left to the handler that was there before the fit.
-
-        Lightning installs its own handler before the first barrier of a fit, one that informs the other ranks. These
-        are not at a barrier then, and it would wait for them for ever.
-        """
-        if current_thread() is main_thread():
-            signal.signal(signal.SIGTERM, self._on_stop)
-        super().barrier(*arguments, **named)
 
     def _configure_launcher(self) -> None:
         """Configure none: Lightning's launcher would set the number of threads."""

@@ -7,22 +7,24 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
-from pytorch_lightning import Callback, LightningDataModule, LightningModule
+from pytorch_lightning import Callback, LightningDataModule
 
 from modelcollapse.data.batches import ONLY_RANK, Rank
+from modelcollapse.errors import FitFailed
 from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
 from modelcollapse.training.checkpoints import EpochCheckpoint, EpochListener, SafeCheckpointIO
+from modelcollapse.training.module import FitModule
 from modelcollapse.training.processes import give_back_memory
 from modelcollapse.training.progress import BatchProgress, stage_bar
 from modelcollapse.training.ranks import Join, other_ranks
-from modelcollapse.training.settings import TrainerSettings, replaces_weights
+from modelcollapse.training.settings import NO_ARGUMENTS, FitArguments, TrainerSettings, replaces_weights
 from modelcollapse.training.trainer import Execution
 from modelcollapse.training.verified_files import ChecksumMismatch, Progress, finished_epochs, load_verified
 
 NETWORK_PREFIX = "network."
 
-Assemble = Callable[[Execution, Rank], tuple[LightningModule, LightningDataModule]]
+Assemble = Callable[[Execution, Rank], tuple[FitModule, LightningDataModule]]
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,6 @@ class Fit:
 
     assemble: Assemble
     """Builds the module and a rank's part of the data; with several devices a module-level function or a partial of it.
-
-    Beside Lightning's hooks the module offers ``network``, the weights that are kept; ``epoch_line()``, what is
-    recorded of the epoch that just ended, without times; ``validation_value()``, a loss whose smallest value is best.
-    Both values are those of all ranks.
     """
     epochs: int
     keep_best: bool
@@ -52,6 +50,32 @@ class Fit:
     """World size: devices that fit together, a process each."""
     callbacks: Sequence[Choice] = ()
     """Registered callbacks, built anew in every process that has them."""
+    arguments: FitArguments = NO_ARGUMENTS
+    """Lightning's arguments; the data keep their limits of batches."""
+    micro_batch_size: int | None = None
+    """Rows of a batch that are computed at once; None computes it whole."""
+
+
+def training_rows(arguments: FitArguments, rows: int, batch_size: int) -> int:
+    """How many of the rows of an epoch its arguments let it take."""
+    return _limited(rows, batch_size, arguments.overfit_batches or arguments.limit_train_batches)
+
+
+def validation_rows(arguments: FitArguments, rows: int, batch_size: int) -> int:
+    """How many rows of a validation split are validated: its first ones."""
+    return _limited(rows, batch_size, arguments.overfit_batches or arguments.limit_val_batches)
+
+
+def _limited(rows: int, batch_size: int, limit: int | float | None) -> int:
+    if limit is None:
+        return rows
+    batches = limit if isinstance(limit, int) else max(1, int(-(-rows // batch_size) * limit))
+    return min(rows, batches * batch_size)
+
+
+def steps_per_epoch(arguments: FitArguments, batches: int) -> int:
+    """Optimizer steps of an epoch of so many batches; the last one may average fewer gradients."""
+    return -(-batches // arguments.accumulate_grad_batches)
 
 
 class Fitted(NamedTuple):
@@ -90,6 +114,8 @@ def fit_resumably(fit: Fit, *, execution: Execution, progress: Progress, on_epoc
     give_back_memory()
     if fit.keep_best:
         epoch = epoch_checkpoint.best_epoch
+        if epoch < 0:
+            raise FitFailed(f"{fit.label}: ended before an epoch was validated; set trainer.check_val_every_n_epoch=1")
         kept.network.load_state_dict(load_verified(progress.best(epoch), progress.best_owner(epoch)))
     elif epoch_checkpoint.is_broken:
         kept.network.load_state_dict(_last_weights(progress))
@@ -111,14 +137,14 @@ def _fit_rank(
 
 def _epoch_checkpoint(fit: Fit, progress: Progress, on_epoch: EpochListener, rank: Rank) -> EpochCheckpoint:
     stream = fit.stream if rank.index == 0 else replace(fit.stream, stage=f"{fit.stream.stage}.rank{rank.index}")
-    return EpochCheckpoint(fit.label, progress, fit.keep_best, stream, on_epoch, fit.on_nan)
+    return EpochCheckpoint(fit.label, progress, fit.keep_best, stream, on_epoch, fit.on_nan, fit.arguments.max_steps)
 
 
 def _run(
     fit: Fit,
     execution: Execution,
     rank: Rank,
-    module: LightningModule,
+    module: FitModule,
     data: LightningDataModule,
     epoch_checkpoint: EpochCheckpoint,
     watching: Sequence[Callback],
@@ -127,7 +153,8 @@ def _run(
     chosen = {choice: choice.build() for choice in fit.callbacks if rank.index == 0 or _is_of_all_ranks(choice)}
     # Callbacks come before the epoch checkpoint, which holds their state.
     callbacks = [*chosen.values(), epoch_checkpoint, *watching]
-    trainer = execution.trainer(callbacks, fit.epochs, fit.gradient_clip, rank)
+    module.micro_batch_size = fit.micro_batch_size
+    trainer = execution.trainer(callbacks, fit.epochs, fit.gradient_clip, rank, fit.arguments, fit.label)
     trainer.fit(module, datamodule=data, ckpt_path=None if checkpoint is None else str(checkpoint))
     if not epoch_checkpoint.has_ended:
         # Killed after its last epoch: Lightning has nothing to do, and leaves out the end of the fit as well.
@@ -153,7 +180,7 @@ def _sound_checkpoint(progress: Progress, epoch_checkpoint: "EpochCheckpoint", k
         state = SafeCheckpointIO().load_checkpoint(checkpoint)["callbacks"][epoch_checkpoint.state_key]
         if state["owner"] != progress.owner or len(state["lines"]) != finished_epochs(checkpoint):
             raise ChecksumMismatch("belongs to other work")
-        if keep_best:
+        if keep_best and state["best_epoch"] >= 0:
             examined = progress.best(state["best_epoch"])
             load_verified(examined, progress.best_owner(state["best_epoch"]))
     except ChecksumMismatch as fault:

@@ -1,7 +1,8 @@
 """One progress bar a stage, with the time left; plain lines where there is no terminal."""
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from modelcollapse.training.trainer import Execution, ProgressListener
 
 PLAIN_LINE_SECONDS = 60.0
+SHOWN_SECONDS = 0.5
+"""At least so long values stay beside the bar: to read one makes a GPU wait."""
 
 
 class StageBar:
@@ -36,7 +39,8 @@ class StageBar:
     def __init__(self, label: str, total: int, bar: Progress | None, on_progress: "ProgressListener") -> None:
         self._label, self._total, self._done = label, total, 0
         self._bar, self._on_progress = bar, on_progress
-        self._task: TaskID | None = bar.add_task(label, total=total) if bar else None
+        self._task: TaskID | None = bar.add_task(label, total=total, values="") if bar else None
+        self._last_shown = -math.inf
         self._started = self._last_line = time.monotonic()
         self._report()
 
@@ -48,6 +52,13 @@ class StageBar:
             self._bar.advance(self._task, steps)
         elif time.monotonic() - self._last_line > PLAIN_LINE_SECONDS:
             self._print_line()
+
+    def show(self, values: Callable[[], Mapping[str, Any]]) -> None:
+        """Show values beside the bar, where there is one; asked for at most twice a second."""
+        if self._bar is not None and self._task is not None and time.monotonic() - self._last_shown > SHOWN_SECONDS:
+            self._last_shown = time.monotonic()
+            shown = [f"{name} {value:.4g}" for name, value in values().items() if isinstance(value, float)]
+            self._bar.update(self._task, values=" ".join(["·", *shown]) if shown else "")
 
     def finish(self) -> None:
         """Report the stage as done, which may have taken fewer steps than were expected."""
@@ -83,6 +94,7 @@ def stage_bar(label: str, total: int, execution: "Execution") -> Iterator[StageB
         TimeElapsedColumn(),
         TextColumn("· left"),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[values]}", markup=False),
     )
     with Progress(*columns, console=console, transient=True) as progress:
         bar = StageBar(label, total, progress, execution.on_progress)
@@ -97,8 +109,9 @@ class BatchProgress(Callback):
         self._bar = bar
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *arguments: Any) -> None:
-        """Count a training batch."""
+        """Count a training batch, and show what is logged with ``prog_bar=True``."""
         self._bar.advance()
+        self._bar.show(lambda: trainer.progress_bar_metrics)
 
     def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, *arguments: Any) -> None:
         """Count a scored batch."""

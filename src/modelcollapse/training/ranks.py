@@ -203,7 +203,7 @@ def _received(pipe: Connection) -> _Failure | None:
     except (EOFError, ConnectionResetError):
         lost = RankLost(
             "one of the processes that fitted together (trainer.devices) was ended from outside, as a machine does that"
-            f" runs out of memory. {GOES_ON}; fewer devices, or a smaller model.training.batch_size, take less memory"
+            f" runs out of memory. {GOES_ON}; fewer devices, or trainer.micro_batch_size, take less memory"
         )
         return _Failure(-math.inf, lost)
     return failure

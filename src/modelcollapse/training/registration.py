@@ -1,7 +1,7 @@
 """The built-in optimizers, schedules and callbacks; imports nothing heavy."""
 
 from modelcollapse.registry import Member
-from modelcollapse.training.settings import SgdSettings, WeightAveragingSettings
+from modelcollapse.training.settings import EarlyStoppingSettings, SgdSettings, WeightAveragingSettings
 
 _CALLBACKS = "modelcollapse.training.callbacks"
 _OPTIMIZERS, _SCHEDULES = "modelcollapse.training.optimizers", "modelcollapse.training.schedules"
@@ -15,6 +15,13 @@ MEMBERS = (
     Member("schedules", "cosine_per_step", f"{_SCHEDULES}:cosine_per_step"),
     Member("schedules", "linear", f"{_SCHEDULES}:linear"),
     Member("callbacks", "lr_monitor", f"{_CALLBACKS}:LearningRateMonitor", options={"changes_results": False}),
+    Member(
+        "callbacks",
+        "early_stopping",
+        f"{_CALLBACKS}:EarlyStopping",
+        settings=EarlyStoppingSettings,
+        options={"changes_results": True, "all_ranks": True},
+    ),
     Member(
         "callbacks",
         "weight_averaging",

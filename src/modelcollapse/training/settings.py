@@ -1,16 +1,82 @@
 """Settings of Lightning's trainer, and of a fit epoch by epoch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
 from modelcollapse.registry import Choice
-from modelcollapse.settings import EXECUTION, Count, Positive, Processes, Range
+from modelcollapse.settings import (
+    EXECUTION,
+    UNKNOWN,
+    Count,
+    IntroducedAs,
+    Positive,
+    Problem,
+    Processes,
+    Range,
+    identity_of,
+    shown,
+)
+
+MOST_BATCHES = 10**9
 
 
 @dataclass(frozen=True)
-class TrainerSettings:
-    """Where and how the work is executed."""
+class Batches:
+    """Annotation of a number of batches, or a share of them: 1 is one batch, 1.0 all of them.
+
+    Args:
+        least: 0 where there may be none.
+    """
+
+    least: int = 1
+
+    def read(self, value: Any, path: str, problems: list[str]) -> Any:
+        """The number or the share, or UNKNOWN and what is wrong with it."""
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        highest = 1.0 if isinstance(value, float) else MOST_BATCHES
+        if is_number and (0 < value <= highest or value == self.least):
+            return value
+        problems.append(Problem(path, f"{shown(value)} is not allowed; it must be {self.describe()}", value))
+        return UNKNOWN
+
+    def describe(self) -> str:
+        """What the value may be, in words."""
+        return f"a whole number, at least {self.least}, or a share of 1.0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitArguments:
+    """Arguments of Lightning's Trainer that decide what each generation's fit learns, under Lightning's names.
+
+    They are in the recipe of the fit. Batches of both splits are of ``model.training.batch_size`` rows, whatever is
+    computed at once, on all devices together.
+    """
+
+    accumulate_grad_batches: Annotated[Count, IntroducedAs(1)] = 1
+    """Batches whose gradients are averaged for a step of the optimizer, as Lightning does it."""
+    max_steps: Annotated[Count | None, IntroducedAs(None)] = None
+    """Steps of the optimizer after which a generation's fit ends, if its epochs have not ended it; the schedule is that
+    of all epochs. Null for no limit."""
+    limit_train_batches: Annotated[Annotated[Any, Batches()] | None, IntroducedAs(None)] = None
+    """Batches of an epoch: a number, or a share between 0.0 and 1.0; the next epoch takes the next ones. Null: all."""
+    limit_val_batches: Annotated[Annotated[Any, Batches()] | None, IntroducedAs(None)] = None
+    """Batches of the validation split that choose among the epochs, a number or a share; null: all."""
+    overfit_batches: Annotated[Any, Batches(least=0), IntroducedAs(0)] = 0
+    """Where not 0, every epoch takes the same batches, so many or such a share, and validation as many of its own."""
+    check_val_every_n_epoch: Annotated[Count, IntroducedAs(1)] = 1
+    """Epochs from one validation to the next; the best epoch is one that was validated."""
+    gradient_clip_algorithm: Annotated[Literal["norm", "value"], IntroducedAs("norm")] = "norm"
+    """Whether `model.training.gradient_clip` is of the norm of the gradient or of each of its values."""
+
+
+NO_ARGUMENTS = FitArguments()
+"""Lightning's defaults."""
+
+
+@dataclass(frozen=True)
+class TrainerSettings(FitArguments):
+    """Where and how the work is executed, and arguments of Lightning's Trainer."""
 
     accelerator: Annotated[Literal["auto", "cpu", "gpu", "mps"], EXECUTION]
     """Kind of device that computes."""
@@ -28,6 +94,47 @@ class TrainerSettings:
     devices: Annotated[Processes, EXECUTION] = 1
     """World size of a fit (DDP on this machine): GPUs or, on a CPU, processes that divide the threads. The
     batches stay what they are, each device taking a part of every one. Not in any key."""
+    strategy: Annotated[Literal["auto", "ddp"], EXECUTION] = "auto"
+    """How several devices fit together; both mean DDP."""
+    micro_batch_size: Annotated[Count | None, EXECUTION] = None
+    """Rows of a batch that are computed at once, on each device, for less memory; the step is that of the whole batch.
+    Null computes it whole. Not in any key."""
+    profiler: Annotated[Literal["simple", "advanced"] | None, EXECUTION] = None
+    """Lightning's profiler of each generation's fit; what it measures is in the run folder, `profiles/`."""
+    deterministic: Annotated[Literal[False, True, "warn"], EXECUTION] = False
+    """Whether torch is limited to deterministic algorithms (GPU); warn: where there are any."""
+    benchmark: Annotated[bool, EXECUTION] = False
+    """Whether cuDNN tries its algorithms and takes the fastest."""
+    detect_anomaly: Annotated[bool, EXECUTION] = False
+    """Whether a gradient of NaN is traced to the operation that made it; slow."""
+
+    @property
+    def fit_arguments(self) -> FitArguments:
+        """Those that decide what a fit learns."""
+        return FitArguments(**{field.name: getattr(self, field.name) for field in fields(FitArguments)})
+
+    def fit_problems(self, family: str, training: "EpochSettings | None") -> list[str]:
+        """What is wrong with arguments of fits, for a family whose fits ``training`` describes; None: it takes none."""
+        if training is None:
+            named = [*identity_of(self.fit_arguments), *(["micro_batch_size"] if self.micro_batch_size else [])]
+            return [
+                f"trainer.{name}: is of no use to model.family={family}; it must be {_default(name)}" for name in named
+            ]
+        problems = []
+        epochs = min(training.epochs_of(0), training.epochs_of(1))
+        if training.checkpoint == "best_val" and self.check_val_every_n_epoch > epochs:
+            problems.append(
+                f"trainer.check_val_every_n_epoch: {self.check_val_every_n_epoch} leaves no epoch of {epochs} for"
+                " model.training.checkpoint=best_val to choose; it must be at most that"
+            )
+        if self.gradient_clip_algorithm == "value" and training.gradient_clip is None:
+            problems.append("trainer.gradient_clip_algorithm: 'value' needs model.training.gradient_clip=NUMBER")
+        return problems
+
+
+def _default(name: str) -> str:
+    default = next(field.default for field in fields(TrainerSettings) if field.name == name)
+    return "null" if default is None else str(default)
 
 
 @dataclass(frozen=True)
@@ -60,6 +167,20 @@ class SgdSettings:
 
     momentum: Annotated[float, Range(low=0, high=1)] = 0.0
     """Share of the last update that is kept."""
+
+
+@dataclass(frozen=True)
+class EarlyStoppingSettings:
+    """Settings of the callback ``early_stopping``: Lightning's EarlyStopping."""
+
+    monitor: str = "validation/perplexity"
+    """Value of an epoch's line that is watched."""
+    patience: Annotated[int, Range(low=0)] = 3
+    """Epochs without an improvement after which a fit ends."""
+    min_delta: Annotated[float, Range(low=0)] = 0.0
+    """Change that counts as an improvement."""
+    mode: Literal["min", "max"] = "min"
+    """Whether lower or higher is better."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from modelcollapse.families.base import (
     GenerationResult,
     Span,
     callbacks_recipe,
+    trainer_recipe,
     training_recipe,
 )
 from modelcollapse.families.language_model import recipes, stages
@@ -55,7 +56,7 @@ class LanguageModelFamily:
         self._selection = settings.selection
         self._metrics = settings.metrics
         self._seed, self._precision = settings.seed, settings.trainer.precision
-        self._callbacks = settings.callbacks
+        self._callbacks, self._fit_arguments = settings.callbacks, trainer_recipe(settings.trainer)
         self._execution = execution
         self.title = self._model.name
         self.initial = self._model.init
@@ -146,7 +147,7 @@ class LanguageModelFamily:
         stream = Stream(self._seed, generation, "fit")
         recipe = self._fit_recipe(training_recipe(self._model.training, generation), stream, initial)
         recipe["composition"] = composition_recipe(draws, lambda source: sources[source].key)
-        recipe |= callbacks_recipe(self._callbacks)
+        recipe |= {**callbacks_recipe(self._callbacks), **self._fit_arguments}
         parents = {"tokenizer": self._tokenizer, "real": self._real}
         parents |= {source.role: sources[source] for draw in draws for source in draw.sources}
         parents |= {"initial": initial} if initial else {}

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from transformers import PreTrainedModel
@@ -31,7 +31,8 @@ from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
 from modelcollapse.selections.kept import place_weights
 from modelcollapse.store import BuildContext
-from modelcollapse.training.fit import Fit, fit_resumably
+from modelcollapse.training.fit import Fit, fit_resumably, steps_per_epoch, training_rows, validation_rows
+from modelcollapse.training.settings import NO_ARGUMENTS, FitArguments
 from modelcollapse.training.trainer import Execution
 from modelcollapse.training.verified_files import Progress
 
@@ -54,7 +55,7 @@ def build_base(stage: StageContext, context: BuildContext, *, stream: Stream) ->
     base = stage.model.base
     assert base is not None
     task = partial(_base_task, parts_per_epoch=base.parts_per_epoch)
-    _fit(stage, context, base.training, base.training.epochs * base.parts_per_epoch, stream, task, _ignore)
+    _fit(stage, context, base.training, base.training.epochs * base.parts_per_epoch, stream, task)
 
 
 def build_generation(
@@ -70,11 +71,19 @@ def build_generation(
     training = stage.model.training
     task = partial(_generation_task, draws=draws, epoch_size=training.epoch_size)
 
-    def on_epoch(line: Mapping[str, float]) -> None:
-        stage.execution.on_epoch(generation, line)
-
-    on_nan = stage.execution.settings.on_nan
-    _fit(stage, context, training, training.epochs_of(generation), stream, task, on_epoch, on_nan, callbacks)
+    settings = stage.execution.settings
+    _fit(
+        stage,
+        context,
+        training,
+        training.epochs_of(generation),
+        stream,
+        task,
+        lambda line: stage.execution.on_epoch(generation, line),
+        on_nan=settings.on_nan,
+        callbacks=callbacks,
+        arguments=settings.fit_arguments,
+    )
 
 
 @dataclass(frozen=True)
@@ -125,21 +134,22 @@ def _fit(
     epochs: int,
     stream: Stream,
     task: Callable[[Folders], FitTask],
-    on_epoch: Callable[[Mapping[str, float]], None],
-    on_nan: Literal["stop", "continue"] = "stop",
-    callbacks: Sequence[Choice] = (),
+    on_epoch: Callable[[Mapping[str, float]], None] = lambda line: None,
+    **more: Any,
 ) -> None:
+    """Fit a network and write it; ``more`` are fields of the Fit that only generations have."""
     execution, folders = stage.execution, dict(context.parents)
+    arguments = more.get("arguments", NO_ARGUMENTS)
     fit = Fit(
-        assemble=partial(_assemble, folders, stage.model.architecture, training, epochs, stream, task),
+        assemble=partial(_assemble, folders, stage.model.architecture, training, epochs, stream, task, arguments),
         epochs=epochs,
         keep_best=training.checkpoint == "best_val",
         gradient_clip=training.gradient_clip,
         stream=stream.within("dropout"),
         label=context.artifact.label,
-        on_nan=on_nan,
         devices=execution.settings.devices,
-        callbacks=callbacks,
+        micro_batch_size=execution.settings.micro_batch_size,
+        **more,
     )
     module, data, lines = fit_resumably(fit, execution=execution, progress=Progress.of(context), on_epoch=on_epoch)
     save_network(module.network, context.folder)
@@ -158,16 +168,19 @@ def _assemble(
     epochs: int,
     stream: Stream,
     build_task: Callable[[Folders], FitTask],
+    arguments: FitArguments,
     execution: Execution,
     rank: Rank,
 ) -> tuple[FittingModule, BlocksDataModule]:
     """The module and a rank's part of the data."""
     task = build_task(folders)
-    sampler = EpochSampler(len(task.blocks), task.rows_per_epoch, training.batch_size, stream.within("order"))
+    rows, size = training_rows(arguments, task.rows_per_epoch, training.batch_size), training.batch_size
+    sampler = EpochSampler(len(task.blocks), rows, size, stream.within("order"), bool(arguments.overfit_batches))
+    validation = task.validation[: validation_rows(arguments, len(task.validation), size)]
     network = _initial_network(folders, architecture, stream)
     scoring_batch_size = execution.scoring_batch_size(scoring_bytes(network, task.blocks.shape[1]))
-    data = BlocksDataModule(task.blocks, task.weights, task.validation, sampler, scoring_batch_size, rank)
-    return FittingModule(network, training, epochs, len(sampler)), data
+    data = BlocksDataModule(task.blocks, task.weights, validation, sampler, scoring_batch_size, rank)
+    return FittingModule(network, training, epochs, steps_per_epoch(arguments, len(sampler))), data
 
 
 def _initial_network(folders: Folders, architecture: ArchitectureSettings | None, stream: Stream) -> PreTrainedModel:
@@ -175,7 +188,3 @@ def _initial_network(folders: Folders, architecture: ArchitectureSettings | None
         return load_network(folders["initial"])
     assert architecture is not None
     return new_network(architecture, load_tokenizer(folders["tokenizer"]), stream.within("weights"))
-
-
-def _ignore(line: Mapping[str, float]) -> None:
-    """The base's epochs belong to no generation."""

@@ -55,7 +55,8 @@ def _parameters(shape: ArchitectureSettings, vocabulary: int) -> int:
 
 def _batch_sizes(chain: ChainNeeds) -> list[int]:
     base = [chain.model.base.training.batch_size] if chain.model.base else []
-    return [chain.model.training.batch_size, *base]
+    at_once = chain.trainer.micro_batch_size
+    return [min(size, at_once or size) for size in (chain.model.training.batch_size, *base)]
 
 
 def _step_numbers(shape: ArchitectureSettings, vocabulary: int, batch: int, length: int) -> int:

@@ -17,6 +17,7 @@ from modelcollapse.families.language_model.losses import CROSS_ENTROPY, Loss, li
 from modelcollapse.families.language_model.network import output_weight
 from modelcollapse.families.language_model.settings import TrainingSettings
 from modelcollapse.metrics.means import mean_metric
+from modelcollapse.training.module import FitModule
 
 
 def token_losses(network: PreTrainedModel, tokens: torch.Tensor) -> torch.Tensor:
@@ -72,13 +73,15 @@ class LossModule(LightningModule):
             use_fast_half_precision_attention(self.network, self.trainer.strategy.root_device)
 
 
-class FittingModule(LossModule):
+class FittingModule(FitModule, LossModule):
     """Fits a network to weighted blocks and watches its loss on real validation blocks."""
+
+    network: PreTrainedModel
 
     def __init__(self, network: PreTrainedModel, training: TrainingSettings, epochs: int, steps_per_epoch: int) -> None:
         super().__init__(network)
         self._training, self._epochs, self._steps_per_epoch = training, epochs, steps_per_epoch
-        self._loss: Loss = training.loss.build()
+        self._token_loss: Loss = training.loss.build()
         self.training_loss = mean_metric()
         self.validation_loss = mean_metric()
 
@@ -89,15 +92,28 @@ class FittingModule(LossModule):
         # Not in on_validation_start: a rank without validation rows never calls it.
         self.validation_loss.reset()
 
-    def training_step(self, batch: dict[str, Any]) -> torch.Tensor:
+    def loss(self, batch: dict[str, Any]) -> torch.Tensor:
         """Weighted mean loss per token of a batch {tokens [batch, length], weights [batch], scale}, times its scale."""
-        loss, losses = weighted_loss(self.network, batch["tokens"], batch["weights"], self._loss)
+        loss, losses = weighted_loss(self.network, batch["tokens"], batch["weights"], self._token_loss)
         self.training_loss.update(losses.double().mean(1), batch["weights"].double())
         return loss * batch["scale"]
 
+    def split(self, batch: dict[str, Any], rows: int) -> list[dict[str, Any]]:
+        """The batch in parts of so many blocks, each with its share of the scale."""
+        blocks = len(batch["tokens"])
+        return [
+            {
+                "tokens": batch["tokens"][start : start + rows],
+                "weights": batch["weights"][start : start + rows],
+                "scale": batch["scale"] * min(rows, blocks - start) / blocks,
+            }
+            for start in range(0, blocks, rows)
+        ]
+
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Free the gradients: Lightning would keep them until the next forward pass has taken its memory."""
-        self.trainer.optimizers[0].zero_grad()
+        """Free the gradients of a step: Lightning would keep them until the next forward pass has taken its memory."""
+        if (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0 or self.trainer.is_last_batch:
+            self.trainer.optimizers[0].zero_grad()
 
     def on_validation_epoch_start(self) -> None:
         """Switch dropout off."""

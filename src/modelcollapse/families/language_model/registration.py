@@ -24,6 +24,7 @@ MEMBERS = (
         chain_checks=(same_block_problems,),
         selection_checks=SELECTION_CHECKS,
         shares_fits=True,
+        takes_trainer_arguments=True,
         stages="modelcollapse.families.language_model.stages:STAGES",
         memory="modelcollapse.families.language_model.memory:expected_memory",
         exporter="modelcollapse.families.language_model.exporting:export",

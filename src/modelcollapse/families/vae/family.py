@@ -13,6 +13,7 @@ from modelcollapse.families.base import (
     GenerationResult,
     Span,
     callbacks_recipe,
+    trainer_recipe,
     training_recipe,
 )
 from modelcollapse.families.stage import Declare
@@ -48,7 +49,7 @@ class VaeFamily:
         self._selection = settings.selection
         self._metrics = settings.metrics
         self._seed, self._precision = settings.seed, settings.trainer.precision
-        self._callbacks = settings.callbacks
+        self._callbacks, self._fit_arguments = settings.callbacks, trainer_recipe(settings.trainer)
         self._execution = execution
         self.title = self._model.name
         self.initial = self._model.init
@@ -114,6 +115,7 @@ class VaeFamily:
             "stream": stream.recipe(),
             "composition": composition_recipe(draws, lambda source: sources[source].key),
             **callbacks_recipe(self._callbacks),
+            **self._fit_arguments,
         }
         parents = {"real": self._real}
         parents |= {source.role: sources[source] for draw in draws for source in draw.sources}

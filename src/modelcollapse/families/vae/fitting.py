@@ -27,7 +27,8 @@ from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
 from modelcollapse.selections.kept import place_weights
 from modelcollapse.store import BuildContext
-from modelcollapse.training.fit import Fit, fit_resumably
+from modelcollapse.training.fit import Fit, fit_resumably, training_rows, validation_rows
+from modelcollapse.training.settings import FitArguments
 from modelcollapse.training.trainer import Execution
 from modelcollapse.training.verified_files import Progress
 
@@ -43,8 +44,9 @@ def build_generation(
 ) -> None:
     """Fit a generation to its composition of the sources."""
     settings, execution = stage.model.training, stage.execution
+    arguments = execution.settings.fit_arguments
     fit = Fit(
-        assemble=partial(_assemble, dict(context.parents), stage.model, draws, stream),
+        assemble=partial(_assemble, dict(context.parents), stage.model, draws, stream, arguments),
         epochs=settings.epochs_of(generation),
         keep_best=settings.checkpoint == "best_val",
         gradient_clip=settings.gradient_clip,
@@ -53,6 +55,8 @@ def build_generation(
         on_nan=execution.settings.on_nan,
         devices=execution.settings.devices,
         callbacks=callbacks,
+        arguments=arguments,
+        micro_batch_size=execution.settings.micro_batch_size,
     )
     module, _, lines = fit_resumably(
         fit,
@@ -68,6 +72,7 @@ def _assemble(
     model: VaeSettings,
     draws: Sequence[Draw],
     stream: Stream,
+    arguments: FitArguments,
     execution: Execution,
     rank: Rank,
 ) -> tuple[FittingModule, ImagesDataModule]:
@@ -75,9 +80,12 @@ def _assemble(
     real, settings, latents = folders["real"], model.training, model.architecture.latents
     training = composed_images(draws, folders, image_count(real, "train"))
     rows_per_epoch = image_count(real, "train") if settings.epoch_size == "real" else training.rows
-    order = EpochSampler(training.rows, rows_per_epoch, settings.batch_size, stream.within("order"))
+    rows, repeats = training_rows(arguments, rows_per_epoch, settings.batch_size), bool(arguments.overfit_batches)
+    order = EpochSampler(training.rows, rows, settings.batch_size, stream.within("order"), repeats)
     sampler = DrawingSampler(order, training.held, latents, stream.within("latents"), stream.within("noise"))
-    validation = NoisyImages.draw(read_images(real, "validation"), latents, stream.within("validation"))
+    images = read_images(real, "validation")
+    images = images[: validation_rows(arguments, len(images), settings.batch_size)]
+    validation = NoisyImages.draw(images, latents, stream.within("validation"))
     batch_size = execution.scoring_batch_size(IMAGE_BYTES)
     network = _initial_network(folders, model.architecture, stream)
     module = FittingModule(network, settings, model.beta, streamed_decoder(model.architecture, draws, folders))

@@ -14,6 +14,7 @@ from modelcollapse.data.images import LabelledImages, as_grey, as_intensities
 from modelcollapse.families.vae.network import IMAGE_BYTES, Classifier, Decoder, VariationalAutoencoder
 from modelcollapse.families.vae.settings import ClassifierSettings, VaeTrainingSettings
 from modelcollapse.metrics.means import mean_metric
+from modelcollapse.training.module import FitModule
 from modelcollapse.training.progress import BatchProgress, stage_bar
 from modelcollapse.training.trainer import Execution
 
@@ -43,8 +44,10 @@ class Losses(torch.nn.Module):
         return float(self.reconstruction.compute()), float(self.kl.compute())
 
 
-class FittingModule(LightningModule):
+class FittingModule(FitModule):
     """Fits a VAE to weighted images, and watches its loss on real validation images."""
+
+    network: VariationalAutoencoder
 
     def __init__(
         self,
@@ -65,7 +68,7 @@ class FittingModule(LightningModule):
         # Not in on_validation_start: a rank without validation rows never calls it.
         self.validation_losses.reset()
 
-    def training_step(self, batch: dict[str, Any]) -> torch.Tensor:
+    def loss(self, batch: dict[str, Any]) -> torch.Tensor:
         """Weighted sum, over the images of a batch, of reconstruction loss and beta times KL, as in the paper's code.
 
         Batches are {images [held, 28, 28], latents [drawn, latents], weights [held + drawn], noise [held + drawn,
@@ -75,6 +78,20 @@ class FittingModule(LightningModule):
         losses = reconstruction + self._beta * kl
         self.training_loss.update(losses.detach().double(), batch["weights"].double())
         return (losses * batch["weights"]).sum() * batch["scale"]
+
+    def split(self, batch: dict[str, Any], rows: int) -> list[dict[str, Any]]:
+        """The batch in parts of so many images, held ones first as in the batch."""
+        held, starts = len(batch["images"]), range(0, len(batch["weights"]), rows)
+        return [
+            {
+                "images": batch["images"][start : start + rows],
+                "latents": batch["latents"][max(start - held, 0) : max(start + rows - held, 0)],
+                "weights": batch["weights"][start : start + rows],
+                "noise": batch["noise"][start : start + rows],
+                "scale": batch["scale"],
+            }
+            for start in starts
+        ]
 
     def _images(self, batch: dict[str, Any]) -> torch.Tensor:
         held = as_intensities(batch["images"])
@@ -146,8 +163,10 @@ class ScoringModule(LightningModule):
         return losses
 
 
-class ClassifierModule(LightningModule):
+class ClassifierModule(FitModule):
     """Fits the classifier to labelled real images with Adam."""
+
+    network: Classifier
 
     def __init__(self, network: Classifier, classes: int, settings: ClassifierSettings) -> None:
         super().__init__()
@@ -159,7 +178,7 @@ class ClassifierModule(LightningModule):
         """Start a new mean."""
         self.training_loss.reset()
 
-    def training_step(self, batch: LabelledImages) -> torch.Tensor:
+    def loss(self, batch: LabelledImages) -> torch.Tensor:
         """Mean cross-entropy of a batch."""
         _, logits = self.network(as_intensities(batch.images))
         loss = functional.cross_entropy(logits.float(), batch.labels)

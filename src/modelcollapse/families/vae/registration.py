@@ -14,6 +14,7 @@ MEMBERS = (
         chain_checks=(stream_problems,),
         selection_checks=SELECTION_CHECKS,
         shares_fits=True,
+        takes_trainer_arguments=True,
         stages="modelcollapse.families.vae.stages:STAGES",
         exporter="modelcollapse.families.vae.exporting:export",
         presentation="modelcollapse.families.vae.presentation:PRESENTATION",
