@@ -6,9 +6,11 @@ import typing
 
 import pytest
 
+from conftest import run_command
 from modelcollapse.config.extensions import configuration_folder
 from modelcollapse.config.settings import MEMBER_GROUPS, ChainSettings, read_chain_settings
 from modelcollapse.families.language_model import settings
+from modelcollapse.regimes.settings import RegimeSettings
 from modelcollapse.registry import registry
 from modelcollapse.settings import SettingsError
 
@@ -292,3 +294,32 @@ def test_callbacks_that_do_not_go_with_a_chain_are_refused(compose_values, overr
         read_chain_settings(compose_values(*overrides))
     assert len(caught.value.problems) == 1
     assert problem in caught.value.problems[0]
+
+
+# ---- files that name what differs ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("configuration", ["train", "sweep"])
+def test_files_of_regimes_and_trainers_need_only_what_differs(tmp_path, configuration):
+    for group, text in {"regime": "name: half\nreal: 0.5\n", "trainer": "threads: 1\n"}.items():
+        (tmp_path / "mine" / group).mkdir(parents=True)
+        (tmp_path / "mine" / group / "mine.yaml").write_text(text)
+    words = [
+        "--config-dir",
+        str(tmp_path / "mine"),
+        "regime=mine",
+        "trainer=mine",
+        "plan=true",
+        "tracking=none",
+        "seed=0",
+    ]
+    chain = ["experiment=paper_gaussian", "generations=1", "data.rows=20", "model.synthesis=samples"]
+    accepted = run_command([*chain, *words, "regime.real_source=kept"], tmp_path, tmp_path, configuration)
+    assert accepted.code == 0, accepted.err
+    refused = run_command([*chain, *words, "regime.rael=0.3"], tmp_path, tmp_path, configuration)
+    assert "regime.rael: no such setting (did you mean real?)" in refused.err
+
+
+def test_the_settings_by_default_are_those_of_the_option_that_completes_files(compose_values):
+    values = compose_values("regime=replace")["regime"]
+    assert values == {**dataclasses.asdict(RegimeSettings("replace"))}

@@ -4,6 +4,7 @@ A test names the versions that this was tried with. The hooks are:
 
 * Hydra's loader is replaced by one that checks what it composed (:class:`GuardedLoader`);
 * a run is composed once (:meth:`GuardedLoader._load_configuration_impl`);
+* files of the groups ``regime`` and ``trainer`` are completed from an option of ours when they are composed;
 * copies of Hydra's sources of configurations share what is in them (:class:`SharedRepository`);
 * Hydra does not write ``hydra.output_subdir`` before a job begins: the job does, once its settings are accepted;
 * OmegaConf's resolvers that build, decode or read the environment are taken away while we compose (:func:`sealed`);
@@ -16,20 +17,22 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hydra.core.utils as hydra_utils
 from hydra._internal import hydra as hydra_main
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.config_repository import ConfigRepository, IConfigRepository
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.default_element import ResultDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep as Interval
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import ConfigCompositionException, HydraException
+from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from hydra.version import VersionBase
@@ -41,6 +44,9 @@ from modelcollapse.config.guard import READ_VARIABLES, NoResolver, foreign_code,
 from modelcollapse.credentials import secret_problems
 from modelcollapse.settings import MISSING
 
+COMPLETED = {"regime": "replace", "trainer": "default"}
+"""Group whose files need only what differs from an option -> the option. Overrides then find every setting there."""
+RULE, NAME = "rule", "name"
 HOLDS_FOR = {"hydra-core": ("1.3.8",), "omegaconf": ("2.3.1",)}
 """Distribution -> versions that the hooks were tried with."""
 MODE_OF_A_RUN = "hydra.mode=RUN"
@@ -90,6 +96,13 @@ class GuardedLoader(ConfigLoaderImpl):
         self.repository = SharedRepository(config_search_path)
         self._asked: tuple[str | None, list[str], DictConfig] | None = None
 
+    def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
+        config = super()._compose_config_from_defaults_list(defaults, repo)
+        for group, option in COMPLETED.items():
+            if isinstance(own := config.get(group), DictConfig):
+                _complete(own, repo.load_config(f"{group}/{option}"))
+        return config
+
     def load_configuration(
         self, config_name: str | None, overrides: list[str], run_mode: RunMode, *more: Any, **options: Any
     ) -> DictConfig:
@@ -138,6 +151,15 @@ def _missing_folders_raise() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=r"provider=hydra\.searchpath")
         yield
+
+
+def _complete(own: DictConfig, default: ConfigResult | None) -> None:
+    """Add the settings of the default option that a group lacks; its name, and what a rule of a regime brings, stay."""
+    if default is None or RULE in own:
+        return
+    for name, value in cast(DictConfig, default.config).items():
+        if name != NAME and name not in own:
+            own[name] = value
 
 
 class SharedRepository(ConfigRepository):

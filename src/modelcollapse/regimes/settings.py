@@ -24,29 +24,29 @@ class RegimeSettings:
 
     name: Annotated[str, EXECUTION]
     """Label for people and figures; part of no key."""
-    real: Share
+    real: Share = 0.0
     """Real rows."""
-    real_source: Literal["kept", "redrawn", "fresh"]
+    real_source: Literal["kept", "redrawn", "fresh"] = "redrawn"
     """`kept`: the same draw from H in every generation. `redrawn`: a new draw from H in each. `fresh`: rows
     never seen before.
     """
-    latest: Share | None
+    latest: Share | None = None
     """Rows of S_{t-1}; null: what `real` and `older` leave of 1 (nothing under a pool). Above 1, each model
     writes that many.
     """
-    older: Share
+    older: Share = 0.0
     """Rows drawn from the union S_0 .. S_{t-2}. While no older set exists (t = 1) this share is taken from
     the latest instead.
     """
-    pool: Literal["none", "all", "subsample"]
+    pool: Literal["none", "all", "subsample"] = "none"
     """`all`: D_t is H and S_0 .. S_{t-1}, whole. `subsample`: n rows of that union, without replacement."""
-    window: Annotated[int, Range(low=1)] | None
+    window: Annotated[int, Range(low=1)] | None = None
     """How many of the latest synthetic sets `older` and `pool` reach back to, S_{t-1} counted; null: all.
     Elsewhere without effect.
     """
-    growth: Literal["constant", "linear"]
+    growth: Literal["constant", "linear"] = "constant"
     """`linear`: model t-1 generates, and model t trains on, t times the rows of `latest`."""
-    weighting: Literal["none", "golden_ratio"]
+    weighting: Literal["none", "golden_ratio"] = "none"
     """`golden_ratio`: the real rows together weigh w = (sqrt(1 + 4k) - 1) / (2k) of 1, k = synthetic / real
     rows (arXiv 2502.18049).
     """
