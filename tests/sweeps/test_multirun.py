@@ -109,6 +109,10 @@ REFUSED = {
         "interval(10,20) is one of all numbers: type 'data.rows=int(interval(10,20))', or range(LOW,HIGH)",
     ),
     "a plan of a search": ((*SEARCH, "data.rows=range(10,20)", "plan=true"), "the plan of one chain"),
+    "a misspelt objective of a search": (
+        (*SEARCH, "data.rows=range(10,20)", "objective=varience/median", "hydra.sweeper.max_failure_rate=1.0"),
+        "1 problem in a trial of the search:",
+    ),
     "a misspelt objective": (("objective=varience/median",), "did you mean variance/median?"),
     "an objective of another family": (("objective=test/perplexity", "plan=true"), "'test/perplexity' is no metric"),
     "a search of another family": (("-m", "hparams_search=optuna"), "model.training"),

@@ -41,9 +41,10 @@ def metric_names(family: Family, generations: int) -> Iterator[str]:
         for metric in family.metrics.of(subject):
             name = metric.flat_name(subject.prefix)
             yield f"{name}/"
-            if subject.of != "replicates":
-                yield name
+            if metric.records:
                 yield from (metric.flat_name(subject.prefix, key) for key in metric.records)
+            elif subject.of != "replicates":
+                yield name
 
 
 def objective_of(name: str | None, family: Family, metrics: Mapping[str, float]) -> tuple[str, float | None]:

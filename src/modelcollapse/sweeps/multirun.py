@@ -11,7 +11,7 @@ finished ones returned, their :mod:`objective <modelcollapse.config.objective>`.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
@@ -24,6 +24,9 @@ from modelcollapse.errors import UserError
 from modelcollapse.settings import SettingsError
 from modelcollapse.sweeps.points import SEARCH_GROUP
 from modelcollapse.sweeps.runner import quoted
+
+if TYPE_CHECKING:
+    from modelcollapse.config.settings import ChainSettings
 
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 WITHOUT_A_GRID = "quickstart"
@@ -116,10 +119,22 @@ def _check_one_trial(overrides: Sequence[Override]) -> None:
     intervals = {str(each.key_or_group): each for each in overrides if each.is_interval_sweep()}
     trial = [_one_value(each) if each.is_sweep_override() else str(each.input_line) for each in overrides]
     try:
-        settings_of(compose("train", overrides=trial))
+        settings, _ = settings_of(compose("train", overrides=trial))
+        _check_objective(settings)
     except SettingsError as error:
         problems = [_with_advice(problem, intervals) for problem in error.problems]
         raise UserError(counted(problems, "a trial of the search")) from error
+
+
+def _check_objective(settings: "ChainSettings") -> None:
+    if settings.objective is None:
+        return
+    # Imports the libraries of the family, which the trials need too.
+    from modelcollapse.chain_session import check_objective
+    from modelcollapse.families import family_for
+    from modelcollapse.training.trainer import Execution
+
+    check_objective(settings, family_for(settings, Execution(settings.trainer, None)))
 
 
 def _one_value(override: Override) -> str:
