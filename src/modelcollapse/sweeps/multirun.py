@@ -34,6 +34,8 @@ RESULT_FILE = "optimization_results.yaml"
 """What the optimising sweeper writes into the folder of the sweep."""
 NO_TRIAL = "No trials are completed"
 """What it says when none has a value."""
+GRID_ENDED = "`Study.stop` is supposed to be invoked inside"
+"""What it raises where the last trial of the sampler ``grid`` has failed."""
 WITHIN = 0.382
 """Where in an interval the value lies that is tried beforehand: at no whole number of a short one."""
 
@@ -63,6 +65,10 @@ def run_multirun(overrides: Sequence[str], start: Callable[[Sequence[str]], None
         if NO_TRIAL not in str(error):
             raise
         raise UserError("no trial ended with a value of the objective; why is above") from error
+    except RuntimeError as error:
+        if GRID_ENDED not in str(error):
+            raise
+        raise UserError("hydra/sweeper/sampler=grid: its last trial failed; a grid is run by sweep.py") from error
     finally:
         if multirun.folder is not None and not was_there:
             _remove_leftovers(multirun.folder, multirun.is_plan)
