@@ -68,7 +68,9 @@ def test_a_run_gives_its_record_and_leaves_the_process_as_it_was(here):
     assert (run.settings.seed, run.settings.model.replicates, run.settings.regime.name) == (3, 2, "replace")
     assert isinstance(run.tables["gaussian"], pd.DataFrame)
     assert "risk_and_variance" in run.figures
-    assert run.figures["risk_and_variance"]._repr_html_().startswith('<img alt="risk_and_variance" src="data:image/png')
+    picture, size = run.figures["risk_and_variance"]._repr_png_()
+    assert picture == (run.folder / "figures" / "risk_and_variance.png").read_bytes()
+    assert 300 < size["width"] < 1000
     assert run.model(2)["mean"].shape == (2, 1)
     assert run.synthetic(2).shape == (2, 20, 1)
     assert run.identity["command_line"].startswith("modelcollapse.run('experiment=paper_gaussian', 'seed=3'")

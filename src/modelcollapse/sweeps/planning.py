@@ -11,7 +11,7 @@ from rich.tree import Tree
 
 from modelcollapse.chain import Generation, chain_generations, goals
 from modelcollapse.config.composing import known_errors
-from modelcollapse.console import ancestors_in_order, console, megabytes
+from modelcollapse.console import ancestors_in_order, console, megabytes, shown_path
 from modelcollapse.errors import spoken
 from modelcollapse.store import Artifact, Store
 from modelcollapse.sweeps.estimates import Estimates, Expected
@@ -144,7 +144,7 @@ def print_plan_tree(plan: GridPlan, jobs: int) -> None:
 def plan_tree(plan: GridPlan) -> Tree:
     """What the chains share, and what each has to compute alone."""
     title = f"plan of {_counted(len(plan.chains), 'chain')}"
-    tree = Tree(Text.assemble((title, "bold"), f", store {plan.store.root}"))
+    tree = Tree(Text.assemble((title, "bold"), f", store {shown_path(plan.store.root)}"))
     shared = {artifact: users for artifact, users in plan.users.items() if len(users) > 1}
     if shared:
         branch = tree.add("shared")
