@@ -98,20 +98,17 @@ def device_problems(trainer: TrainerSettings) -> list[str]:
     import torch
 
     gpus, has_mps = torch.cuda.device_count(), torch.backends.mps.is_available()
-    there = gpus or int(has_mps)
+    there, problems = gpus or int(has_mps), []
     if trainer.accelerator == "gpu" and not there:
-        build = (
-            "" if torch.version.cuda or torch.version.hip else f": torch {torch.__version__} is a build without GPUs"
-        )
-        return [f"trainer.accelerator: 'gpu' is not on this machine{build}; it must be auto or cpu"]
+        build = "" if torch.version.cuda or torch.version.hip else f" (torch {torch.__version__} is built without)"
+        problems.append(f"trainer.accelerator: 'gpu' is not on this machine{build}; it must be auto or cpu")
     if trainer.accelerator == "mps" and not has_mps:
-        return ["trainer.accelerator: 'mps' is not on this machine; it must be auto, cpu or gpu"]
-    problems = []
+        problems.append("trainer.accelerator: 'mps' is not on this machine; it must be auto, cpu or gpu")
     if trainer.precision == "16-mixed" and not there:
         problems.append(
             "trainer.precision: '16-mixed' needs a GPU, and this machine shows none; it must be 32-true or bf16-mixed"
         )
-    if trainer.devices > there and (there or trainer.accelerator != "auto"):
+    if trainer.devices > there and trainer.devices > 1 and (there or trainer.accelerator != "auto"):
         problems.append(
             f"trainer.devices: {trainer.devices} GPUs are asked for, and this machine shows {there}; it must be at most"
             " that, or trainer.accelerator=cpu, where devices are processes"

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import shared_fits
 import torch
 from pytorch_lightning import Callback
 from shared_fits import training
@@ -138,6 +139,14 @@ def test_a_fit_in_micro_batches_is_that_of_whole_batches_but_for_rounding(tmp_pa
         assert "k_proj.bias" in name or torch.allclose(value, parts[name], atol=1e-4), name
     for one, other in zip(lines, again, strict=True):
         assert one == pytest.approx(other, rel=1e-4)
+
+
+def test_devices_compute_their_parts_of_a_batch_in_parts(tmp_path):
+    arguments = FitArguments(accumulate_grad_batches=2)
+    alone, _ = shared_fits.fit(tmp_path / "alone", 1, arguments=arguments)
+    shared, _ = shared_fits.fit(tmp_path / "shared", 2, arguments=arguments, micro_batch_size=2)
+    for name, value in alone.items():
+        assert "k_proj.bias" in name or torch.allclose(value, shared[name], atol=1e-4), name
 
 
 @pytest.mark.parametrize("assembled", [language_model, vae])

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningModule
 
+from modelcollapse.errors import FitFailed
+
 VALIDATION = "validation/"
 """Prefix of values that there are only after a validation."""
 
@@ -31,8 +33,11 @@ class FitModule(LightningModule):
         raise NotImplementedError(f"{type(self).__name__} has neither loss() nor training_step()")
 
     def split(self, batch: Any, rows: int) -> Sequence[Any]:
-        """A batch in parts of at most ``rows`` rows, whose losses add up to the loss of the batch."""
-        raise NotImplementedError(f"{type(self).__name__} cannot split its batches: trainer.micro_batch_size=null")
+        """A batch in parts of at most ``rows`` rows, whose losses add up to the loss of the batch.
+
+        Raises FitFailed where the module does not say how.
+        """
+        raise FitFailed(f"{type(self).__name__} cannot split its batches: set trainer.micro_batch_size=null")
 
     def training_step(self, batch: Any) -> torch.Tensor:
         """The loss of a batch, whose gradients are computed a part at a time where ``micro_batch_size`` says so."""

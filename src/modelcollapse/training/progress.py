@@ -56,9 +56,10 @@ class StageBar:
     def show(self, values: Callable[[], Mapping[str, Any]]) -> None:
         """Show values beside the bar, where there is one; asked for at most twice a second."""
         if self._bar is not None and self._task is not None and time.monotonic() - self._last_shown > SHOWN_SECONDS:
-            self._last_shown = time.monotonic()
             shown = [f"{name} {value:.4g}" for name, value in values().items() if isinstance(value, float)]
-            self._bar.update(self._task, values=" ".join(["·", *shown]) if shown else "")
+            if shown:
+                self._last_shown = time.monotonic()
+                self._bar.update(self._task, values=" ".join(["·", *shown]))
 
     def finish(self) -> None:
         """Report the stage as done, which may have taken fewer steps than were expected."""
