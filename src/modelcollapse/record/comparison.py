@@ -27,7 +27,7 @@ NAMES_OF_CODE = ("stage", "metric", "name", "kind", "rule")
 """Entries of a recipe that name the code whose version and digest stand beside them."""
 NOT_HOW = ("tokens", "replicates")
 """Entries of an execution record that say how much was done, not how."""
-MOST_REASONS = 6
+MOST_REASONS, MOST_CHARACTERS = 6, 40
 
 
 @dataclass(frozen=True)
@@ -328,7 +328,8 @@ def _reasons(one: _Side, other: _Side, key: str, second: str) -> Iterator[str]:
             continue
         seen.add(keys)
         for difference in _differences(_flat(first.recipe), _flat(other_manifest.recipe)):
-            yield f"{first.label}: {difference.name} {_short(difference.first)} -> {_short(difference.second)}"
+            values = [_short(value) for value in (difference.first, difference.second)]
+            yield f"{first.label}: {difference.name} {' -> '.join(values) if values[0] != values[1] else 'differs'}"
         for role in sorted(first.parents.keys() ^ other_manifest.parents.keys()):
             yield f"{first.label}: made from {role} in one run only"
         waiting += [
@@ -340,7 +341,9 @@ def _reasons(one: _Side, other: _Side, key: str, second: str) -> Iterator[str]:
 
 def _short(value: Any) -> str:
     text = "nothing" if value is None else str(value)
-    return text if len(text) <= 40 else f"{text[:12]}..."
+    if len(text) <= MOST_CHARACTERS:
+        return text
+    return "..." if isinstance(value, list) else f"{text[:12]}..."
 
 
 def _first_result(one: _Side, other: _Side, metrics: Sequence[MetricDifference]) -> Place | None:
