@@ -1,7 +1,8 @@
 """The laboratory for model collapse.
 
-``results(PATH)`` reads every run at or below a folder into one table. ``main()`` is train.py and sweep.py for a script
-that registers something of its own with the decorators, see :mod:`modelcollapse.api`.
+From Python and notebooks: :func:`run`, :func:`sweep` and :func:`plan`; :func:`load` and :func:`results` open what was
+run before; :func:`measure`, :func:`compare` and :func:`export` work on it. ``main()`` is train.py and sweep.py for a
+script that registers something of its own with the decorators, see :mod:`modelcollapse.api`.
 
 Importing this module imports nothing heavy: what it names is imported when it is asked for.
 """
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     )
     from modelcollapse.commands.run import main
     from modelcollapse.errors import UserError
+    from modelcollapse.interactive.finished import compare, export, measure
     from modelcollapse.interactive.planning import Plan, plan
     from modelcollapse.interactive.running import run
     from modelcollapse.interactive.runs import Run
@@ -42,6 +44,7 @@ _PLACES = {
     "repetition_rate": "metrics.diversity",
     "results": "record.run_tables",
     "Draw": "regimes",
+    **dict.fromkeys(("compare", "export", "measure"), "interactive.finished"),
     **dict.fromkeys(("Plan", "plan"), "interactive.planning"),
     "Run": "interactive.runs",
     "run": "interactive.running",
@@ -61,13 +64,16 @@ __all__ = [
     "UserError",
     "__version__",
     "callback",
+    "compare",
     "dataset",
     "decoder",
+    "export",
     "family",
     "load",
     "logger",
     "loss",
     "main",
+    "measure",
     "metric",
     "optimizer",
     "plan",

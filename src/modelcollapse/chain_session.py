@@ -76,7 +76,6 @@ def run_settings(
     state: RunState,
     reporter: Reporter,
     on_accepted: Callable[[], None] = lambda: None,
-    **identity: str,
 ) -> FinishedChain:
     """Run the chain that the settings describe, and write its record into ``folder``.
 
@@ -87,7 +86,6 @@ def run_settings(
         state: of the run, already entered.
         reporter: shows what happens.
         on_accepted: called when all checks are passed, before anything is written or computed.
-        **identity: further fields of the ChainIdentity, such as ``command_line`` where no command was typed.
 
     Raises:
         SettingsError: the settings do not go with the data.
@@ -138,7 +136,6 @@ def run_settings(
         seed=settings.seed,
         tags=settings.tracking.tags,
         extensions=tuple(member.described() for member in used_members(settings) if not member.is_built_in),
-        **identity,
     )
     with Record(folder, chain, values, views(settings.tracking, settings.logger)) as record:
         hand_on_sources(folder)

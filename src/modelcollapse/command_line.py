@@ -15,6 +15,7 @@ PROGRAM = "modelcollapse"
 
 _STARTED_AS: list[str] = []
 _ARGUMENTS: list[list[str]] = []
+_CALLS: list[str] = []
 
 
 def installed_program() -> list[str]:
@@ -64,8 +65,18 @@ def typed() -> list[str]:
 
 
 def typed_line() -> str:
-    """The whole command line as text."""
-    return shlex.join(typed())
+    """The whole command line as text; of work that was started from Python the call."""
+    return _CALLS[-1] if _CALLS else shlex.join(typed())
+
+
+@contextmanager
+def called_as(call: str) -> Iterator[None]:
+    """Within the block, work was started by this call of a function, such as ``modelcollapse.run('seed=3')``."""
+    _CALLS.append(call)
+    try:
+        yield
+    finally:
+        _CALLS.pop()
 
 
 def sibling(command: Sequence[str], name: str) -> list[str]:

@@ -277,3 +277,25 @@ def test_models_and_texts_of_a_language_model(finished_chain):
     assert repr(texts).startswith("60 texts of 8 tokens:\n  '")
     assert "perplexities" in run.tables
     assert run.settings.model.name == "OPT tiny"
+
+
+@mc.metric("test_range", label="range", of="replicates", version=1)
+def range_of_means(states):
+    return states["mean"].abs().max(dim=-1).values
+
+
+def test_finished_runs_are_measured_compared_and_exported(here):
+    run, other = mc.run(GAUSSIAN, folder="run", **SMALL), mc.run(GAUSSIAN, folder="other", seed=4, **SMALL)
+    assert mc.measure(run, metrics={"add": ["test_range"]}) is run
+    assert run.generations["test_range/mean"].notna().all()
+    assert run.identity["measured"] == ["modelcollapse.measure('metrics.add=[test_range]')"]
+    with pytest.raises(mc.UserError, match=r"metrics\.add\[1\]: 'test_rang' is no metric"):
+        mc.measure("run", "metrics.add=[test_rang]")
+    comparison = mc.compare(run, "other")
+    assert ("seed", 0, 4) in [(each.name, each.first, each.second) for each in comparison.settings]
+    assert "recipes differ since generation 0" in repr(comparison)
+    assert "<pre" in comparison._repr_html_()
+    mc.export(other, 3, "weights")
+    exported = {path.name for path in (here / "weights").iterdir()}
+    assert "README.md" in exported
+    assert any(name.endswith(".safetensors") for name in exported)

@@ -3,7 +3,7 @@
 import argparse
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,13 @@ def print_comparison(comparison: Comparison) -> None:
     from modelcollapse.console import console
 
     out = console()
-    for line in _verdict(comparison):
-        out.print(line, soft_wrap=True)
+    for part in comparison_parts(comparison):
+        out.print(part, soft_wrap=isinstance(part, str))
+
+
+def comparison_parts(comparison: Comparison) -> Iterator[Any]:
+    """The differences for people: lines, and tables of rich."""
+    yield from _verdict(comparison)
     for heading, differences in (
         ("settings", comparison.settings),
         ("code", comparison.code),
@@ -59,16 +64,15 @@ def print_comparison(comparison: Comparison) -> None:
         ("execution of the artifacts", comparison.execution),
     ):
         if differences:
-            out.print(_table(heading, comparison.runs, differences))
+            yield _table(heading, comparison.runs, differences)
     if comparison.sources:
         shown = comparison.sources[:MOST_MODULES]
         rest = len(comparison.sources) - len(shown)
         more = f" and {rest} more" if rest else ""
-        out.print(f"files of source code that differ: {', '.join(shown)}{more}", soft_wrap=True)
+        yield f"files of source code that differ: {', '.join(shown)}{more}"
     if comparison.metrics:
-        out.print(_metrics_table(comparison))
-    for line in comparison.lacking:
-        out.print(f"not compared: {line}", soft_wrap=True)
+        yield _metrics_table(comparison)
+    yield from (f"not compared: {line}" for line in comparison.lacking)
 
 
 def _verdict(comparison: Comparison) -> list[str]:

@@ -12,6 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from modelcollapse.command_line import called_as
 from modelcollapse.config.composing import HYDRA_VERSION_BASE, python_errors, settings_of
 from modelcollapse.config.explaining import explained
 from modelcollapse.config.extensions import prepared_configuration, use_config_dirs
@@ -72,9 +73,8 @@ def run_in(
     """Run the chain of these settings, which the overrides were composed to, into a folder."""
     from modelcollapse.chain_session import run_settings
 
-    call = call_of("run", overrides)
-    with RunState(folder) as state:
-        return run_settings(settings, values, folder, state, reporter, command_line=call)
+    with RunState(folder) as state, called_as(call_of("run", overrides)):
+        return run_settings(settings, values, folder, state, reporter)
 
 
 def call_of(function: str, overrides: Sequence[str]) -> str:
