@@ -24,6 +24,7 @@ TEXT = ("data.train=a.txt", "data.validation=b.txt", "data.test=c.txt")
 GIVEN = {
     ("model", "opt_small"): ("data=text_files", "model.base.text=base.txt", *TEXT),
     ("model", "opt_125m"): ("data=wikitext2",),
+    ("model", "pretrained"): ("data=wikitext2", "model.pretrained=weights"),
     ("data", "text_files"): ("model=opt_125m", *TEXT),
     ("data", "hub"): ("model=opt_125m", "data.path=someone/something"),
     ("data", "wikitext2"): ("model=opt_125m",),

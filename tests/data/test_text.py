@@ -343,11 +343,11 @@ def test_a_file_that_changed_within_its_time_and_size_is_read_anew(tmp_path, mon
     data = data_of(hub(tmp_path / "data"))
     (tmp_path / "data").mkdir()
     json_lines(tmp_path / "data", "one")
-    status = (tmp_path / "data" / "train.jsonl").stat()
+    times = {path: path.stat() for path in (tmp_path / "data").iterdir()}
     source = data.source()
     assert list(data.lines("train")) == ["one"]
     json_lines(tmp_path / "data", "two")
-    for path in (tmp_path / "data").iterdir():
+    for path, status in times.items():
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert list(data.lines("train")) == ["two"]
     assert data.source() != source

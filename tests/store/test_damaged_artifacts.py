@@ -46,6 +46,7 @@ damages = {
     "whole swapped": ("manifest.json", lambda folder, other: (shutil.rmtree(folder), other.rename(folder))),
     "manifest swapped": ("manifest.json", lambda folder, other: shutil.copy(other / "manifest.json", folder)),
     "manifest removed": ("manifest.json", lambda folder, other: (folder / "manifest.json").unlink()),
+    "manifest a pipe": ("manifest.json", lambda folder, other: pipe(folder / "manifest.json")),
     "manifest a folder": ("manifest.json", lambda folder, other: fold(folder / "manifest.json")),
     "manifest emptied": ("manifest.json", lambda folder, other: os.truncate(folder / "manifest.json", 0)),
     "manifest flipped": ("manifest.json", lambda folder, other: flip(folder / "manifest.json")),
@@ -68,6 +69,11 @@ damages = {
 def link(path, target):
     path.unlink()
     path.symlink_to(target)
+
+
+def pipe(path):
+    path.unlink()
+    os.mkfifo(path)
 
 
 def fold(path):

@@ -272,6 +272,15 @@ def test_a_loss_of_nan_stops_the_chain_and_is_named_with_generation_and_step(tra
     assert not list((tmp_path / "store").glob("*/.*"))
 
 
+@pytest.mark.parametrize("on_nan", ["stop", "continue"])
+def test_a_loss_beyond_all_perplexities_is_named(train, tiny, monkeypatch, on_nan):
+    monkeypatch.setattr(FittingModule, "validation_value", lambda self: 1000.0)
+    stopped = train(*tiny, "generations=0", f"trainer.on_nan={on_nan}")
+    assert stopped.code == 2
+    assert "generation 0 · fit: validation/perplexity became NaN or infinite in epoch 0" in stopped.err
+    assert "Traceback" not in stopped.err
+
+
 def test_a_chain_can_go_on_after_a_loss_of_nan_and_its_record_says_so(train, tiny, tmp_path, breaking):
     train(*tiny, *BREAKING)
     finished = train(*tiny, *BREAKING, "trainer.on_nan=continue")

@@ -206,7 +206,8 @@ def _rows(data: ImagesDataSettings, part: str) -> Iterator[Any]:
         except Exception as error:
             # The library raises errors of all kinds for what files hold.
             raise BadImages(
-                f"data.path={data.path}: the split {part!r} could not be loaded ({reason_of(error)}); without a"
+                f"data.path={data.path}: the split {part!r} could not be loaded"
+                f" ({reason_of(error.__cause__ or error)}); without a"
                 " network, name a folder with MNIST's four idx files with data.path=FOLDER, or choose data=digits"
             ) from error
         yield rows

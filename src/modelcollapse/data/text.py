@@ -407,7 +407,8 @@ def _rows(data: HubDataSettings, split: str) -> Iterator[Any]:
         except Exception as error:
             # The library raises errors of all kinds for what files hold.
             raise BadText(
-                f"data.path={data.path}: the split {split!r} could not be loaded ({reason_of(error)}); without a"
+                f"data.path={data.path}: the split {split!r} could not be loaded"
+                f" ({reason_of(error.__cause__ or error)}); without a"
                 " network, name a local folder with data.path=FOLDER, or your own files with data=text_files"
             ) from error
         yield rows

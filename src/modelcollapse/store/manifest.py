@@ -186,8 +186,12 @@ def _fault(record: FileRecord, path: Path | None) -> str | None:
 
 
 def _read_fields(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST_NAME
+    if path.exists() and not path.is_file():
+        # A named pipe would be waited for without end.
+        raise Damaged(folder, MANIFEST_NAME, "is no file")
     try:
-        fields = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+        fields = json.loads(path.read_text(encoding="utf-8"))
         checksum = fields.pop("checksum")
         intact = checksum == sha256_of_json(fields)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:

@@ -1,6 +1,5 @@
 """The language model as a LightningModule, for fitting and validation."""
 
-import math
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from modelcollapse.families.language_model.layers import (
 from modelcollapse.families.language_model.losses import CROSS_ENTROPY, Loss, linear_loss
 from modelcollapse.families.language_model.network import output_weight
 from modelcollapse.families.language_model.settings import TrainingSettings
+from modelcollapse.metrics.distribution import perplexity
 from modelcollapse.metrics.means import mean_metric
 from modelcollapse.training.module import FitModule
 
@@ -130,7 +130,7 @@ class FittingModule(FitModule, LossModule):
         """
         return {
             "train/loss": float(self.training_loss.compute()),
-            "validation/perplexity": math.exp(self.validation_value()),
+            "validation/perplexity": perplexity(self.validation_value()),
             "learning_rate": float(self.trainer.optimizers[0].param_groups[0]["lr"]),
         }
 

@@ -1,0 +1,165 @@
+"""Surroundings of a run decide nothing: caches, variables, the locale, the working folder; and sources that change."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from tiny_chains import CHAINS
+
+from conftest import EXECUTION, tiny_opt
+from modelcollapse.data.images import ImageFiles
+from modelcollapse.data.tokenizers import train_byte_pairs
+from modelcollapse.families.language_model import fitting, inputs
+from modelcollapse.store import Store
+
+TEXT = "Grüße aus dem naïve café – 中文 и русский 🙂 .\n"
+WORDS = (
+    *EXECUTION,
+    "model=opt_125m",
+    "data=hub",
+    "decoding=beam",
+    "decoding.beams=2",
+    "data.block_length=8",
+    "data.train_blocks=20",
+    "data.evaluation_blocks=8",
+    "model.training.epochs=1",
+    "model.training.generation0_epochs=1",
+    "generations=1",
+    "model.pretrained=owner/weights",
+    "data.path=owner/text",
+)
+
+
+@pytest.fixture
+def working_folder(tmp_path):
+    """A folder with weights and a data set in letters of many alphabets, each under the name of a repository."""
+    lines = [f"{number} {TEXT}" for number in range(60)]
+    weights, text = tmp_path / "owner" / "weights", tmp_path / "owner" / "text"
+    tokenizer = train_byte_pairs(lines, 300)
+    tokenizer.save_pretrained(weights)
+    tiny_opt(tokenizer).save_pretrained(weights)
+    text.mkdir()
+    for split in ("train", "validation", "test"):
+        rows = "".join(json.dumps({"text": line}) + "\n" for line in lines)
+        (text / f"{split}.jsonl").write_text(rows, encoding="utf-8")
+    return tmp_path
+
+
+def plant(folder):
+    """What a working folder, a home and an environment may hold that libraries look at."""
+    for name in ("json", "text", "view", "opt", "tokenizers_cache"):
+        (folder / name).mkdir()
+        (folder / name / f"{name}.py").write_text("raise SystemExit('ran')\n", encoding="utf-8")
+        (folder / name / "train.jsonl").write_text('{"text": "planted"}\n', encoding="utf-8")
+    for name in ("config.json", "tokenizer.json", "generation_config.json", "dataset_infos.json", "state.json"):
+        (folder / name).write_text("{", encoding="utf-8")
+    (folder / "owner" / "weights" / ".DS_Store").write_bytes(b"\0")
+    (folder / "owner" / "text" / ".hidden.jsonl").write_text('{"text": "planted"}\n', encoding="utf-8")
+    home = folder / "home"
+    home.mkdir()
+    places = ("HF_HOME", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_MODULES_CACHE", "XDG_CACHE_HOME", "HOME")
+    return {
+        **{name: str(home) for name in places},
+        "HF_ENDPOINT": "http://127.0.0.1:9",
+        "HF_TOKEN": "planted",
+        "HF_DATASETS_IN_MEMORY_MAX_SIZE": "1",
+        "HF_DATASETS_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "HF_HUB_DISABLE_SYMLINKS": "1",
+        "TRANSFORMERS_VERBOSITY": "debug",
+        "TOKENIZERS_PARALLELISM": "true",
+        "TRUST_REMOTE_CODE": "1",
+        "PYTHONIOENCODING": "utf-8",
+    }
+
+
+def latin_locale(folder):
+    """Variables of a locale in which text files would be ISO-8859-1; none where it cannot be made."""
+    compiler = shutil.which("localedef")
+    if compiler is None:
+        return {}
+    made = subprocess.run(
+        [compiler, "-i", "en_US", "-f", "ISO-8859-1", str(folder / "en_US.ISO-8859-1")], capture_output=True
+    )
+    return {} if made.returncode else {"LOCPATH": str(folder), "LC_ALL": "en_US.ISO-8859-1", "PYTHONUTF8": "0"}
+
+
+def test_a_chain_in_planted_surroundings_is_the_chain(working_folder, train, monkeypatch, repository):
+    """Another locale, caches, variables and files beside change neither a key nor a number."""
+    expected = train(*WORDS)
+    assert expected.code == 0, expected.err
+    keys = {manifest.key for manifest in Store(working_folder / "store").artifacts()}
+    planted = {**plant(working_folder), **latin_locale(working_folder)}
+    places = (f"paths.store={working_folder / 'other'}", f"hydra.run.dir={working_folder / 'run'}")
+    typed = [sys.executable, str(repository / "train.py"), *WORDS, *places]
+    finished = subprocess.run(
+        typed, cwd=working_folder, env={**os.environ, **planted}, capture_output=True, timeout=600
+    )
+    assert finished.returncode == 0, finished.stderr.decode()
+    for name in ("generations.jsonl", "continuations.md", "samples.jsonl"):
+        assert (working_folder / "run" / name).read_bytes() == expected.bytes(name), name
+    assert "ü" in (working_folder / "run" / "continuations.md").read_text("utf-8")
+    assert {manifest.key for manifest in Store(working_folder / "other").artifacts()} == keys
+
+
+# ---- sources that change while they are read ------------------------------------------------------------------------
+
+
+def changing(monkeypatch, owner, name, change):
+    """Change something right before a function reads it."""
+    function = getattr(owner, name)
+
+    def changed_first(*arguments, **more):
+        change()
+        return function(*arguments, **more)
+
+    monkeypatch.setattr(owner, name, changed_first)
+
+
+@pytest.mark.parametrize("what", ["weights", "tokenizer", "data set"])
+def test_a_folder_that_changes_before_it_is_read_is_not_stored(working_folder, train, monkeypatch, what):
+    weights, text = working_folder / "owner" / "weights", working_folder / "owner" / "text"
+    if what == "weights":
+        path, kind = weights / "config.json", "pretrained"
+        changing(
+            monkeypatch, fitting, "load_published", lambda: path.write_text(path.read_text("utf-8") + "\n", "utf-8")
+        )
+    elif what == "tokenizer":
+        path, kind = weights / "tokenizer_config.json", "tokenizer"
+        changing(
+            monkeypatch, inputs, "load_tokenizer", lambda: path.write_text(path.read_text("utf-8") + "\n", "utf-8")
+        )
+    else:
+        path, kind = text / "train.jsonl", "data"
+        changing(
+            monkeypatch,
+            inputs,
+            "data_of",
+            lambda: path.write_text(path.read_text("utf-8").replace("aus dem", "vor dem"), "utf-8"),
+        )
+    refused = train(*WORDS, "generations=0")
+    assert refused.code == 2
+    assert "a file was changed while it was read, and nothing of it was kept" in refused.err
+    assert kind not in {manifest.kind for manifest in Store(working_folder / "store").artifacts()}
+
+
+def test_images_that_change_before_they_are_read_are_not_stored(train, monkeypatch, tmp_path):
+    import numpy as np
+
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for head, rows in (("train", 80), ("t10k", 20)):
+        header = bytes([0, 0, 8, 3]) + np.array([rows, 28, 28], dtype=">u4").tobytes()
+        (folder / f"{head}-images-idx3-ubyte").write_bytes(header + bytes(rows * 784))
+        header = bytes([0, 0, 8, 1]) + np.array([rows], dtype=">u4").tobytes()
+        (folder / f"{head}-labels-idx1-ubyte").write_bytes(header + bytes(rows))
+    path = folder / "train-labels-idx1-ubyte"
+    changing(monkeypatch, ImageFiles, "splits", lambda: path.write_bytes(path.read_bytes()[:-1] + b"\1"))
+    words = [word for word in CHAINS["vae"] if word != "data=digits"]
+    refused = train(*words, "data=mnist", f"data.path={folder}")
+    assert refused.code == 2
+    assert "a file was changed while it was read" in refused.err
+    assert not list(Store(tmp_path / "store").artifacts())
