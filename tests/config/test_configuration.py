@@ -13,6 +13,7 @@ from modelcollapse.families.language_model import settings
 from modelcollapse.regimes.settings import RegimeSettings
 from modelcollapse.registry import registry
 from modelcollapse.settings import SettingsError
+from modelcollapse.training.settings import TrainerSettings
 
 CONF = configuration_folder()
 OPTIONS = sorted(
@@ -322,5 +323,6 @@ def test_files_of_regimes_and_trainers_need_only_what_differs(tmp_path, configur
 
 
 def test_the_settings_by_default_are_those_of_the_option_that_completes_files(compose_values):
-    values = compose_values("regime=replace")["regime"]
-    assert values == {**dataclasses.asdict(RegimeSettings("replace"))}
+    values = compose_values("regime=replace")
+    assert values["regime"] == dataclasses.asdict(RegimeSettings("replace"))
+    assert values["trainer"] == dataclasses.asdict(TrainerSettings())

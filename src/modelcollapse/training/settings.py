@@ -78,15 +78,15 @@ NO_ARGUMENTS = FitArguments()
 class TrainerSettings(FitArguments):
     """Where and how the work is executed, and arguments of Lightning's Trainer."""
 
-    accelerator: Annotated[Literal["auto", "cpu", "gpu", "mps"], EXECUTION]
+    accelerator: Annotated[Literal["auto", "cpu", "gpu", "mps"], EXECUTION] = "auto"
     """Kind of device that computes."""
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     """Arithmetic of fitting, scoring and generating; in every key."""
-    threads: Annotated[Processes | None, EXECUTION]
+    threads: Annotated[Processes | None, EXECUTION] = None
     """CPU threads; null leaves them to torch. Results are bit-identical for an equal number only."""
-    scoring_batch_size: Annotated[Count | None, EXECUTION]
+    scoring_batch_size: Annotated[Count | None, EXECUTION] = None
     """Blocks or images scored at once; null takes as many as half a gigabyte holds, on a GPU four. Not in any key."""
-    progress: Annotated[bool, EXECUTION]
+    progress: Annotated[bool, EXECUTION] = True
     """Whether progress bars are drawn on a terminal."""
     on_nan: Annotated[Literal["stop", "continue"], EXECUTION] = "stop"
     """What happens when a generation's loss becomes NaN or infinite: the chain stops, or goes on with the weights of an
