@@ -314,5 +314,6 @@ def test_a_secret_in_one_chain_of_a_grid_refuses_the_grid(program, tmp_path, wor
 
 
 def test_a_refused_secret_is_named(program):
-    said = program(*WITHOUT_TRACKING, "tracking.tags=[a,${oc.env:MY_SERVICE_PASSWORD}]").stderr.decode()
+    secret = SECRETS["MY_SERVICE_PASSWORD"]
+    said = program(*WITHOUT_TRACKING, f"tracking.tags=[a,'{secret}']").stderr.decode()
     assert "tracking.tags[1]: holds the secret MY_SERVICE_PASSWORD of the environment" in said
