@@ -322,7 +322,7 @@ SIZES = {
     "replace": (N, N),
     "preserve": (N, N),
     "fresh": (N, N),
-    "mixture": (N, N),
+    "older": (N, N),
     "accumulate_subsample": (N, N),
     "grown_replace": (N, 2 * N),
     "accumulate": (2 * N, 3 * N),
@@ -362,7 +362,7 @@ def _check_members(regime, generation, run, blocks, weights):
     elif regime in ("replace", "grown_replace"):
         latest = run.generations()[generation.number - 1].artifacts["synthetic"]
         assert blocks.tolist() == read_blocks(run.store.folder(latest), "blocks").tolist()
-    elif regime in ("preserve", "mixture"):
+    elif regime in ("preserve", "older"):
         assert sum(from_real) >= 6
         assert not all(from_real)
     elif regime in ("accumulate", "augment"):

@@ -18,7 +18,7 @@ from modelcollapse.errors import UserError
 from modelcollapse.families.base import Family, GenerationResult, callbacks_recipe, spans
 from modelcollapse.families.stage import chain_code
 from modelcollapse.preflight import prepare
-from modelcollapse.regimes import REAL, Draw, Source, compose, synthetic_rows
+from modelcollapse.regimes import REAL, Draw, Source, compose, synthetic_rows, with_history
 from modelcollapse.settings import identity_of
 from modelcollapse.store import Artifact, Store, canonical_json
 
@@ -62,9 +62,12 @@ def _declared(settings: ChainSettings, family: Family) -> Iterator[Generation]:
     prompts = real = family.inputs().get(REAL.kind)
     sets: dict[Source, Artifact] = {} if real is None else {REAL: real}
     models: list[Artifact] = []
+    before: tuple[Draw, ...] = ()
     for span in spans(settings.generations, family.segment_length):
-        compositions = {number: compose(settings.regime, number, settings.seed) for number in span}
-        drawn = dict.fromkeys(source for draws in compositions.values() for draw in draws for source in draw.sources)
+        compositions: dict[int, tuple[Draw, ...]] = {}
+        for number in span:
+            before = compositions[number] = with_history(compose(settings.regime, number, settings.seed), before)
+        drawn = dict.fromkeys(source for draws in compositions.values() for draw in draws for source in draw.sets)
         sets |= _fresh_sets(compositions, family)
         used = {source: sets[source] for source in drawn if source in sets}
         model = family.fit(span, compositions, used, _initial(family, models))

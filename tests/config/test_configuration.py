@@ -193,7 +193,7 @@ IMPOSSIBLE = {
         ("model=opt_125m", "data=wikitext2", "regime=fresh"),
         "data.reserve: 0 leaves no real data that was never seen before",
     ),
-    "shares above one": (("regime=mixture", "regime.latest=null", "regime.real=0.9"), "regime.latest=null"),
+    "shares above one": (("regime=older", "regime.latest=null", "regime.real=0.9"), "regime.latest=null"),
 }
 
 

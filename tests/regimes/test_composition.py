@@ -33,7 +33,8 @@ from modelcollapse.regimes import (
 )
 from modelcollapse.seeding import Stream
 
-CONFIGURATIONS = sorted((Path(__file__).parents[2] / "conf" / "regime").glob("*.yaml"))
+EVERY = sorted((Path(__file__).parents[2] / "conf" / "regime").glob("*.yaml"))
+CONFIGURATIONS = [path for path in EVERY if path.stem != "general"]
 REGIMES = {path.stem: RegimeSettings(**OmegaConf.to_container(OmegaConf.load(path))) for path in CONFIGURATIONS}
 FIELDS = {field.name for field in dataclasses.fields(RegimeSettings)}
 
@@ -98,7 +99,7 @@ def test_the_regimes_of_the_field_are_all_there():
         "accumulate_subsample",
         "augment",
         "fresh",
-        "mixture",
+        "older",
         "golden_ratio",
         "real",
     }
@@ -140,8 +141,8 @@ def test_rows_are_those_of_the_published_regime(name, t):
 
 
 @pytest.mark.parametrize("t", range(1, 6))
-def test_mixture_takes_its_older_rows_from_the_union_of_older_sets(t):
-    taken = rows_by_source(training_set(REGIMES["mixture"], t, 100))
+def test_older_takes_its_older_rows_from_the_union_of_older_sets(t):
+    taken = rows_by_source(training_set(REGIMES["older"], t, 100))
     assert taken.pop(REAL) == 10
     assert taken.pop(synthetic(t - 1)) == (90 if t == 1 else 60)
     assert sum(taken.values()) == (0 if t == 1 else 30)
@@ -197,7 +198,7 @@ def test_no_generation_takes_from_what_is_not_yet_written(settings, t):
 @given(shares, shares, generations, st.integers(1, 500), seeds)
 def test_shares_that_add_up_to_one_give_n_rows(real, older, t, n, seed):
     assume(real + older <= 1)
-    settings = regime("mixture", real=real, older=older, latest=None)
+    settings = regime("older", real=real, older=older, latest=None)
     try:
         rows = training_set(settings, t, n, seed)
     except DrawError:
@@ -232,7 +233,7 @@ def test_models_write_more_where_the_latest_share_exceeds_one():
     settings = regime("augment", latest=2.5)
     assert synthetic_rows(settings, 4) == 2.5
     assert rows_by_source(training_set(settings, 4, 100)) == {REAL: 100, synthetic(3): 250}
-    older = regime("mixture", real=0.0, latest=0.7, older=0.5)
+    older = regime("older", real=0.0, latest=0.7, older=0.5)
     assert [synthetic_rows(older, t) for t in range(3)] == [1.2, 1.0, 1.0]
     assert rows_by_source(training_set(older, 1, 100)) == {synthetic(0): 120}
     assert total(training_set(older, 2, 100)) == 120
@@ -247,7 +248,7 @@ def test_windows_bound_how_far_back_rows_come_from():
     }
     (drawn,) = compose(regime("accumulate_subsample", window=2), 5, 0)
     assert drawn.sources == (REAL, synthetic(3), synthetic(4))
-    _, older, latest = compose(regime("mixture", window=3), 5, 0)
+    _, older, latest = compose(regime("older", window=3), 5, 0)
     assert (older.sources, latest.sources) == ((synthetic(2), synthetic(3)), (synthetic(4),))
 
 
@@ -266,18 +267,18 @@ def test_all_regimes_share_generation_0():
         (REGIMES["replace"], regime("preserve", real=0.0), 4),
         (REGIMES["replace"], regime("preserve", real=0.0, latest=1.0, real_source="kept"), 4),
         (REGIMES["replace"], regime("fresh", real=0.0), 4),
-        (REGIMES["preserve"], regime("mixture", older=0.0, latest=0.9), 4),
-        (REGIMES["preserve"], REGIMES["mixture"], 1),
+        (REGIMES["preserve"], regime("older", older=0.0, latest=0.9), 4),
+        (REGIMES["preserve"], REGIMES["older"], 1),
         (REGIMES["augment"], regime("augment", real_source="redrawn"), 4),
         (REGIMES["real"], regime("preserve", real=1.0), 4),
         (
-            regime("mixture", older=0.4, latest=None, real=0.0),
-            regime("mixture", older=0.4, latest=0.6, real=0.0),
+            regime("older", older=0.4, latest=None, real=0.0),
+            regime("older", older=0.4, latest=0.6, real=0.0),
             4,
         ),
         (
-            regime("mixture", older=1.0, latest=0.0, real=0.0),
-            regime("mixture", older=1.0, latest=None, real=0.0),
+            regime("older", older=1.0, latest=0.0, real=0.0),
+            regime("older", older=1.0, latest=None, real=0.0),
             2,
         ),
     ],
@@ -324,7 +325,7 @@ def test_order_of_generations_is_irrelevant(settings, order, seed):
 
 def test_recipes_name_sources_by_their_keys_and_random_draws_by_their_streams():
     keys = {REAL: "h", synthetic(1): "s1", synthetic(0): "s0"}
-    draws = compose(REGIMES["mixture"], 2, 7)
+    draws = compose(REGIMES["older"], 2, 7)
     assert composition_recipe(draws, keys.get) == [
         {"sources": ["h"], "rows": 0.1, "stream": Stream(7, 2, "draw.real").recipe(), "weight": None},
         {"sources": ["s0"], "rows": 0.3, "stream": Stream(7, 2, "draw.older").recipe(), "weight": None},
@@ -339,7 +340,7 @@ def test_recipes_name_sources_by_their_keys_and_random_draws_by_their_streams():
 
 # Randomness.
 
-RANDOM = ["preserve", "accumulate_subsample", "mixture"]
+RANDOM = ["preserve", "accumulate_subsample", "older"]
 
 
 @given(st.sampled_from(RANDOM), generations, seeds)
@@ -404,7 +405,7 @@ def test_rows_in_one_draw_are_independent_of_their_neighbours():
 
 
 def test_golden_rows():
-    parts = training_set(REGIMES["mixture"], 3, 20, seed=5)
+    parts = training_set(REGIMES["older"], 3, 20, seed=5)
     assert [(part.source.kind, part.source.generation, part.indices.tolist()) for part in parts] == [
         ("real", None, [5, 16]),
         ("synthetic", 0, [13, 14, 18]),
@@ -462,7 +463,7 @@ def test_a_shuffle_that_would_change_with_the_generation_is_refused():
 
 
 @given(
-    st.sampled_from(["golden_ratio", "accumulate", "augment", "mixture"]),
+    st.sampled_from(["golden_ratio", "accumulate", "augment", "older"]),
     generations,
     sizes_of_real_data,
     shares,
@@ -479,7 +480,7 @@ def test_weights_have_mean_one_and_the_real_rows_their_golden_share(name, t, n, 
     assert weights.mean() == pytest.approx(1)
     real = [len(part.indices) * part.weight for part in rows if part.source.kind != "synthetic"]
     shares_of = compose(settings, t, 0)
-    asked = {"accumulate": t, "mixture": (latest + 0.3) / 0.1}.get(name, latest)
+    asked = {"accumulate": t, "older": (latest + 0.3) / 0.1}.get(name, latest)
     assert sum(real) / weights.sum() == pytest.approx((math.sqrt(1 + 4 * asked) - 1) / (2 * asked))
     assert sum(draw.weight for draw in shares_of) == pytest.approx(1)
 
@@ -534,17 +535,17 @@ def test_a_fresh_set_holds_just_the_rows_asked_for(held, message):
 
 IMPOSSIBLE = [
     ("preserve", {"real": 1.2}, ["regime.latest=null", "regime.real=1.2"]),
-    ("mixture", {"real": 0.8, "older": 0.3, "latest": None}, ["regime.latest=null"]),
+    ("older", {"real": 0.8, "older": 0.3, "latest": None}, ["regime.latest=null"]),
     ("augment", {"real": 1.5}, ["regime.real=1.5"]),
-    ("mixture", {"older": 1.5}, ["regime.older=1.5"]),
-    ("mixture", {"window": 1}, ["regime.window=1"]),
+    ("older", {"older": 1.5}, ["regime.older=1.5"]),
+    ("older", {"window": 1}, ["regime.window=1"]),
     ("real", {"real": 0.0}, ["regime.real=0"]),
     ("replace", {"latest": 0.0}, ["regime.real=0"]),
     ("accumulate", {"real": 0.1, "latest": 0.2}, ["regime.real=0.1", "regime.latest=0.2"]),
     ("accumulate_subsample", {"older": 0.3}, ["regime.older=0.3"]),
     ("accumulate", {"real_source": "fresh"}, ["regime.real_source=fresh"]),
     ("accumulate", {"growth": "linear"}, ["regime.growth=linear"]),
-    ("mixture", {"growth": "linear"}, ["regime.older=0.3"]),
+    ("older", {"growth": "linear"}, ["regime.older=0.3"]),
     ("real", {"growth": "linear"}, ["regime.latest=0.0"]),
     ("accumulate_subsample", {"weighting": "golden_ratio"}, ["regime.weighting=golden_ratio"]),
     ("replace", {"weighting": "golden_ratio"}, ["regime.real=0"]),

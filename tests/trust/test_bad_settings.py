@@ -184,7 +184,7 @@ IMPOSSIBLE = {
     ),
     "a preserve share above 1": (("regime=preserve", "regime.real=1.5"), ["regime.real=1.5", "at most 1"]),
     "shares above 1 together": (
-        ("regime=mixture", "regime.latest=null", "regime.real=0.9"),
+        ("regime=older", "regime.latest=null", "regime.real=0.9"),
         ["regime.latest=null", "regime.real=0.9", "at most 1 together"],
     ),
     "nothing to train on": (("regime.latest=0",), ["regime.latest=0", "one must be above 0"]),

@@ -20,7 +20,7 @@ EXTREME = (2**63 - 1, MOST, MOST + 1, 1e-300, -5e-324)
 LONGEST_MESSAGE = 600
 CHAINS = {
     **WITH,
-    "regime and trainer": ("regime=mixture", "trainer.threads=1", "trainer.scoring_batch_size=8", "regime.window=2"),
+    "regime and trainer": ("regime=older", "trainer.threads=1", "trainer.scoring_batch_size=8", "regime.window=2"),
 }
 
 

@@ -20,7 +20,7 @@ from modelcollapse.commands.settings_document import field_meanings
 from modelcollapse.config.extensions import GROUPS
 from modelcollapse.config.settings import ChainSettings
 from modelcollapse.errors import UserError
-from modelcollapse.regimes import RegimeSettings
+from modelcollapse.regimes import GeneralSettings, RegimeSettings
 from modelcollapse.regimes.rules import NAME, RULE, RegimeReader
 from modelcollapse.registry import MEMBER_GROUPS, Member, Registered, registry
 from modelcollapse.settings import MISSING, MOST, Allowed, allowed, field_types
@@ -126,7 +126,7 @@ class _Builder:
             return self.registered(*MEMBER_GROUPS[name])
         if isinstance(kind, RegimeReader):
             rules = self.registered("regimes", RULE, {NAME: {"type": "string"}})
-            return {"anyOf": [self.settings(RegimeSettings), *rules["anyOf"]]}
+            return {"anyOf": [*map(self.settings, (RegimeSettings, GeneralSettings)), *rules["anyOf"]]}
         return self.settings(kind)
 
     def registered(self, kind: str, word: str, more: Schema | None = None) -> Schema:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from modelcollapse.config.extensions import configuration_folder
 from modelcollapse.config.settings import MEMBER_GROUPS, ChainSettings
-from modelcollapse.regimes import RegimeSettings
+from modelcollapse.regimes import GeneralSettings, RegimeSettings
 from modelcollapse.registry import registry
 from modelcollapse.settings import allowed, describe, field_types
 
@@ -63,10 +63,16 @@ def page() -> str:
     for group, cls, word, members in _chosen_groups():
         sections += [f"## `{group}`: {', '.join(members)}\n", _group_table(cls, group, word, members)]
     sections += ["## `regime`\n", VALUES_OF_REGIMES, _table(list(_settings(RegimeSettings, "regime")), {})]
+    sections += ["## `regime=general`\n", _general_form()]
     for group, hint in chain.items():
         if _is_group(hint):
             sections += [f"## `{group}`\n", _group_table(allowed(hint).kind, group)]
     return "\n".join(sections)
+
+
+def _general_form() -> str:
+    composed = {"general": _composed(["regime=general"])}
+    return _table(list(_settings(GeneralSettings, "regime")), composed)
 
 
 def _chosen_groups() -> Iterator[tuple[str, Any, str, list[str]]]:

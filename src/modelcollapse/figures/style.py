@@ -53,7 +53,8 @@ REGIME_LINES: dict[str, RegimeLine] = {
     "accumulate_subsample": (GREEN, "--"),
     "augment": (ORANGE, "-"),
     "selected": (ORANGE, "--"),
-    "mixture": (PURPLE, "-"),
+    "general": (BLACK, "--"),
+    "older": (PURPLE, "-"),
     "golden_ratio": (PURPLE, "--"),
 }
 """Colour and line style of the package's regimes, the same in all figures."""

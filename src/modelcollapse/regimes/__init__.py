@@ -1,8 +1,8 @@
 """Regimes: what generation t trains on.
 
 Notation: H is the real training set, n its number of rows, S_t the synthetic set that model t generates, D_t what
-model t trains on. D_0 is H in every regime; D_t for t >= 1 is composed of draws from H, from fresh real rows
-and from S_0 .. S_{t-1}. The regimes of the field are settings of this one family (`conf/regime/`).
+model t trains on. D_0 is H in every regime; D_t for t >= 1 is composed of draws from H, from fresh real rows,
+from D_{t-1} and from S_0 .. S_{t-1}. The regimes of the field are settings of this one family (`conf/regime/`).
 
 A composition is canonical and knows no regime's name: whatever composes the same training set has the same
 recipe, hence the same key in the store. `preserve` with no real share is `replace`, `accumulate` and
@@ -20,16 +20,18 @@ from modelcollapse.regimes.composition import (
     compositions_digest,
     golden_ratio_weight,
     synthetic_rows,
+    with_history,
 )
-from modelcollapse.regimes.reserve import fresh_rows, reserve_needed, reserve_rows, reserve_stream
+from modelcollapse.regimes.reserve import fresh_rows, held_rows, reserve_needed, reserve_rows, reserve_stream
 from modelcollapse.regimes.rows import DrawError, Rows, count_rows, resolve
-from modelcollapse.regimes.settings import RegimeSettings
+from modelcollapse.regimes.settings import GeneralSettings, RegimeSettings
 from modelcollapse.regimes.shares import rows_of
 
 __all__ = [
     "REAL",
     "Draw",
     "DrawError",
+    "GeneralSettings",
     "Regime",
     "RegimeSettings",
     "Rows",
@@ -41,10 +43,12 @@ __all__ = [
     "count_rows",
     "fresh_rows",
     "golden_ratio_weight",
+    "held_rows",
     "reserve_needed",
     "reserve_rows",
     "reserve_stream",
     "resolve",
     "rows_of",
     "synthetic_rows",
+    "with_history",
 ]

@@ -8,13 +8,11 @@ from typing import Any
 from modelcollapse.regimes import (
     DrawError,
     Regime,
-    Source,
     compose,
     count_rows,
     fresh_rows,
+    held_rows,
     reserve_needed,
-    rows_of,
-    synthetic_rows,
 )
 
 
@@ -52,17 +50,10 @@ def _counting_problems(regime: Regime, generations: int, real_rows: int) -> list
         for generation in regime.kinds_of_generation(generations):
             draws = compose(regime, generation, seed=0)
             sources = {source for draw in draws for source in draw.sources}
-            count_rows(draws, {source: _size(source, regime, real_rows) for source in sources}, real_rows)
+            count_rows(draws, {source: held_rows(source, regime, real_rows) for source in sources}, real_rows)
     except DrawError as error:
         return [f"regime={regime.name}: {error}; there are {real_rows} real rows"]
     return []
-
-
-def _size(source: Source, regime: Regime, real_rows: int) -> int:
-    if source.kind == "synthetic":
-        assert source.generation is not None
-        return rows_of(synthetic_rows(regime, source.generation), real_rows)
-    return fresh_rows(regime, real_rows) if source.kind == "fresh" else real_rows
 
 
 def reserve_problems(reserve: float, regime: Regime) -> list[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modelcollapse.regimes.composition import Regime
-from modelcollapse.regimes.rows import DrawError, random_keys
-from modelcollapse.regimes.shares import whole
+from modelcollapse.regimes.composition import Regime, Source, compose, synthetic_rows
+from modelcollapse.regimes.rows import DrawError, random_keys, training_rows
+from modelcollapse.regimes.shares import rows_of, whole
 from modelcollapse.seeding import Stream
 
 if TYPE_CHECKING:
@@ -17,6 +17,19 @@ if TYPE_CHECKING:
 def fresh_rows(regime: Regime, n: int) -> int:
     """Fresh real rows of each generation t >= 1: the size of its set `Source("fresh", t)`."""
     return whole(regime.fresh * n)
+
+
+def held_rows(source: Source, regime: Regime, n: int) -> int:
+    """Rows that a source of the regime's compositions holds."""
+    if source.kind == "real" or source.generation is None:
+        return n
+    if source.kind == "fresh":
+        return fresh_rows(regime, n)
+    if source.kind == "synthetic":
+        return rows_of(synthetic_rows(regime, source.generation), n)
+    draws = compose(regime, source.generation, seed=0)
+    whole_sets = {each for draw in draws if draw.rows is None for each in draw.sources}
+    return training_rows(draws, {each: held_rows(each, regime, n) for each in whole_sets}, n)
 
 
 def reserve_needed(regime: Regime, generations: int, n: int) -> int:

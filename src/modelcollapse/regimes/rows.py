@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,7 +25,7 @@ class Rows(NamedTuple):
 
     source: Source
     indices: NDArray[np.int64]
-    """Row numbers in that source, ascending, each once."""
+    """Row numbers in that source, ascending; each once, but for rows that a training set used again holds twice."""
     weight: float
     """Weight of each of these rows; over all rows of a training set the weights have mean 1."""
     factors: NDArray[np.float64] | None = None
@@ -48,14 +48,24 @@ def count_rows(draws: Iterable[Draw], sizes: Mapping[Source, int], n: int) -> li
     `DrawError` for a share that comes to no row, for more rows than the sources hold, and for a fresh set
     that does not hold just the rows asked for.
     """
-    counts, total = [], Fraction(0)
-    for draw in canonical(draws):
-        before, total = total, total + exact(draw.rows or 0)
-        held = sum(sizes[source] for source in draw.sources)
-        count = held if draw.rows is None else whole(total * n) - whole(before * n)
-        _check_count(draw, count, held)
+    counts = []
+    for draw, count in _counted(draws, sizes, n):
+        _check_count(draw, count, sum(sizes[source] for source in draw.sources))
         counts.append(count)
     return counts
+
+
+def training_rows(draws: Iterable[Draw], sizes: Mapping[Source, int], n: int) -> int:
+    """The rows of a training set; `sizes` need not know a training set that it draws from."""
+    return sum(count for _, count in _counted(draws, sizes, n))
+
+
+def _counted(draws: Iterable[Draw], sizes: Mapping[Source, int], n: int) -> Iterator[tuple[Draw, int]]:
+    total = Fraction(0)
+    for draw in canonical(draws):
+        before, total = total, total + exact(draw.rows or 0)
+        taken = whole(total * n) - whole(before * n)
+        yield draw, sum(sizes[source] for source in draw.sources) if draw.rows is None else taken
 
 
 def _check_count(draw: Draw, count: int, held: int) -> None:
@@ -78,6 +88,9 @@ def resolve(
 ) -> list[Rows]:
     """The rows of a whole training set, with the weight of each row; weights have mean 1 over all rows.
 
+    Rows of an earlier training set are found by composing it again from its history (see `with_history`), and are
+    rows of the sets that hold them; they weigh what this composition says, whatever they weighed before.
+
     `sizes` are the rows that each source holds, n those of H. `place_weights` are what the rows of a source weigh
     beside each other, where a selection weighed them: they multiply the weights of a draw's rows, which are scaled so
     that the rows together weigh what they would without. Sources that no row fell on are left out. Every
@@ -85,14 +98,77 @@ def resolve(
     one, so regimes that differ in a share only are compared on nested draws. Raises `DrawError` (see
     `count_rows`) before anything is drawn.
     """
+    import numpy as np
+
     draws = canonical(draws)
+    reused = _reused(draws, sizes, n)
+    sizes = _sizes(draws, sizes, reused)
     counts = count_rows(draws, sizes, n)
     total = sum(counts)
     found = []
     for draw, count in zip(draws, counts, strict=True):
         weight = 1.0 if draw.weight is None else draw.weight * total / count
-        rows = [Rows(source, indices, weight) for source, indices in _drawn(draw, sizes, count)]
+        rows = [Rows(source, np.sort(indices), weight) for source, indices in _held(_drawn(draw, sizes, count), reused)]
         found += _weighed(rows, place_weights)
+    return found
+
+
+class _TrainingSet(NamedTuple):
+    """The rows of a training set, one after the other."""
+
+    sources: list[Source]
+    places: NDArray[np.int64]
+    """The place in ``sources`` of each row's set."""
+    indices: NDArray[np.int64]
+    """The row number in that set."""
+
+
+_Parts = list[tuple[Source, "NDArray[np.int64]"]]
+
+
+def _reused(draws: Iterable[Draw], sizes: Mapping[Source, int], n: int) -> dict[Source, _TrainingSet]:
+    """The training set that is drawn from, if one is, composed again from the oldest in its history on."""
+    known: dict[Source, _TrainingSet] = {}
+    for last, history in {draw.reused: draw.history for draw in draws if draw.reused is not None}.items():
+        for generation, composition in enumerate(history, 1 + (last.generation or 0) - len(history)):
+            held = _sizes(composition, sizes, known)
+            counts = count_rows(composition, held, n)
+            parts = [
+                part
+                for draw, count in zip(canonical(composition), counts, strict=True)
+                for part in _held(_drawn(draw, held, count), known)
+            ]
+            known = {Source("training", generation): _laid_out(parts)}
+    return known
+
+
+def _sizes(
+    draws: Iterable[Draw], sizes: Mapping[Source, int], reused: Mapping[Source, _TrainingSet]
+) -> dict[Source, int]:
+    """The rows of every source of the draws, training sets among them."""
+    sources = (source for draw in draws for source in draw.sources)
+    return {source: len(reused[source].indices) if source in reused else sizes[source] for source in sources}
+
+
+def _laid_out(parts: _Parts) -> _TrainingSet:
+    import numpy as np
+
+    sources = list(dict.fromkeys(source for source, _ in parts))
+    places = [np.full(len(indices), sources.index(source)) for source, indices in parts]
+    return _TrainingSet(sources, np.concatenate(places), np.concatenate([indices for _, indices in parts]))
+
+
+def _held(parts: _Parts, reused: Mapping[Source, _TrainingSet]) -> _Parts:
+    """The parts with rows of a training set as rows of the sets that hold them."""
+    found: _Parts = []
+    for source, indices in parts:
+        if source.kind != "training":
+            found.append((source, indices))
+            continue
+        rows = reused[source]
+        places, numbers = rows.places[indices], rows.indices[indices]
+        each = [(held, numbers[places == place]) for place, held in enumerate(rows.sources)]
+        found += [(held, of_set) for held, of_set in each if len(of_set)]
     return found
 
 

@@ -1,9 +1,9 @@
 """Regimes by rule: a registered class composes the training set of each generation out of shares of named sets.
 
 A rule is a class with ``compose(generation)``, which lists the draws of generation t >= 1, a :class:`Draw` each, made
-by ``Draw.real``, ``Draw.latest``, ``Draw.synthetic``, ``Draw.pool`` and ``Draw.fresh``. Shares are in units of n, the
-number of real rows; a draw is without replacement, a share that is all of its sets takes them whole. A rule may also
-have
+by ``Draw.real``, ``Draw.latest``, ``Draw.synthetic``, ``Draw.pool``, ``Draw.training_set`` and ``Draw.fresh``. Shares
+are in units of n, the number of real rows; a draw is without replacement, a share that is all of its sets takes them
+whole. A rule may also have
 
 * ``rows(generation)``, the rows that the model of a generation generates, in units of n; 1.0 by default;
 * ``fresh_share``, the real rows that are set aside for each generation, in units of n; 0.0 by default;
@@ -23,9 +23,9 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Annotated, Any
 
-from modelcollapse.regimes.composition import KEPT, Draw, Source, canonical
+from modelcollapse.regimes.composition import KEPT, REAL, Draw, Source, canonical
 from modelcollapse.regimes.rows import DrawError
-from modelcollapse.regimes.settings import RegimeSettings
+from modelcollapse.regimes.settings import GeneralSettings, RegimeSettings
 from modelcollapse.regimes.shares import exact
 from modelcollapse.registry import Choice, read_choice, registry
 from modelcollapse.seeding import Stream
@@ -33,6 +33,8 @@ from modelcollapse.settings import EXECUTION, UNKNOWN, UseOfUnknownError, read_w
 
 RULE, NAME = "rule", "name"
 """Settings of a regime by rule that are not the rule's own."""
+GENERAL = frozenset({"alpha", "beta", "gamma"})
+"""Settings that only the general form has."""
 WEIGHT_TOLERANCE = 1e-9
 
 
@@ -67,9 +69,18 @@ class RuleRegime:
 
     def _rows_of(self, draw: Draw) -> Fraction:
         """Rows that the sets of a draw hold together, in units of n."""
+        if draw.reused is not None:
+            return self._training_rows(draw.reused.generation or 0)
         sizes = {"real": Fraction(1), "fresh": self.fresh}
         held = (sizes.get(each.kind) or self.generated_rows(each.generation or 0) for each in draw.sources)
         return sum(held, Fraction(0))
+
+    def _training_rows(self, generation: int) -> Fraction:
+        """Rows that a generation is trained on, in units of n; a training set in it always has a number of them."""
+        if generation == 0:
+            return Fraction(1)
+        draws = _composed(self, self.rule.member.load(), generation)
+        return sum((self._rows_of(draw) if draw.rows is None else exact(draw.rows) for draw in draws), Fraction(0))
 
     def generated_rows(self, generation: int) -> Fraction:
         """Rows that model ``generation`` generates, in units of n. Raises DrawError for an invalid number."""
@@ -154,6 +165,8 @@ def _source_problems(draw: Draw, generation: int) -> Iterator[str]:
     for source in draw.sources:
         if source.kind == "synthetic" and source.generation is not None and not 0 <= source.generation < generation:
             yield f"what generation {source.generation} wrote; there are generations 0 to {generation - 1} by then"
+        if source.kind == "training" and (source.generation != generation - 1 or len(draw.sources) > 1):
+            yield f"a draw from {_names(draw)}; only Draw.training_set, of the generation before alone, is possible"
 
 
 def _weight_problems(draws: Sequence[Draw]) -> Iterator[str]:
@@ -181,13 +194,18 @@ def _taken(draw: Draw, held: Fraction, generation: int, stream: Stream) -> list[
         )
     if draw.sources[0].kind == "fresh":
         return [replace(draw, rows=float(held), stream=None)]
+    if draw.reused is not None and generation > 1 and exact(draw.rows or 0) == held:
+        return [replace(draw, rows=float(held), stream=None)]
+    drawn_at = 0 if draw.stream == KEPT else generation
+    stream = replace(stream, stage=f"{stream.stage}.rule.{_names(draw)}", generation=drawn_at)
+    if draw.reused == Source("training", 0):
+        # D_0 is H, under a stream of its own: rows of H that the rule asks for beside these are drawn apart.
+        draw = replace(draw, sources=(REAL,))
     if draw.rows is None or exact(draw.rows) == held:
         # Weighted apart, sets that are taken whole stay one draw; else each is one, as in every other regime.
         groups = [(source,) for source in draw.sources] if draw.weight is None else [draw.sources]
         return [Draw(group, weight=draw.weight) for group in groups]
-    drawn_at = 0 if draw.stream == KEPT else generation
-    stage = f"{stream.stage}.rule.{_names(draw)}"
-    return [replace(draw, stream=replace(stream, stage=stage, generation=drawn_at))]
+    return [replace(draw, stream=stream)]
 
 
 def _names(draw: Draw) -> str:
@@ -216,12 +234,13 @@ def composition_problems(regime: Any, generations: int) -> list[str]:
 
 
 class RegimeReader:
-    """Reads the settings of a regime: shares, or the ``rule`` that composes and the rule's own settings."""
+    """Reads the settings of a regime: shares, the general form, or a ``rule`` that composes and its own settings."""
 
     def read(self, value: Any, path: str, problems: list[str]) -> Any:
-        """RegimeSettings or a RuleRegime, UNKNOWN where it is neither; what is wrong is added to ``problems``."""
+        """One of the three, UNKNOWN where it is none; what is wrong is added to ``problems``."""
         if not isinstance(value, Mapping) or RULE not in value:
-            shares, found = read_what_can_be(RegimeSettings, value, path)
+            general = isinstance(value, Mapping) and not GENERAL.isdisjoint(value)
+            shares, found = read_what_can_be(GeneralSettings if general else RegimeSettings, value, path)
             problems += found
             return shares
         own, members = dict(value), registry("regimes")

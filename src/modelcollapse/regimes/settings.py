@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from modelcollapse.regimes.shares import exact, rows_of
 from modelcollapse.seeding import Stream
@@ -16,6 +16,54 @@ if TYPE_CHECKING:
     from modelcollapse.regimes.composition import Draw
 
 Share = Annotated[float, Range(low=0, high=1000)]
+PartOfOne = Annotated[float, Range(low=0, high=1)]
+
+
+@dataclass(frozen=True)
+class GeneralSettings:
+    """The general form of Shumailov et al., p_{t+1} = alpha p_theta + beta p_t + gamma p_0, of training sets D_t.
+
+    Shares are in units of n, the number of real rows, and 1 together: every training set has n rows.
+    """
+
+    name: Annotated[str, EXECUTION]
+    """Label for people and figures; part of no key."""
+    alpha: PartOfOne
+    """Rows of S_{t-1}, which the newest model generates."""
+    beta: PartOfOne
+    """Rows drawn from D_{t-1}, the training set of the generation before, and used again as they are."""
+    gamma: PartOfOne
+    """Rows drawn from H, anew in each generation."""
+
+    accumulates: ClassVar[bool] = False
+    fresh: ClassVar[Fraction] = Fraction(0)
+
+    def problems(self) -> list[str]:
+        """Shares that are not 1 together, as a sentence."""
+        if exact(self.alpha) + exact(self.beta) + exact(self.gamma) == 1:
+            return []
+        return [
+            f"regime.alpha={self.alpha}, regime.beta={self.beta}, regime.gamma={self.gamma}: must be 1 together, as"
+            " the shares of a mixture are"
+        ]
+
+    def draws(self, generation: int, stream: Stream) -> Sequence[Draw]:
+        """The draws of D_t for t = ``generation`` >= 1."""
+        from modelcollapse.regimes.composition import general_draws
+
+        return general_draws(self, generation, stream)
+
+    def generated_rows(self, generation: int) -> Fraction:
+        """Every model generates n rows."""
+        return Fraction(1)
+
+    def kinds_of_generation(self, generations: int) -> Iterable[int]:
+        """The first has no other training set before it than H; all others are alike."""
+        return range(1, min(generations, 3) + 1)
+
+    def small_shares(self, generations: int, real_rows: int) -> list[str]:
+        """Settings whose share of so many real rows comes to no row, a message each."""
+        return _small_shares({"alpha": self.alpha, "beta": self.beta, "gamma": self.gamma}, real_rows)
 
 
 @dataclass(frozen=True)
@@ -89,12 +137,7 @@ class RegimeSettings:
     def small_shares(self, generations: int, real_rows: int) -> list[str]:
         """Settings whose share of so many real rows comes to no row, a message each."""
         shares = {"real": self.real, "latest": self.latest, "older": self.older if generations > 1 else None}
-        return [
-            f"regime.{name}: {share:g} of {real_rows} real rows comes to no row at all; it must be 0 or at least"
-            f" {0.5 / real_rows:.2g}"
-            for name, share in shares.items()
-            if share and rows_of(share, real_rows) == 0
-        ]
+        return _small_shares(shares, real_rows)
 
     @cached_property
     def latest_share(self) -> Fraction:
@@ -102,6 +145,15 @@ class RegimeSettings:
         if self.latest is not None:
             return exact(self.latest)
         return Fraction(0) if self.pool != "none" else 1 - exact(self.real) - exact(self.older)
+
+
+def _small_shares(shares: Mapping[str, float | None], real_rows: int) -> list[str]:
+    return [
+        f"regime.{name}: {share:g} of {real_rows} real rows comes to no row at all; it must be 0 or at least"
+        f" {0.5 / real_rows:.2g}"
+        for name, share in shares.items()
+        if share and rows_of(share, real_rows) == 0
+    ]
 
 
 def _share_problems(regime: RegimeSettings) -> list[str]:

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from modelcollapse.regimes import Regime, Source, compose, count_rows, fresh_rows, rows_of, synthetic_rows
+from modelcollapse.regimes import Regime, compose, count_rows, held_rows
 from modelcollapse.settings import EXECUTION, Count
 
 Synthesis = Literal["samples", "statistics"]
@@ -30,9 +30,10 @@ def synthesis_problems(model: Any, data: object, decoding: object, regime: Regim
 def statistics_problems(regime: Regime, generations: int) -> list[str]:
     """Why the regime needs the rows themselves, if so."""
     draws = [draw for t in regime.kinds_of_generation(generations) for draw in compose(regime, t, seed=0)]
-    if all(draw.stream is None and draw.weight is None for draw in draws):
+    if all(draw.stream is None and draw.weight is None and draw.reused is None for draw in draws):
         return []
-    reason = "weights rows" if all(draw.stream is None for draw in draws) else "draws rows out of stored sets"
+    by_weight = all(draw.stream is None and draw.reused is None for draw in draws)
+    reason = "weights rows" if by_weight else "draws rows out of stored sets"
     return [
         f"model.synthesis: 'statistics' knows whole sets only, and regime={regime.name} {reason};"
         " it must be samples (model.synthesis=samples)"
@@ -72,7 +73,7 @@ def memory_problems(model: Any, data: Any, decoding: object, regime: Regime, gen
 def bytes_per_replicate(rows: int, numbers_per_row: int, regime: Regime, generation: int) -> int:
     """Bytes of the sets that a generation draws from, and of what is made of them, for one replicate."""
     draws = compose(regime, generation, seed=0)
-    sizes = {source: _size(source, regime, rows) for draw in draws for source in draw.sources}
+    sizes = {source: held_rows(source, regime, rows) for draw in draws for source in draw.sources}
     held, trained = sum(sizes.values()), sum(count_rows(draws, sizes, rows))
     return BYTES_PER_NUMBER * numbers_per_row * (COPIES_HELD * held + COPIES_TRAINED * trained)
 
@@ -83,12 +84,6 @@ def physical_memory() -> int | None:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return None
-
-
-def _size(source: Source, regime: Regime, rows: int) -> int:
-    if source.kind == "synthetic" and source.generation is not None:
-        return rows_of(synthetic_rows(regime, source.generation), rows)
-    return fresh_rows(regime, rows) if source.kind == "fresh" else rows
 
 
 def _gigabytes(count: int) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from modelcollapse.regimes import Regime, Source, compose, count_rows, rows_of, synthetic_rows
+from modelcollapse.regimes import GeneralSettings, Regime, Source, compose, count_rows, rows_of, synthetic_rows
 
 Floats = NDArray[np.float64]
 
@@ -35,6 +35,20 @@ class Plan:
             written = rows_of(synthetic_rows(self.regime, generation - 1), self.rows)
             sizes += count_rows(draws, {latest: written}, self.rows)
         return sizes
+
+    def general_counts(self) -> tuple[int, int, int] | None:
+        """Rows of each training set that are new samples, rows of the training set before and rows of H.
+
+        None where the regime is not the paper's general form.
+        """
+        if not isinstance(self.regime, GeneralSettings):
+            return None
+        # From generation 2 on the training set before is a set of its own.
+        draws = compose(self.regime, 2, seed=0)
+        sizes = {source: self.rows for draw in draws for source in draw.sources}
+        counted = zip((draw.sources[0].kind for draw in draws), count_rows(draws, sizes, self.rows), strict=True)
+        counts = dict(counted)
+        return counts.get("synthetic", 0), counts.get("training", 0), counts.get("real", 0)
 
     def accumulates(self) -> bool:
         """Whether every generation trains on all sets so far."""

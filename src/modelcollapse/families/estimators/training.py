@@ -21,7 +21,7 @@ from modelcollapse.families.estimators.estimator import (
     StatisticsEstimator,
 )
 from modelcollapse.families.estimators.stages import StageContext
-from modelcollapse.regimes import REAL, Draw, Regime, Source, count_rows, fresh_rows, rows_of, synthetic_rows
+from modelcollapse.regimes import Draw, Regime, Source, compose, count_rows, held_rows
 from modelcollapse.seeding import Stream
 from modelcollapse.store import BuildContext
 from modelcollapse.training.progress import BatchProgress, stage_bar
@@ -58,6 +58,10 @@ class Representation(Protocol):
         """The rows that the draws take out of the sets, ``counts`` of each, and their weights."""
         ...
 
+    def ordered_union(self, draws: Sequence[Draw], counts: Sequence[int], sets: Mapping[Source, RowSet]) -> RowSet:
+        """The rows of the union in an order that no processor decides, so that rows can be drawn from it in turn."""
+        ...
+
     def fit(self, training_set: TrainingSet, previous: State | None, stream: Stream) -> Fitted:
         """The estimator's fit."""
         ...
@@ -74,11 +78,21 @@ class Samples:
         self, draws: Sequence[Draw], counts: Sequence[int], sets: Mapping[Source, RowSet]
     ) -> tuple[RowSet, torch.Tensor | None]:
         """The rows, [R, rows, d], and their weights, [rows]."""
-        parts = [
-            _drawn(_joined([sets[source] for source in draw.sources]), draw.stream, count)
-            for draw, count in zip(draws, counts, strict=True)
-        ]
-        return _joined(parts), _weights(draws, counts)
+        return self._union(draws, counts, sets), _weights(draws, counts)
+
+    def ordered_union(self, draws: Sequence[Draw], counts: Sequence[int], sets: Mapping[Source, RowSet]) -> RowSet:
+        """The rows, [R, rows, d], those of each draw in the order of the sets that it takes them from."""
+        return self._union(draws, counts, sets, ordered=True)
+
+    def _union(
+        self, draws: Sequence[Draw], counts: Sequence[int], sets: Mapping[Source, RowSet], *, ordered: bool = False
+    ) -> torch.Tensor:
+        return _joined(
+            [
+                _drawn(_joined([sets[source] for source in draw.sources]), draw.stream, count, ordered=ordered)
+                for draw, count in zip(draws, counts, strict=True)
+            ]
+        )
 
     def fit(self, training_set: TrainingSet, previous: State | None, stream: Stream) -> Fitted:
         """The fit to the rows."""
@@ -108,6 +122,10 @@ class Statistics:
         self._pooled = sources, reduce(self._estimator.pool_statistics, rest, pooled)
         return self._pooled[1], None
 
+    def ordered_union(self, draws: Sequence[Draw], counts: Sequence[int], sets: Mapping[Source, RowSet]) -> RowSet:
+        """Raises ValueError: no rows can be drawn from statistics."""
+        raise ValueError("statistics hold no rows that could be used again")
+
     def fit(self, training_set: TrainingSet, previous: State | None, stream: Stream) -> Fitted:
         """The fit to the statistics."""
         return self._estimator.fit_statistics(training_set.rows, previous, stream)
@@ -123,16 +141,49 @@ class TrainingSets:
     def __init__(self, representation: Representation, regime: Regime, seed: int, rows: int) -> None:
         self._representation, self._regime, self._seed, self._rows = representation, regime, seed, rows
         self._kept: dict[Source, RowSet] = {}
+        self._reused: tuple[int, RowSet] | None = None
+        """A generation and the rows that it was trained on, in order, where a later one draws from them."""
 
     def compose(self, generation: int, draws: Sequence[Draw], states: Mapping[int, State]) -> TrainingSet:
         """D_t for t = ``generation`` of its draws; ``states`` holds every earlier generation that these draw from."""
-        sources = [source for draw in draws for source in draw.sources]
-        self._kept = {
+        # Before what is kept changes: the training set before this one is of the sets that are kept now.
+        reused = self._reused_sets(draws, states)
+        self._kept = self._sets(draws, states)
+        rows, weights = self._representation.union(draws, self._counts(draws), {**self._kept, **reused})
+        return TrainingSet(generation, rows, weights)
+
+    def _sets(self, draws: Sequence[Draw], states: Mapping[int, State]) -> dict[Source, RowSet]:
+        """The sets that the draws take rows from, but for training sets."""
+        sources = [source for draw in draws if draw.reused is None for source in draw.sources]
+        return {
             source: self._kept[source] if source in self._kept else self._made(source, states) for source in sources
         }
-        counts = count_rows(draws, {source: self._size(source) for source in sources}, self._rows)
-        rows, weights = self._representation.union(draws, counts, self._kept)
-        return TrainingSet(generation, rows, weights)
+
+    def _counts(self, draws: Sequence[Draw]) -> list[int]:
+        return count_rows(draws, {source: self._size(source) for draw in draws for source in draw.sources}, self._rows)
+
+    def _reused_sets(self, draws: Sequence[Draw], states: Mapping[int, State]) -> dict[Source, RowSet]:
+        """The rows of the training set that the draws take rows from, if there is one."""
+        last = _reused_generation(draws)
+        if last is None:
+            return {}
+        for generation, composition in self._compositions_back_from(last):
+            before = {} if self._reused is None else {Source("training", self._reused[0]): self._reused[1]}
+            self._kept = self._sets(composition, states)
+            rows = self._representation.ordered_union(composition, self._counts(composition), {**self._kept, **before})
+            self._reused = generation, rows
+        assert self._reused is not None
+        return {Source("training", last): self._reused[1]}
+
+    def _compositions_back_from(self, generation: int) -> list[tuple[int, Sequence[Draw]]]:
+        """What must be composed to have a training set, oldest first: all since the one at hand, or since the first."""
+        found: list[tuple[int, Sequence[Draw]]] = []
+        wanted: int | None = generation
+        while wanted is not None and (self._reused is None or self._reused[0] != wanted):
+            draws = compose(self._regime, wanted, self._seed)
+            found.append((wanted, draws))
+            wanted = _reused_generation(draws)
+        return found[::-1]
 
     def _made(self, source: Source, states: Mapping[int, State]) -> RowSet:
         rows = self._size(source)
@@ -142,24 +193,29 @@ class TrainingSets:
         return self._representation.real(rows, Stream(self._seed, source.generation or 0, source.kind))
 
     def _size(self, source: Source) -> int:
-        if source == REAL or source.generation is None:
-            return self._rows
-        if source.kind == "fresh":
-            return fresh_rows(self._regime, self._rows)
-        return rows_of(synthetic_rows(self._regime, source.generation), self._rows)
+        return held_rows(source, self._regime, self._rows)
+
+
+def _reused_generation(draws: Sequence[Draw]) -> int | None:
+    """The generation whose training set the draws take rows from."""
+    return next((draw.reused.generation for draw in draws if draw.reused is not None), None)
 
 
 def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=1)
 
 
-def _drawn(rows: torch.Tensor, stream: Stream | None, count: int) -> torch.Tensor:
-    """``count`` of the rows of each replicate without replacement, or all where nothing is random."""
+def _drawn(rows: torch.Tensor, stream: Stream | None, count: int, *, ordered: bool) -> torch.Tensor:
+    """``count`` of the rows of each replicate without replacement, or all where nothing is random.
+
+    What is ``ordered`` keeps the order of the rows; else it is that of the partition, which a processor decides.
+    """
     if stream is None:
         return rows
     # As in regimes.resolve, whose choice is that of the first replicate: the rows with the smallest random keys.
     keys = stream.numpy().bit_generator.random_raw(rows.shape[0] * rows.shape[1]).reshape(rows.shape[:2])
-    chosen = torch.from_numpy(np.argpartition(keys, count - 1, axis=1)[:, :count])
+    places = np.argpartition(keys, count - 1, axis=1)[:, :count]
+    chosen = torch.from_numpy(np.sort(places, axis=1) if ordered else places)
     return rows.gather(1, chosen[:, :, None].expand(-1, -1, rows.shape[2]))
 
 

@@ -118,7 +118,7 @@ class GaussianEstimator:
         ``squared_wasserstein``: squared 2-Wasserstein distance to the true Gaussian, the sum of both squares.
         ``variance``: trace of the estimated covariance; ``log_determinant``: logarithm of its determinant.
         ``spread_about_true_mean``: mean squared distance of a sample from the true mean; over replicates, Var(X^n).
-        ``kl_from_true``: Kullback-Leibler divergence of the estimate from the true Gaussian, nats.
+        ``kl_from_true``: Kullback-Leibler divergence KL(true || estimate), expected under the true Gaussian, nats.
         """
         mean, factor = states["mean"] - self._true["mean"], states["factor"]
         true_factor = self._true["factor"].expand_as(factor)

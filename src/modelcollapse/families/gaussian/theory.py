@@ -107,6 +107,28 @@ def accumulated_moments(rows: int, fits: int, estimator: EstimatorName) -> tuple
     return np.array(errors), np.array(variances)
 
 
+def general_moments(counts: tuple[int, int, int], fits: int, estimator: EstimatorName) -> tuple[Floats, Floats]:
+    """E[(mu_n - mu)^2] and E[sigma_n^2] under the paper's general form, exact.
+
+    ``counts`` are the rows of each training set D_n that are new samples of the last fit, rows of D_{n-1} and rows of
+    H; M in all. With x and y any two rows of D_n and h any row of H, about the true mean, the moments E[x^2], E[x y]
+    and E[x h] follow from those before: a new sample has the mean and the variance of the last fit. E[x h] stays 1 / M.
+    """
+    new, kept, real = counts
+    rows = new + kept + real
+    single, pair, with_real = 1.0, 0.0, 1 / rows
+    errors, variances = [], []
+    for _ in range(fits):
+        error = (single + (rows - 1) * pair) / rows
+        variance = (single - pair) * (1 - 1 / rows if estimator == "biased" else 1.0)
+        errors.append(error)
+        variances.append(variance)
+        of_new, of_kept, across = new * (new - 1) + 2 * new * kept, kept * (kept - 1), 2 * real * (new + kept)
+        pair = (of_new * error + of_kept * pair + across * with_real) / (rows * (rows - 1))
+        single = (new * (error + variance) + kept * single + real) / rows
+    return np.array(errors), np.array(variances)
+
+
 def gaussian_expectations(plan: Plan, model: GaussianSettings, data: GaussianSamplesSettings) -> Columns:
     """Expected measures of a Gaussian chain, units of the data; distances of covariances in one dimension only."""
     trace, dimension = sum(row[i] for i, row in enumerate(data.covariance)), len(data.mean)
@@ -124,6 +146,8 @@ def gaussian_expectations(plan: Plan, model: GaussianSettings, data: GaussianSam
         if dimension == 1:
             columns["squared_wasserstein"] = trace * squared_wasserstein(sizes, model.estimator)
             columns["squared_wasserstein_first_order"] = trace * squared_wasserstein_first_order(sizes)
+    elif (counts := plan.general_counts()) is not None and plan.rows > 1:
+        error, variance = general_moments(counts, plan.generations + 1, model.estimator)
     elif plan.accumulates() and dimension == 1:
         error, variance = accumulated_moments(plan.rows, plan.generations + 1, model.estimator)
     else:

@@ -22,8 +22,8 @@ GAUSSIAN_MIXTURE = Presentation(
         CurveFigure(
             "tails_by_generation",
             (
-                Panel("tail_mass_95/mean", "mass outside the first's 95 % region"),
-                Panel("tail_mass_99/mean", "mass outside the first's 99 % region"),
+                Panel("tail_mass_95/mean", "mass outside the true 95 % region"),
+                Panel("tail_mass_99/mean", "mass outside the true 99 % region"),
                 Panel("variance/mean", "variance", log=True),
             ),
             log_generations=True,

@@ -149,7 +149,7 @@ class LanguageModelFamily:
         recipe["composition"] = composition_recipe(draws, lambda source: sources[source].key)
         recipe |= {**callbacks_recipe(self._callbacks), **self._fit_arguments}
         parents = {"tokenizer": self._tokenizer, "real": self._real}
-        parents |= {source.role: sources[source] for draw in draws for source in draw.sources}
+        parents |= {source.role: sources[source] for draw in draws for source in draw.sets}
         parents |= {"initial": initial} if initial else {}
         label, size = f"generation {generation} · fit", self._model_bytes
         arguments = {"generation": generation, "draws": tuple(draws), "stream": stream, "callbacks": self._callbacks}

@@ -114,7 +114,7 @@ def _generation_task(folders: Folders, draws: Sequence[Draw], epoch_size: Litera
 
 def composed_blocks(draws: Sequence[Draw], folders: Folders, real_rows: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The training set of a composition: blocks [rows, length] and weights [rows] with mean 1."""
-    sets = {source: _source_blocks(source, folders) for draw in draws for source in draw.sources}
+    sets = {source: _source_blocks(source, folders) for draw in draws for source in draw.sets}
     weighed = {source: place_weights(folders[source.role]) for source in sets}
     sizes = {source: len(blocks) for source, blocks in sets.items()}
     parts = resolve(draws, sizes, real_rows, weighed)

@@ -118,7 +118,7 @@ class VaeFamily:
             **self._fit_arguments,
         }
         parents = {"real": self._real}
-        parents |= {source.role: sources[source] for draw in draws for source in draw.sources}
+        parents |= {source.role: sources[source] for draw in draws for source in draw.sets}
         parents |= {"initial": initial} if initial else {}
         label, size = f"generation {generation} · fit", 4 * recipes.parameter_count(self._model.architecture)
         arguments = {"generation": generation, "draws": tuple(draws), "stream": stream, "callbacks": self._callbacks}

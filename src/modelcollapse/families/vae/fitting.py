@@ -102,7 +102,7 @@ def _initial_network(
 
 def composed_images(draws: Sequence[Draw], folders: Mapping[str, Path], real_rows: int) -> TrainingImages:
     """The training set of a composition: the images that are stored, and weights for those and the streamed ones."""
-    sizes = {source: _rows_of_source(source, folders) for draw in draws for source in draw.sources}
+    sizes = {source: _rows_of_source(source, folders) for draw in draws for source in draw.sets}
     weighed = {source: place_weights(_folder(source, folders)) for source in sizes}
     parts = resolve(draws, sizes, real_rows, weighed)
     held = [part for part in parts if not _is_streamed(part.source, folders)]
@@ -121,7 +121,7 @@ def streamed_decoder(
     architecture: VaeArchitectureSettings, draws: Sequence[Draw], folders: Mapping[str, Path]
 ) -> Decoder | None:
     """The decoder of the composition's streamed source, if it has one."""
-    sources = [source for draw in draws for source in draw.sources if _is_streamed(source, folders)]
+    sources = [source for draw in draws for source in draw.sets if _is_streamed(source, folders)]
     assert len(sources) <= 1, "the settings let one generation be streamed from at a time"
     if not sources:
         return None
