@@ -18,7 +18,16 @@ from modelcollapse.config.settings import read_chain_settings
 from modelcollapse.families.estimators.estimator import Fitted
 from modelcollapse.families.estimators.settings import bytes_per_replicate
 from modelcollapse.families.estimators.training import Samples, TrainingSets
-from modelcollapse.regimes import REAL, RegimeSettings, compose, fresh_rows, resolve, rows_of, synthetic_rows, with_history
+from modelcollapse.regimes import (
+    REAL,
+    RegimeSettings,
+    compose,
+    fresh_rows,
+    resolve,
+    rows_of,
+    synthetic_rows,
+    with_history,
+)
 from modelcollapse.regimes.rules import RegimeReader
 from modelcollapse.settings import SettingsError
 

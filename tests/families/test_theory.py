@@ -159,7 +159,14 @@ def test_the_time_until_one_state_is_left_is_that_of_the_diffusion_for_many_rows
     ]
     exact = 1 + (1 - np.array(shares)).sum()
     assert shares[-1] == pytest.approx(1, abs=1e-6)
-    assert discrete_theory.absorption_time(TRUE, rows) == pytest.approx(exact, rel=0.03)
+    assert discrete_theory.diffusion_absorption_time(TRUE, rows) == pytest.approx(exact, rel=0.03)
+    assert discrete_theory.absorption_time(TRUE, rows) == pytest.approx(exact, rel=1e-6)
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(1, 1.0), (2, 2.24)])
+def test_the_time_until_one_state_is_left_is_exact_for_few_rows(rows, expected):
+    """Of two rows, the first fit ends it with 1 - 0.62, and each later one with one half: 1 + 0.62 * 2."""
+    assert discrete_theory.absorption_time([0.5, 0.3, 0.2], rows) == pytest.approx(expected)
 
 
 def test_marginals_are_those_of_a_loop_over_samples(marginals):

@@ -20,7 +20,7 @@ from modelcollapse.seeding import Stream
 from modelcollapse.settings import SettingsError
 
 REGIMES = sorted(path.stem for path in (configuration_folder() / "regime").glob("*.yaml"))
-POOLING = {"accumulate", "accumulate_subsample", "older"}
+POOLING = {"accumulate", "accumulate_subsample", "older", "general"}
 """Regimes that take from the sets of several generations."""
 VAE = ("model=vae", "data=digits", "decoding=none", "tracking=none", "trainer.threads=1", "trainer.accelerator=cpu")
 TINY = (

@@ -77,6 +77,15 @@ def test_a_run_gives_its_record_and_leaves_the_process_as_it_was(here):
     assert "regime replace, seed 3" in run._repr_html_()
 
 
+def test_values_of_each_replicate_are_a_table(here):
+    run = mc.run(GAUSSIAN, **{**SMALL, "model": {"replicates": 5, "segment_length": 2}, "generations": 4})
+    table = run.replicates
+    assert table[["generation", "replicate"]].to_numpy().tolist() == [[t, r] for t in range(5) for r in range(5)]
+    by_generation = table.groupby("generation")["variance"]
+    assert by_generation.mean().to_numpy() == pytest.approx(run.generations["variance/mean"].to_numpy())
+    assert by_generation.std().to_numpy() == pytest.approx(run.generations["variance/standard_deviation"].to_numpy())
+
+
 def test_the_same_call_again_computes_nothing_and_gives_the_same(here):
     first, again = (mc.run(GAUSSIAN, **SMALL) for _ in range(2))
     assert (first.computed, again.computed) == (4, 0)
@@ -84,6 +93,19 @@ def test_the_same_call_again_computes_nothing_and_gives_the_same(here):
     pd.testing.assert_frame_equal(first.generations, again.generations)
     opened = mc.load(again.folder)
     pd.testing.assert_frame_equal(opened.generations, again.generations)
+
+
+OF_A_RUN = {"chain.json", "sources.json", "timings.jsonl"}
+
+
+def test_records_of_one_chain_in_two_places_are_equal_but_for_the_paths_in_the_configuration(here):
+    """docs/record.md promises it, and names what is of a run."""
+    one, other = (mc.run(GAUSSIAN, **SMALL, paths={"store": name}) for name in ("first", "second"))
+    names = {path.name for path in one.folder.iterdir() if path.is_file()} - OF_A_RUN
+    different = {name for name in names if (one.folder / name).read_bytes() != (other.folder / name).read_bytes()}
+    assert len(names) > 5
+    assert different == {"config.yaml"}
+    assert {**one.config, "paths": None} == {**other.config, "paths": None}
 
 
 def test_samples_that_the_next_generation_saw_are_drawn_again(here):

@@ -47,6 +47,8 @@ from modelcollapse.settings import MISSING
 COMPLETED = {"regime": "replace", "trainer": "default"}
 """Group whose files need only what differs from an option -> the option. Overrides then find every setting there."""
 RULE, NAME = "rule", "name"
+WHOLE = frozenset({RULE, "alpha", "beta", "gamma"})
+"""Settings of regimes that have others than the option: a rule's, and those of the general form, all given."""
 HOLDS_FOR = {"hydra-core": ("1.3.8",), "omegaconf": ("2.3.1",)}
 """Distribution -> versions that the hooks were tried with."""
 MODE_OF_A_RUN = "hydra.mode=RUN"
@@ -154,8 +156,8 @@ def _missing_folders_raise() -> Iterator[None]:
 
 
 def _complete(own: DictConfig, default: ConfigResult | None) -> None:
-    """Add the settings of the default option that a group lacks; its name, and what a rule of a regime brings, stay."""
-    if default is None or RULE in own:
+    """Add the settings of the default option that a group lacks; its name stays, regimes of other settings stay whole."""
+    if default is None or not WHOLE.isdisjoint(own):
         return
     for name, value in cast(DictConfig, default.config).items():
         if name != NAME and name not in own:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from html import escape
@@ -130,6 +130,31 @@ class Run:
         with _quietly():
             return self._family.load_synthetic(generation, _Folders(self, generation))
 
+    @property
+    def replicates(self) -> pd.DataFrame:
+        """Every measure of every replicate of an estimator family: one row a finished generation and replicate.
+
+        Columns are ``generation``, ``replicate``, then the measures by name; ``generations`` has their statistics over
+        the replicates.
+
+        Raises:
+            UserError: the family has no replicates, or its artifacts are no longer in the store.
+            Damaged: they are not what was published.
+        """
+        import pandas as pd
+
+        load = getattr(self._family, "load_replicates", None)
+        if load is None:
+            raise UserError(f"model.family={self.identity['family']} has no replicates: seeds are its replicates")
+        finished, frames = set(self._record.generations), list[pd.DataFrame]()
+        for generation in sorted(finished):
+            if frames and generation <= frames[-1]["generation"].iloc[-1]:
+                continue
+            segment = load(_Folders(self, generation))
+            frames.append(_replicates(segment.generations, segment.measures))
+        table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["generation", "replicate"])
+        return table[table["generation"].isin(finished)]
+
     def artifact(self, generation: int, role: str = "model") -> Path:
         """The folder of an artifact in the store, every file verified; it is not to be changed.
 
@@ -222,6 +247,16 @@ class Run:
         from modelcollapse.families import presentation_of
 
         return list(presentation_of(self.identity["family"]).headline)
+
+
+def _replicates(generations: Sequence[int], measures: Mapping[str, Any]) -> pd.DataFrame:
+    """One row a generation and replicate of measures, each [T, R]."""
+    import numpy as np
+    import pandas as pd
+
+    count = next(iter(measures.values())).shape[1]
+    places = {"generation": np.repeat(generations, count), "replicate": np.tile(np.arange(count), len(generations))}
+    return pd.DataFrame({**places, **{name: values.flatten().numpy() for name, values in measures.items()}})
 
 
 @contextmanager

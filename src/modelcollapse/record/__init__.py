@@ -21,8 +21,8 @@ A run folder holds
 ======================  =====================================================================================
 
 together with documents and figures. All but ``chain.json``, ``timings.jsonl``, ``progress.json`` and ``error.json`` are
-deterministic: equal values give equal bytes, without times and without paths. Lines are strict JSON: NaN is
-written as ``null``, an infinity as the string ``"Infinity"`` or ``"-Infinity"``, and
+deterministic: equal values give equal bytes, without times. Paths are in ``config.yaml`` alone, as they were given.
+Lines are strict JSON: NaN is written as ``null``, an infinity as the string ``"Infinity"`` or ``"-Infinity"``, and
 :func:`number` reads all three back.
 
 A run begins by starting these files anew; they are rebuilt from the store, so nothing is lost. A killed

@@ -8,7 +8,6 @@ from numpy.typing import ArrayLike
 from modelcollapse.data.settings import CategoricalSamplesSettings
 from modelcollapse.families.estimators.theory import Columns, Floats, Plan
 
-
 ABSORPTION_ROWS = 1000
 """Most rows for which the absorption time is solved for: it costs their third power."""
 
@@ -27,11 +26,11 @@ def end_probabilities(probabilities: ArrayLike) -> Floats:
 def absorption_time(probabilities: ArrayLike, rows: int) -> float:
     """Expected number of the fit after which one state is left, the fit to real data counted as the first.
 
-    The true distribution is fit 0, of M draws each. Exact up to ABSORPTION_ROWS rows, else ``diffusion_absorption_time``.
-    That one state is left means that one of them has all M counts: the time is the sum over n >= 0 of
-    1 - sum_i P(state i has count M after n fits), which one state against all others decides, a Wright-Fisher chain.
-    With Q its step between counts 1 .. M - 1 and h(j) = j / M the chance to end with all, the fits that a state spends
-    short of all counts, on paths that end there, are the entries of (I - Q)^-1 h.
+    Exact up to ABSORPTION_ROWS rows, from there on ``diffusion_absorption_time``. The time is the sum over n >= 0 of
+    the probability that several states are left after n fits, 1 - sum_i P(state i has all M counts). State i against
+    all others is a Wright-Fisher chain that ends with all counts with probability q_i, from count j with h_j = j / M;
+    Q is its step between counts 1 .. M - 1. On paths that end there it is short of all counts once before the first
+    fit and from count j on ((I - Q)^-1 h)_j times more.
     """
     true = np.asarray(probabilities, dtype=np.float64)
     if rows > ABSORPTION_ROWS:
@@ -41,7 +40,6 @@ def absorption_time(probabilities: ArrayLike, rows: int) -> float:
     inner = np.arange(1, rows)
     step = binom.pmf(inner, rows, inner[:, None] / rows)
     left = np.linalg.solve(np.eye(rows - 1) - step, inner / rows)
-    # The first fit starts from the true probabilities; after it, a state that will win has `left` more fits to go.
     return float((true + binom.pmf(inner, rows, true[:, None]) @ left).sum())
 
 

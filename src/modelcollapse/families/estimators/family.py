@@ -282,6 +282,10 @@ class EstimatorFamily(ABC):
         """The parameters, name -> tensor [replicates, ...]."""
         return SegmentStates.read(folders[MODEL]).state(generation)
 
+    def load_replicates(self, folders: Mapping[str, Path]) -> SegmentFiles:
+        """The segment of the folders with every replicate's measures; that of generation 0 is to be read first."""
+        return self._segment_files(folders)
+
     def load_synthetic(self, generation: int, folders: Mapping[str, Path]) -> torch.Tensor:
         """The samples, [replicates, rows, d], drawn again from the model as they were drawn for the next generation.
 
