@@ -15,7 +15,7 @@ from modelcollapse.data.blocks import block_count, read_blocks
 from modelcollapse.families.language_model.fitting import composed_blocks
 from modelcollapse.families.language_model.generating import prompt_blocks
 from modelcollapse.record.run_tables import results
-from modelcollapse.regimes import compose, golden_ratio_weight
+from modelcollapse.regimes import compose, golden_ratio_weight, with_history
 from modelcollapse.settings import SettingsError
 from modelcollapse.store import BuildContext, Store
 
@@ -323,6 +323,7 @@ SIZES = {
     "preserve": (N, N),
     "fresh": (N, N),
     "older": (N, N),
+    "general": (N, N),
     "accumulate_subsample": (N, N),
     "grown_replace": (N, 2 * N),
     "accumulate": (2 * N, 3 * N),
@@ -336,11 +337,11 @@ SIZES = {
 def test_every_regime_trains_on_a_set_of_its_size(chain, tiny, regime):
     overrides = (*tiny, "decoding.kind=sample", "decoding.beams=1", "decoding.prompt_tokens=3", f"regime={regime}")
     run = chain(*overrides)
-    sizes = []
+    sizes, draws = [], ()
     for generation in run.generations():
         model = generation.artifacts["model"]
         folders = {role: run.store.folder(parent) for role, parent in model.parents.items()}
-        draws = compose(run.settings.regime, generation.number, run.settings.seed)
+        draws = with_history(compose(run.settings.regime, generation.number, run.settings.seed), draws)
         blocks, weights = composed_blocks(draws, folders, N)
         sizes.append(len(blocks))
         assert weights.mean().item() == pytest.approx(1)
@@ -362,7 +363,7 @@ def _check_members(regime, generation, run, blocks, weights):
     elif regime in ("replace", "grown_replace"):
         latest = run.generations()[generation.number - 1].artifacts["synthetic"]
         assert blocks.tolist() == read_blocks(run.store.folder(latest), "blocks").tolist()
-    elif regime in ("preserve", "older"):
+    elif regime in ("preserve", "older", "general"):
         assert sum(from_real) >= 6
         assert not all(from_real)
     elif regime in ("accumulate", "augment"):

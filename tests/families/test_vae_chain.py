@@ -15,7 +15,7 @@ from modelcollapse.config.settings import read_chain_settings
 from modelcollapse.data.images import as_grey, image_count, read_images
 from modelcollapse.families.vae.fitting import composed_images
 from modelcollapse.families.vae.network import load_network
-from modelcollapse.regimes import REAL, Draw, Source, compose
+from modelcollapse.regimes import REAL, Draw, Source, compose, with_history
 from modelcollapse.seeding import Stream
 from modelcollapse.settings import SettingsError
 
@@ -76,7 +76,8 @@ def assert_trained_on(run, regime):
     """Generation 2's training set, resolved from the store, has the rows that the regime asks for."""
     settings, model = run.settings, run.generations()[2].artifacts["model"]
     folders = {role: run.store.obtain(artifact) for role, artifact in model.parents.items()}
-    draws = compose(settings.regime, 2, settings.seed)
+    first, second = (compose(settings.regime, generation, settings.seed) for generation in (1, 2))
+    draws = with_history(second, first)
     training = composed_images(draws, folders, image_count(folders["real"], "train"))
     total = {"accumulate": 3, "augment": 2, "grown_replace": 2, "golden_ratio": 2}.get(regime, 1) * ROWS
     real = {"real": ROWS, "preserve": 4, "fresh": 4, "augment": ROWS, "golden_ratio": ROWS}.get(regime, 0)

@@ -96,6 +96,11 @@ def test_every_set_that_rows_can_be_of_is_a_set_of_the_draw():
     assert set(draw.sets) == {REAL, *(Source("synthetic", writer) for writer in range(3))}
 
 
+def test_a_composition_without_the_history_of_its_training_set_is_no_training_set():
+    with pytest.raises(DrawError, match="with_history"):
+        rows_of(compose(GENERAL, 2, 0))
+
+
 def test_a_chain_of_thousands_of_generations_needs_no_recursion():
     draws = composed(GENERAL, 3000)[-1]
     assert len(rows_of(draws, 20)) == 20

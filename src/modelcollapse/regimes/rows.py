@@ -129,6 +129,8 @@ _Parts = list[tuple[Source, "NDArray[np.int64]"]]
 def _reused(draws: Iterable[Draw], sizes: Mapping[Source, int], n: int) -> dict[Source, _TrainingSet]:
     """The training set that is drawn from, if one is, composed again from the oldest in its history on."""
     known: dict[Source, _TrainingSet] = {}
+    if any(draw.reused is not None and not draw.history for draw in draws):
+        raise DrawError("rows of an earlier training set are found by its composition: see with_history")
     for last, history in {draw.reused: draw.history for draw in draws if draw.reused is not None}.items():
         for generation, composition in enumerate(history, 1 + (last.generation or 0) - len(history)):
             held = _sizes(composition, sizes, known)
