@@ -156,7 +156,7 @@ def _missing_folders_raise() -> Iterator[None]:
 
 
 def _complete(own: DictConfig, default: ConfigResult | None) -> None:
-    """Add the settings of the default option that a group lacks, but for its name; none to regimes of other settings."""
+    """Add the settings of the default option that a group lacks but for its name; none to regimes of others."""
     if default is None or not WHOLE.isdisjoint(own):
         return
     for name, value in cast(DictConfig, default.config).items():
