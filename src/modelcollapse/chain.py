@@ -143,9 +143,11 @@ def run_chain(
     previous: Generation | None = None
     known: Mapping[Artifact, Path] = {}
     generations = chain_generations(settings, family)
-    declared = (artifact for generation in generations for artifact in generation.artifacts.values())
+    declared = [artifact for generation in generations for artifact in generation.artifacts.values()]
+    kept = {goal for each in generations for goal in goals(each, settings, family)}
+    place = noted_as or record.folder
     # Before any work, so that a garbage collection of another process keeps what this run is going to read.
-    store.note_run(record.identity.id, noted_as or record.folder, declared)
+    store.note_run(record.identity.id, place, declared, [each for each in declared if each not in kept])
     wanted = (goal for each in generations for goal in goals(each, settings, family))
     taken_in = prepare(settings, family, store, wanted)
     inputs = measured_inputs(family, store)
@@ -165,7 +167,7 @@ def run_chain(
         known = {generation.artifacts[role]: folder for role, folder in folders.items()}
         # One generation late: this one may have started from the weights of the previous one.
         if previous is not None:
-            _reclaim(previous, settings, family, store)
+            _reclaim(previous, settings, family, store, place)
         seconds = sum(store.manifest(artifact).seconds for artifact in computed if store.has(artifact))
         yield Work(generation, result, computed, seconds)
         previous = generation
@@ -243,9 +245,8 @@ def _rate(tokens: int | None, seconds: float) -> dict[str, float]:
     return {"tokens_per_second": tokens / seconds} if tokens and seconds else {}
 
 
-def _reclaim(generation: Generation, settings: ChainSettings, family: Family, store: Store) -> None:
-    """Remove what ``store.keep=ends`` does not keep of a generation that nothing ahead needs."""
+def _reclaim(generation: Generation, settings: ChainSettings, family: Family, store: Store, folder: Path) -> None:
+    """Remove what ``store.keep=ends`` does not keep of a generation that nothing ahead needs, nor any other run."""
     wanted = goals(generation, settings, family)
-    for artifact in generation.artifacts.values():
-        if artifact not in wanted:
-            store.remove(artifact)
+    if unwanted := [artifact for artifact in generation.artifacts.values() if artifact not in wanted]:
+        store.remove_unless_kept(unwanted, folder)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from modelcollapse.config.objective import objective_problems
 from modelcollapse.config.settings import ChainSettings, used_members
+from modelcollapse.errors import UserError
 from modelcollapse.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ def run_settings(
     from modelcollapse.code_digests.house import hand_on_sources, snapshot
     from modelcollapse.preflight import refuse_hardware, refuse_to_redo
     from modelcollapse.record import ChainIdentity, Record
+    from modelcollapse.record.claiming import refuse_other_chain
     from modelcollapse.record.views import views
     from modelcollapse.training.trainer import prepare_process
 
@@ -117,6 +119,7 @@ def run_settings(
         profiles=folder / "profiles",
     )
     check_objective(settings, family)
+    refuse_other_chain(folder, chain_id(settings))
     refuse_to_redo(
         settings,
         store,
@@ -165,11 +168,14 @@ def family_and_store(settings: ChainSettings, reporter: Announcer, **more: Any) 
     """The family and the store of a chain; ``more`` are fields of an Execution."""
     from modelcollapse.families import family_for
     from modelcollapse.store import Store
+    from modelcollapse.store.claims import store_problem
     from modelcollapse.training.trainer import Execution
 
     bars = reporter.bars if settings.trainer.progress else None
     family = family_for(settings, Execution(settings.trainer, bars, **more))
     root = Path(settings.paths.store).expanduser()
+    if problem := store_problem(root):
+        raise UserError(f"paths.store={problem}")
     return family, Store(root, announce=reporter.announce, on_damage=settings.store.on_damage)
 
 

@@ -1,6 +1,7 @@
 """Runs read back as one table."""
 
 import math
+import os
 
 import pandas as pd
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from modelcollapse.record import ChainIdentity, Record
 from modelcollapse.record.run_tables import results
 
-HEAD = ["run", "experiment", "family", "model", "regime", "seed", "generation"]
+HEAD = ["run", "chain", "status", "experiment", "family", "model", "regime", "seed", "generation"]
 
 
 def write_run(folder, *, regime="replace", seed=1, recorded=({"test/perplexity": 34.0},), identifier="chain"):
@@ -23,6 +24,8 @@ def test_one_run(tmp_path):
     expected = pd.DataFrame(
         {
             "run": ["run"] * 2,
+            "chain": ["chain"] * 2,
+            "status": ["finished"] * 2,
             "experiment": ["paper_opt"] * 2,
             "family": ["language"] * 2,
             "model": ["opt-125m"] * 2,
@@ -55,10 +58,39 @@ def test_many_runs_at_any_depth_with_different_metrics(tmp_path):
     assert table.loc[table["run"] == "sweep/1", "a"].isna().all()
 
 
-def test_two_runs_of_one_chain_keep_their_rows(tmp_path):
-    for name in ("monday", "tuesday"):
-        write_run(tmp_path / name)
-    assert list(results(tmp_path)["run"]) == ["monday", "tuesday"]
+def test_a_chain_that_was_run_several_times_is_there_once(tmp_path):
+    for day, name in enumerate(("monday", "tuesday", "wednesday")):
+        write_run(tmp_path / name, recorded=[{"a": 1.0}] * (1 if name == "wednesday" else 2))
+        os.utime(tmp_path / name / "chain.json", (day, day))
+    assert list(results(tmp_path)["run"]) == ["tuesday"] * 2
+    assert list(results(tmp_path, every_run=True)["run"]) == ["monday"] * 2 + ["tuesday"] * 2 + ["wednesday"]
+
+
+def test_settings_that_differ_are_columns(tmp_path):
+    for number, (share, rate) in enumerate([(0.1, 1.0), (0.1, 2.0), (0.5, 1)]):
+        config = {
+            "regime": {"name": "preserve", "real": share, "list": [1, number]},
+            "model": {"rate": rate},
+            "seed": number,
+            "trainer": {"threads": number},
+            "metrics": {"add": [number]},
+            "same": 1,
+        }
+        identity = ChainIdentity(str(number), "grid", "language", "opt", "preserve", number)
+        with Record(tmp_path / str(number), identity, config) as record:
+            record.generation(0, {"a": float(number)})
+    table = results(tmp_path)
+    assert list(table.columns) == [*HEAD[:-1], "regime.real", "regime.list", "model.rate", "generation", "a"]
+    assert table["regime.real"].tolist() == [0.1, 0.1, 0.5]
+    assert table["model.rate"].tolist() == [1, 2, 1]
+    assert len(table.groupby(["regime.real", "regime.list", "model.rate"])) == 3
+
+
+def test_a_run_that_was_killed_says_so(tmp_path):
+    write_run(tmp_path / "run")
+    path = tmp_path / "run" / "chain.json"
+    path.write_text(path.read_text().replace('"finished"', '"running"'))
+    assert list(results(tmp_path)["status"]) == ["killed"]
 
 
 def test_what_is_not_finite_comes_back_as_it_was(tmp_path):

@@ -1,6 +1,7 @@
 """The report as files: what is written, from what, and what never gets into it."""
 
 import json
+import os
 import re
 from html.parser import HTMLParser
 
@@ -8,12 +9,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from modelcollapse.errors import UserError
 from modelcollapse.record import read_lines
 from modelcollapse.report import write_sweep_report
+from modelcollapse.report.chains import read_chains
 from modelcollapse.report.histograms import rebinned
 from modelcollapse.report.page import TEMPLATES, continuations, vega_script
+from modelcollapse.store.claims import MARKER_FILE, mark_files
 
 pytest_plugins = ("report_runs",)
+
+DEAD = 2**22 + 1
+"""A process number that Linux gives to none."""
 
 
 @pytest.fixture(scope="module")
@@ -84,16 +91,58 @@ def test_the_same_runs_give_the_same_bytes_and_leave_nothing_beside(report, tmp_
     for path in [files.html, *files.summary, *files.figures]:
         other = again.html.parent / path.relative_to(files.html.parent)
         assert path.read_bytes() == other.read_bytes(), path.name
-    assert not list(files.html.parent.rglob(".*"))
+    assert [path.name for path in files.html.parent.rglob(".*")] == [MARKER_FILE]
 
 
-def test_figures_of_an_earlier_report_go_away(tmp_path, one_run):
+def test_figures_of_an_earlier_report_go_away_and_no_others(tmp_path, one_run):
     one_run(tmp_path / "0")
-    figures = tmp_path / "report" / "figures"
-    figures.mkdir(parents=True)
-    (figures / "reference_perplexity_histograms_gone.png").write_bytes(b"old")
+    first = write_sweep_report([tmp_path], tmp_path / "report")
+    gone, mine = tmp_path / "report" / "figures" / "gone.png", tmp_path / "report" / "figures" / "mine.png"
+    gone.write_bytes(b"of an earlier report")
+    mine.write_bytes(b"of the user")
+    written = [*first.figures, first.html, *first.summary, gone]
+    mark_files(tmp_path / "report", "report", (str(path.relative_to(tmp_path / "report")) for path in written))
+    # Of a report that was killed while it drew.
+    left = tmp_path / "report" / f".figures.{os.uname().nodename}-{DEAD}"
+    left.mkdir()
     write_sweep_report([tmp_path], tmp_path / "report")
-    assert "reference_perplexity_histograms_gone.png" not in {path.name for path in figures.iterdir()}
+    assert not gone.exists()
+    assert not left.exists()
+    assert mine.read_bytes() == b"of the user"
+
+
+def test_a_folder_with_figures_of_others_is_no_place_for_a_report(tmp_path, one_run):
+    one_run(tmp_path / "runs" / "0")
+    picture = tmp_path / "mine" / "figures" / "cat.png"
+    picture.parent.mkdir(parents=True)
+    picture.write_bytes(b"cat")
+    with pytest.raises(UserError, match="is no folder of a report, and figures there would be replaced"):
+        write_sweep_report([tmp_path / "runs"], tmp_path / "mine")
+    assert [path for path in (tmp_path / "mine").rglob("*") if path.is_file()] == [picture]
+
+
+DAMAGED = {
+    "histograms.jsonl": b'{"generation": 0, "name": "synthetic/reference_loss", "counts": [1], "edges": [0.0]}\n',
+    "samples.jsonl": b"[]\n",
+    "provenance.jsonl": b"\xff\xfe\n",
+    "timings.jsonl": b'{"generation": 0, "stage": "model"}\n',
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_record_is_one_message(tmp_path, one_run, name):
+    one_run(tmp_path / "0")
+    (tmp_path / "0" / name).write_bytes(DAMAGED[name])
+    with pytest.raises(UserError, match=f"{name}.* is damaged: .*; the run's own command writes its record again"):
+        write_sweep_report([tmp_path], tmp_path / "report")
+
+
+def test_a_damaged_table_is_one_message(tmp_path, one_run):
+    one_run(tmp_path / "0")
+    (tmp_path / "0" / "perplexities.parquet").write_bytes(b"PAR1")
+    (chain,) = read_chains([tmp_path])
+    with pytest.raises(UserError, match="perplexities.parquet: is damaged"):
+        chain.table("perplexities")
 
 
 def test_the_page_asks_for_nothing_outside_it(report):

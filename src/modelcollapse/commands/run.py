@@ -15,7 +15,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from modelcollapse.command_line import PROGRAM, arguments_kept, draw_into_files, typed
@@ -190,18 +190,41 @@ def _chain(config: DictConfig) -> float | None:
     from modelcollapse.record import RunState
 
     of_hydra = HydraConfig.get()
-    folder = Path(of_hydra.runtime.output_dir)
+    output = Path(of_hydra.runtime.output_dir)
     # A sweeper may write into the folder of the sweep, however empty it is.
     kept = Path(of_hydra.sweep.dir).absolute() if of_hydra.mode is RunMode.MULTIRUN else Path.cwd()
     # As typed, without resolving it: settings that cannot be read are to be in the run's error too.
     is_plan = OmegaConf.to_container(config, resolve=False)["plan"] is True  # type: ignore[index, call-overload]
-    with _no_empty_folder(folder, kept), RunState(None if is_plan else folder) as state, known_errors():
+    with (
+        _no_empty_folder(output, kept),
+        _claimed(output, is_plan) as folder,
+        RunState(None if is_plan else folder) as state,
+        known_errors(),
+    ):
         settings, values = settings_of(config)
         if settings.plan:
             _print_plan(settings, folder)
             return None
         finished = _run_chain(settings, folder, config, values, state)
         return _objective(settings, finished)
+
+
+@contextmanager
+def _claimed(output: Path, is_plan: bool) -> Iterator[Path]:
+    """Claim the run folder, or one beside it where its name is of the time, which Hydra's configuration then names."""
+    from modelcollapse.record.claiming import claimed, is_named_by_time
+
+    if is_plan:
+        yield output
+        return
+    of_hydra = HydraConfig.get()
+    written = str(OmegaConf.to_container(of_hydra.run, resolve=False)["dir"])  # type: ignore[index, call-overload]
+    by_time = of_hydra.mode is RunMode.RUN and is_named_by_time(written)
+    with claimed(output, "run", by_time=by_time) as folder:
+        if folder != output:
+            with read_write(of_hydra):  # type: ignore[arg-type]
+                of_hydra.runtime.output_dir = str(folder)
+        yield folder
 
 
 def _print_plan(settings: "ChainSettings", folder: Path) -> None:

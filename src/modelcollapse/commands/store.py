@@ -13,6 +13,7 @@ from modelcollapse.command_line import program
 from modelcollapse.commands.exit_codes import DONE, FOUND, complain, reported
 from modelcollapse.errors import UserError
 from modelcollapse.store import Damaged, Store, locks
+from modelcollapse.store.claims import is_store
 from modelcollapse.store.collecting import Waste, collecting, listing, readable_bytes, referred, remove, tree, waste
 from modelcollapse.store.manifest import damages
 from modelcollapse.store.runs import Run, noted_runs, runs_below
@@ -28,6 +29,8 @@ def _run(chosen: argparse.Namespace) -> int:
     root = Path(chosen.store or default_store()).expanduser()
     if not root.is_dir():
         raise UserError(f"{root}: there is no store; name one with --store PATH, or set MODELCOLLAPSE_STORE")
+    if not is_store(root) and any(root.iterdir()):
+        raise UserError(f"{root}: is no store, and nothing in it is touched; name one with --store PATH")
     command: Callable[[Store, argparse.Namespace], int] = chosen.command
     try:
         return command(Store(root, announce=complain), chosen)
@@ -54,7 +57,9 @@ def parser() -> argparse.ArgumentParser:
     collected.add_argument(
         "--runs", metavar="FOLDER", type=Path, action="append", default=[], help="keep what runs below FOLDER refer to"
     )
-    collected.add_argument("--including-referenced", action="store_true", help="remove what runs refer to as well")
+    collected.add_argument(
+        "--including-referenced", action="store_true", help="remove what runs that have ended refer to as well"
+    )
     collected.set_defaults(command=_collect)
     exported = commands.add_parser("export", help="write an artifact by its key; modelcollapse export takes a run")
     exported.add_argument("key", metavar="KEY", help="its key, or how it begins")
@@ -164,7 +169,9 @@ def _preview(store: Store, chosen: argparse.Namespace) -> int:
 
 
 def _waste(store: Store, chosen: argparse.Namespace) -> Iterator[Waste]:
-    kept = set() if chosen.including_referenced else referred(store.layout, _runs(store, chosen))
+    runs = _runs(store, chosen)
+    # What a run at work refers to stays in any case: it would be computed again, or missing where it is read.
+    kept = referred(store.layout, (run for run in runs if run.is_at_work or not chosen.including_referenced))
     return waste(store.layout, kept)
 
 

@@ -23,6 +23,7 @@ from modelcollapse.interactive.members import importing_members, processes_of
 from modelcollapse.interactive.overrides import has_several_values, overrides_of
 from modelcollapse.interactive.runs import Run
 from modelcollapse.record import RunState
+from modelcollapse.record.claiming import claimed
 from modelcollapse.registry import safe_imports
 from modelcollapse.settings import SettingsError
 
@@ -61,10 +62,11 @@ def run(*overrides: str, folder: str | os.PathLike[str] | None = None, **setting
     with unchanged_process(), python_errors():
         words = overrides_of(overrides, settings)
         chain, values, target = composed(words, folder)
-        processes = importing_members([chain], target, processes_of([chain]))
-        with processes, safe_imports(), unchanged_libraries(), shown(chain, target) as reporter:
-            finished = run_in(target, chain, values, reporter, words)
-        return Run(target.absolute(), finished.store.root)
+        with claimed(target, "run", by_time=folder is None) as place:
+            processes = importing_members([chain], place, processes_of([chain]))
+            with processes, safe_imports(), unchanged_libraries(), shown(chain, place) as reporter:
+                finished = run_in(place, chain, values, reporter, words)
+        return Run(place.absolute(), finished.store.root)
 
 
 def run_in(
@@ -94,7 +96,7 @@ def composed(
     with initialize_config_dir(prepared_configuration(), version_base=HYDRA_VERSION_BASE):
         try:
             config = compose("train", overrides=words, return_hydra_config=True)
-            target = Path(folder) if folder is not None else unused(Path(config.hydra.run.dir))
+            target = Path(config.hydra.run.dir if folder is None else folder)
         except HydraException as error:
             raise SettingsError([explained(error)]) from error
         except OmegaConfBaseException as error:
@@ -117,12 +119,3 @@ def _refuse(words: Sequence[str]) -> None:
     ]
     if problems:
         raise SettingsError(problems)
-
-
-def unused(folder: Path) -> Path:
-    """The folder, or one beside it where it is taken: calls follow each other within a second."""
-    number, free = 1, folder
-    while free.exists() and (not free.is_dir() or any(free.iterdir())):
-        number += 1
-        free = folder.with_name(f"{folder.name}-{number}")
-    return free

@@ -23,8 +23,9 @@ from modelcollapse.interactive.display import ChainDisplay, Output, html_of, in_
 from modelcollapse.interactive.isolation import short_tracebacks, unchanged_libraries, unchanged_process
 from modelcollapse.interactive.members import importing_members, processes_of
 from modelcollapse.interactive.overrides import overrides_of
-from modelcollapse.interactive.running import call_of, composed, run_in, unused
+from modelcollapse.interactive.running import call_of, composed, run_in
 from modelcollapse.interactive.runs import Figures, Run
+from modelcollapse.record.claiming import claimed
 from modelcollapse.record.run_state import run_error
 from modelcollapse.record.run_tables import run_folders
 from modelcollapse.record.sweep_folder import GRID_FILE, ChainProcess, PlannedChain, SweepFolder, now
@@ -78,9 +79,10 @@ def sweep(*overrides: str, folder: str | os.PathLike[str] | None = None, jobs: i
     with unchanged_process(), python_errors():
         words = overrides_of(overrides, settings, several=True)
         grid = grid_of(words)
-        place = SweepFolder((unused(Path(grid.sweep_folder)) if folder is None else Path(folder)).absolute())
-        _Session(grid, place, jobs, call_of("sweep", words)).run()
-        return Sweep(place.path)
+        wanted = Path(grid.sweep_folder if folder is None else folder).absolute()
+        with claimed(wanted, "sweep", by_time=folder is None) as place:
+            _Session(grid, SweepFolder(place), jobs, call_of("sweep", words)).run()
+        return Sweep(place)
 
 
 def grid_of(overrides: Sequence[str]) -> Grid:
@@ -168,7 +170,7 @@ class _Session:
         ended = replace(here, exit_code=1, stopped=True)
         try:
             settings, values, _ = composed(point.overrides, folder)
-            with unchanged_libraries():
+            with claimed(folder, "run", by_time=False), unchanged_libraries():
                 run_in(folder, settings, values, ChainDisplay(settings, folder, None), point.overrides)
             ended = replace(here, exit_code=0)
         except Exception as error:

@@ -12,6 +12,7 @@ from typing import Any
 
 from modelcollapse.errors import UserError
 from modelcollapse.record import GENERATIONS_FILE, IDENTITY_FILE, read_lines
+from modelcollapse.record.claiming import status_of
 from modelcollapse.record.run_tables import run_folders
 from modelcollapse.store import Store
 from modelcollapse.store.runs import PROVENANCE_FILE
@@ -43,6 +44,11 @@ class RunFolder:
     def identity(self) -> Mapping[str, Any]:
         """``chain.json``."""
         return self._json(IDENTITY_FILE)
+
+    @property
+    def status(self) -> str:
+        """How the run ended, or ``running``; see :func:`~modelcollapse.record.claiming.status_of`."""
+        return status_of(self.path, self.identity)
 
     @property
     def is_finished(self) -> bool:

@@ -18,6 +18,7 @@ from typing import Any, Literal, Self
 
 from modelcollapse.credentials import without_secrets
 from modelcollapse.errors import UserError, is_out_of_memory
+from modelcollapse.record.claiming import OtherChain, is_untouched
 from modelcollapse.store.files import temporary_beside
 
 PROGRESS_FILE, ERROR_FILE = "progress.json", "error.json"
@@ -97,7 +98,9 @@ class RunState:
     ) -> None:
         self._remove(PROGRESS_FILE)
         with suppress(OSError):
-            if error is not None and self._folder is not None and any(self._folder.iterdir()):
+            if error is None or self._folder is None or isinstance(error, OtherChain):
+                return
+            if not is_untouched(self._folder):
                 self._write(ERROR_FILE, asdict(run_error(error, self.generation, self._stage)))
 
     def progress(self, label: str, done: int, total: int, seconds_left: float) -> None:

@@ -23,6 +23,7 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from modelcollapse.record import GENERATIONS_FILE
+from modelcollapse.record.claiming import forget_other_chain
 from modelcollapse.record.run_state import ERROR_FILE, PROGRESS_FILE
 from modelcollapse.store.files import write_whole
 
@@ -98,6 +99,7 @@ class SweepFolder:
         for chain in chains:
             for stale in (OUTPUT_FILE, PROCESS_FILE, GENERATIONS_FILE, PROGRESS_FILE, ERROR_FILE):
                 (self.chain(chain.number) / stale).unlink(missing_ok=True)
+            forget_other_chain(self.chain(chain.number), chain.id)
         content = {"command": command, "started": now(), "chains": [asdict(chain) for chain in chains]}
         _write(self.path / GRID_FILE, content)
         return permit

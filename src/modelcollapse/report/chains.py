@@ -5,38 +5,23 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modelcollapse.credentials import SECRET_NAME, without_secrets
+from modelcollapse.credentials import without_secrets
 from modelcollapse.errors import UserError
 from modelcollapse.record import GENERATION_KEYS, GENERATIONS_FILE, IDENTITY_FILE, number, read_lines
-from modelcollapse.record.run_tables import run_folders
+from modelcollapse.record.run_tables import chain_settings, run_folders
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CONFIG_FILE, METRICS_FILE = "config.yaml", "metrics.json"
-NO_SETTING_OF_A_CHAIN = (
-    "seed",
-    "name",
-    "plan",
-    "generations",
-    "tracking",
-    "paths",
-    "store",
-    "trainer.accelerator",
-    "trainer.devices",
-    "trainer.threads",
-    "trainer.scoring_batch_size",
-    "trainer.progress",
-    "model.family",
-    "model.name",
-    "regime.name",
-    "data.name",
-)
-"""Settings and groups that make no other chain, or that the identity of the chain has already."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +70,64 @@ class ReportChain:
         return sorted(set(range(self.wanted + 1)) - set(self.measured.generations.tolist()))
 
     def lines(self, name: str) -> list[dict[str, Any]]:
-        """Lines of one of the record's files, without secrets; none where there is no such file."""
+        """Lines of one of the record's files, without secrets; none where there is no such file.
+
+        Raises UserError where the file is damaged.
+        """
         path = self.folder / name
-        return without_secrets(read_lines(path)) if path.is_file() else []
+        if not path.is_file():
+            return []
+        try:
+            lines: list[dict[str, Any]] = without_secrets(read_lines(path))
+        except ValueError as error:
+            raise UserError(f"{error}; {REPAIR}") from error
+        for position, line in enumerate(lines, start=1):
+            if not _is_sound(name, line):
+                raise UserError(f"{path}, line {position}, is damaged: it is not what a run writes there; {REPAIR}")
+        return lines
+
+    def table(self, name: str) -> pd.DataFrame:
+        """One of the record's tables. Raises UserError where the file is damaged."""
+        import pandas as pd
+
+        path = self.folder / f"{name}.parquet"
+        try:
+            return pd.read_parquet(path)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: is damaged: {' '.join(str(error).split())}; {REPAIR}") from error
 
 
 class NothingToReport(UserError):
     """No chain has finished a generation."""
+
+
+REPAIR = "the run's own command writes its record again, from the store"
+
+
+def _is_sound(name: str, line: Any) -> bool:
+    """Whether a line has what a report reads of it."""
+    if not isinstance(line, dict) or not _is_whole(line.get("generation")):
+        return False
+    if name == "histograms.jsonl":
+        return isinstance(line.get("name"), str) and _is_histogram(line.get("counts"), line.get("edges"))
+    if name == "timings.jsonl":
+        return _is_number(line.get("seconds")) and isinstance(line.get("key"), str) and "computed" in line
+    return True
+
+
+def _is_histogram(counts: Any, edges: Any) -> bool:
+    if not isinstance(counts, list) or not isinstance(edges, list) or len(edges) != len(counts) + 1:
+        return False
+    are_numbers = all(_is_whole(count) and count >= 0 for count in counts) and all(map(_is_number, edges))
+    return are_numbers and all(low < high for low, high in pairwise(edges))
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def read_chains(folders: Sequence[Path]) -> list[ReportChain]:
@@ -160,7 +196,7 @@ def _chain(folder: Path, sweep_folder: Path, sweep: str) -> ReportChain:
         folder=folder,
         run=run,
         identity=identity,
-        settings=dict(_settings(config)),
+        settings=dict(chain_settings(config)),
         wanted=wanted if isinstance(wanted, int) else None,
         measured=measured,
         possible=possible,
@@ -186,23 +222,6 @@ def _configuration(folder: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise ValueError(f"{CONFIG_FILE}: {error}") from error
     return without_secrets(read) if isinstance(read, dict) else {}
-
-
-def _settings(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """Flat names and values, without those that make no other chain and without what is named like a secret."""
-    for name, value in config.items():
-        flat = f"{path}.{name}" if path else str(name)
-        if flat in NO_SETTING_OF_A_CHAIN:
-            continue
-        if isinstance(value, Mapping):
-            yield from _settings(value, flat)
-        else:
-            yield flat, "<hidden>" if SECRET_NAME.search(str(name)) else _canonical(value)
-
-
-def _canonical(value: Any) -> Any:
-    """2.0 as 2: the configuration keeps what was typed, and both mean the same chain."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _measurements(lines: Sequence[Mapping[str, Any]]) -> Measurements:

@@ -249,7 +249,7 @@ def _with_table(groups: Sequence[Group], name: str) -> list[ReportChain]:
 
 
 def _tables(groups: Sequence[Group], name: str) -> list[pd.DataFrame]:
-    return [pd.read_parquet(chain.folder / f"{name}.parquet") for chain in _with_table(groups, name)]
+    return [chain.table(name) for chain in _with_table(groups, name)]
 
 
 def _drawn(place: str, table: pd.DataFrame, text: FigureText) -> Figure:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelcollapse.errors import UserError
+from modelcollapse.record.claiming import status_of
 from modelcollapse.record.sweep_folder import GRID_FILE, ChainProcess, PlannedChain, SweepFolder
 from modelcollapse.report.chains import ReportChain, sweep_names
 from modelcollapse.report.groups import Group, value_text
@@ -138,7 +139,7 @@ def _word(process: ChainProcess | None) -> str:
 
 def _unplanned(chain: ReportChain) -> ChainState:
     """The state of a run that no sweep asked for, as its record has it."""
-    word = str(chain.identity.get("status", "unknown"))
+    word = status_of(chain.folder, chain.identity)
     return ChainState(
         sweep=chain.sweep,
         folder=chain.folder,
@@ -147,7 +148,7 @@ def _unplanned(chain: ReportChain) -> ChainState:
         seed=str(chain.seed),
         id=str(chain.identity["id"]),
         cell=(),
-        word=FINISHED if not chain.missing else "running or killed" if word == "running" else word,
+        word=word if chain.missing else FINISHED,
         done=len(chain.measured.generations),
         wanted=None if chain.wanted is None else chain.wanted + 1,
     )

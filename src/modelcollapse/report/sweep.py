@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from modelcollapse.errors import UserError
 from modelcollapse.families import presentation_of
 from modelcollapse.families.presentation import Presentation
 from modelcollapse.figures.style import save
@@ -29,10 +29,14 @@ from modelcollapse.report.groups import Cube, Group, groups_of
 from modelcollapse.report.page import PageContent, page
 from modelcollapse.report.states import ChainState, states_of
 from modelcollapse.report.tables import expectations, seed_points, shown_statistics, statistics_table, summary_table
-from modelcollapse.store.files import write_whole
+from modelcollapse.store.claims import mark_files, read_claim
+from modelcollapse.store.files import delete, delete_abandoned, temporary_beside, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+TABLES = ("summary", "statistics", "paired_differences")
 
 
 @dataclass(frozen=True)
@@ -77,11 +81,12 @@ def write_sweep_report(folders: Sequence[Path], target: Path) -> ReportFiles:
     headline = headline_table(groups, shown, points, metrics)
     states = states_of(folders, every_group)
     lacking = unfinished(every_group, states)
+    earlier = _earlier_files(target)
     target.mkdir(parents=True, exist_ok=True)
     tables = {"summary": summary_table(groups), "statistics": statistics, "paired_differences": differences}
     written = [path for name, table in tables.items() for path in write_table(table, target, name)]
     drawn = drawn_figures(groups, shown, points, expected, presentations, looks)
-    figures = write_figures(drawn, target / "figures")
+    figures = write_figures(drawn, target / "figures", {target / name for name in earlier})
     content = PageContent(
         title=_title(folders, groups),
         lead=_lead(every_group, states),
@@ -100,7 +105,25 @@ def write_sweep_report(folders: Sequence[Path], target: Path) -> ReportFiles:
         files=[*(path.name for path in written), "figures/"],
     )
     html = write_whole(target / "report.html", page(content).encode())
+    mark_files(target, "report", (path.relative_to(target).as_posix() for path in (html, *written, *figures)))
     return ReportFiles(html, tuple(written), tuple(figures), headline, statistics, differences, tuple(lacking))
+
+
+def _earlier_files(target: Path) -> tuple[str, ...]:
+    """What an earlier report wrote into a folder. Raises UserError where files of other origin would be replaced."""
+    claim = read_claim(target)
+    if claim is not None and claim.what == "report":
+        return claim.files
+    names = ("report.html", *(f"{table}.{suffix}" for table in TABLES for suffix in ("parquet", "csv")), "figures")
+    there = [name for name in names if (target / name).is_file() or _holds_something(target / name)]
+    if claim is not None or there:
+        found = f"{', '.join(there)} there" if there else f"what is there ({claim.what if claim else ''})"
+        raise UserError(f"{target}: is no folder of a report, and {found} would be replaced; name another: --to FOLDER")
+    return ()
+
+
+def _holds_something(folder: Path) -> bool:
+    return folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())
 
 
 def _chains(folders: Sequence[Path]) -> list[ReportChain]:
@@ -147,15 +170,20 @@ def write_table(table: pd.DataFrame, folder: Path, name: str) -> list[Path]:
     ]
 
 
-def write_figures(figures: Iterable[tuple[str, Figure]], folder: Path) -> list[Path]:
-    """Write each figure as PNG and PDF; figures of an earlier report that this one does not have go away."""
+def write_figures(figures: Iterable[tuple[str, Figure]], folder: Path, earlier: Collection[Path] = ()) -> list[Path]:
+    """Write each figure as PNG and PDF; those of ``earlier`` in the folder that are not written again go away."""
     folder.mkdir(parents=True, exist_ok=True)
+    delete_abandoned(folder.parent, folder.name)
+    temporary = temporary_beside(folder)
     written = []
-    with TemporaryDirectory(dir=folder.parent, prefix=".figures.") as temporary:
+    try:
+        temporary.mkdir()
         for name, figure in figures:
-            for path in save(figure, Path(temporary), name):
+            for path in save(figure, temporary, name):
                 written.append(path.replace(folder / path.name))
-    for path in folder.iterdir():
-        if path.suffix in (".png", ".pdf") and path not in written:
-            path.unlink()
+    finally:
+        delete(temporary)
+    for path in earlier:
+        if path.parent == folder and path not in written:
+            path.unlink(missing_ok=True)
     return written

@@ -172,10 +172,9 @@ def expectations(groups: Sequence[Group], presentations: Mapping[str, Presentati
     frames = [pd.DataFrame({"group": [], "generation": [], "metric": [], "expected": []})]
     for group in groups:
         name = presentations[group.family].theory
-        paths = [chain.folder / f"{name}.parquet" for chain in group.chains if name is not None]
-        path = next((path for path in paths if path.is_file()), None)
-        if path is not None:
-            frames.append(_expected(pd.read_parquet(path)).assign(group=group.label))
+        written = (chain for chain in group.chains if (chain.folder / f"{name}.parquet").is_file())
+        if name is not None and (chain := next(written, None)) is not None:
+            frames.append(_expected(chain.table(name)).assign(group=group.label))
     return pd.concat(frames, ignore_index=True)
 
 

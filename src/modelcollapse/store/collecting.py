@@ -63,7 +63,7 @@ def waste(layout: Layout, kept: Collection[str]) -> Iterator[Waste]:
             yield Waste(path, f"left by a process that ended: {path.name}", size_of(path), name.key)
     for path in layout.set_aside():
         yield Waste(path, f"damaged, moved aside: {path.parent.name} {path.name}", size_of(path), None)
-    for path in sorted(layout.runs.glob(".*")):
+    for path in sorted(layout.runs.glob(".*.json.*")):
         # Nobody writes a note while things are removed.
         yield Waste(path, f"left by a process that ended: {path.name}", size_of(path), None)
     for path, run in noted_runs(layout):

@@ -36,7 +36,8 @@ class _LockFile:
     """A lock file that this process has open, and which of its threads hold the lock."""
 
     path: Path
-    descriptor: int
+    descriptor: int | None
+    """None where the store can only be read and has no such file: nobody can hold the lock then."""
     writable: bool
     users: int = 0
     readers: Counter[int] = field(default_factory=Counter)
@@ -68,16 +69,19 @@ class _LockFile:
 
     def release_shared(self) -> None:
         self.readers[threading.get_ident()] -= 1
-        if not self.readers.total():
+        if not self.readers.total() and self.descriptor is not None:
             fcntl.lockf(self.descriptor, fcntl.LOCK_UN)
 
     def release_exclusive(self) -> None:
         self.writer = None
+        assert self.descriptor is not None
         os.ftruncate(self.descriptor, 0)
         fcntl.lockf(self.descriptor, fcntl.LOCK_UN)
 
     def holder(self) -> str:
         """Name the holder of the lock: a builder writes itself into the file, readers do not."""
+        if self.descriptor is None:
+            return "another process reads it"
         try:
             holder = json.loads(os.pread(self.descriptor, 4096, 0))
             return f"process {holder['process']} on {holder['host']} is {holder['activity']}"
@@ -85,6 +89,8 @@ class _LockFile:
             return "another process reads it"
 
     def _lock(self, operation: int) -> bool:
+        if self.descriptor is None:
+            return True
         try:
             with naming(self.path):
                 fcntl.lockf(self.descriptor, operation | fcntl.LOCK_NB)
@@ -98,6 +104,7 @@ class _LockFile:
         return True
 
     def _write_holder(self, holder: dict[str, str | int]) -> None:
+        assert self.descriptor is not None
         with naming(self.path):
             os.pwrite(self.descriptor, json.dumps(holder).encode(), 0)
 
@@ -111,7 +118,8 @@ def _forget_register() -> None:
     global _register_guard
     _register_guard = threading.Lock()
     for lock_file in _register.values():
-        os.close(lock_file.descriptor)
+        if lock_file.descriptor is not None:
+            os.close(lock_file.descriptor)
     _register.clear()
 
 
@@ -226,7 +234,8 @@ def _opened(path: Path) -> Iterator[_LockFile]:
             lock_file.users -= 1
             if not lock_file.users and _register.get(path) is lock_file:
                 del _register[path]
-                os.close(lock_file.descriptor)
+                if lock_file.descriptor is not None:
+                    os.close(lock_file.descriptor)
 
 
 def _open(path: Path) -> _LockFile:
@@ -234,7 +243,7 @@ def _open(path: Path) -> _LockFile:
         make_folder(path.parent)
         return _LockFile(path, os.open(path, os.O_RDWR | os.O_CREAT, 0o666), writable=True)
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS) or not path.exists():
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
-        # A store of another user can be read, under shared locks.
-        return _LockFile(path, os.open(path, os.O_RDONLY), writable=False)
+        # A store of another user can be read, under shared locks, and a copy without them too.
+        return _LockFile(path, os.open(path, os.O_RDONLY) if path.exists() else None, writable=False)

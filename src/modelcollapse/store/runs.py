@@ -15,6 +15,7 @@ from pathlib import Path
 
 from modelcollapse.store import locks
 from modelcollapse.store.artifacts import Artifact, sha256_of_json, with_ancestors
+from modelcollapse.store.claims import read_claim
 from modelcollapse.store.files import make_folder, write_whole
 from modelcollapse.store.layout import Layout
 from modelcollapse.store.manifest import Damaged
@@ -36,11 +37,19 @@ class Run:
     """The chain's id."""
     artifacts: tuple[str, ...]
     """Keys, those of the artifacts that the chain's own are made from among them."""
+    dispensable: tuple[str, ...] = ()
+    """Keys of those that the run itself removes (``store.keep=ends``)."""
 
     @property
     def is_elsewhere(self) -> bool:
         """Whether the folder is on another machine, and cannot be seen from this one."""
         return self.host != os.uname().nodename and not Path(self.folder).exists()
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether a process computes the run now, as far as can be seen from this machine."""
+        claim = read_claim(Path(self.folder))
+        return claim is not None and (claim.is_live or claim.is_elsewhere)
 
     @property
     def refers(self) -> bool:
@@ -49,7 +58,12 @@ class Run:
 
 
 def note_run(
-    layout: Layout, chain: str, folder: Path, artifacts: Iterable[Artifact], on_wait: Callable[[str], None]
+    layout: Layout,
+    chain: str,
+    folder: Path,
+    artifacts: Iterable[Artifact],
+    on_wait: Callable[[str], None],
+    dispensable: Iterable[Artifact] = (),
 ) -> None:
     """Note that the run in ``folder`` refers to these artifacts and to all that they are made from.
 
@@ -59,7 +73,8 @@ def note_run(
         OSError: the store cannot be written.
     """
     keys = tuple(sorted(artifact.key for artifact in with_ancestors(artifacts)))
-    run = Run(str(folder.resolve()), os.uname().nodename, chain, keys)
+    spared = tuple(sorted(artifact.key for artifact in dispensable))
+    run = Run(str(folder.resolve()), os.uname().nodename, chain, keys, spared)
     with locks.shared(layout.runs_lock, on_wait):
         make_folder(layout.runs)
         place = layout.runs / f"{chain}-{sha256(run.folder.encode()).hexdigest()[:16]}.json"
@@ -93,7 +108,8 @@ def _read(path: Path) -> Run:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         intact = fields.pop("checksum") == sha256_of_json(fields)
-        run = Run(**{**fields, "artifacts": tuple(fields["artifacts"])})
+        listed = {name: tuple(fields.get(name, ())) for name in ("artifacts", "dispensable")}
+        run = Run(**{**fields, **listed})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise Damaged(path.parent, path.name, f"is not the note of a run ({error!r})", ADVICE) from error
     if not intact:

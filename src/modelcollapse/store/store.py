@@ -13,13 +13,14 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
 from modelcollapse.store import locks
 from modelcollapse.store.artifacts import Artifact, BuildContext, Named
+from modelcollapse.store.claims import claim_store
 from modelcollapse.store.files import (
     delete,
     give_usual_modes,
@@ -32,7 +33,7 @@ from modelcollapse.store.files import (
 )
 from modelcollapse.store.layout import Layout
 from modelcollapse.store.manifest import MANIFEST_NAME, Damaged, Manifest, verify
-from modelcollapse.store.runs import note_run
+from modelcollapse.store.runs import note_run, noted_runs
 
 
 def announce_on_stderr(message: str) -> None:
@@ -154,6 +155,21 @@ class Store:
                     self._sweep_temporaries(artifact)
             return free
 
+    def remove_unless_kept(self, artifacts: Sequence[Named], folder: Path) -> None:
+        """Remove artifacts that the run in ``folder`` needs no more, but for those that another run keeps.
+
+        Raises:
+            Damaged: the note of a run cannot be read.
+            OSError: the store cannot be written; the error names the path.
+        """
+        own = str(folder.resolve())
+        with locks.exclusive(self._layout.runs_lock, "removing what no run keeps", self._waiting):
+            others = [run for _, run in noted_runs(self._layout) if run.folder != own and run.refers]
+            kept = {key for run in others for key in {*run.artifacts} - {*run.dispensable}}
+            for artifact in artifacts:
+                if artifact.key not in kept:
+                    self.remove(artifact)
+
     def manifest(self, artifact: Artifact) -> Manifest:
         """Read the manifest of a published artifact.
 
@@ -180,8 +196,12 @@ class Store:
             raise LookupError(f"{len(folders)} artifacts have keys that begin with {key_prefix!r}:{listed}")
         return folders[0], Manifest.read(folders[0])
 
-    def note_run(self, chain: str, folder: Path, artifacts: Iterable[Artifact]) -> None:
+    def note_run(
+        self, chain: str, folder: Path, artifacts: Iterable[Artifact], dispensable: Iterable[Artifact] = ()
+    ) -> None:
         """Note that the run in ``folder`` refers to these artifacts, and to what they are made from.
+
+        ``dispensable`` are those of them that it removes once it needs them no more.
 
         In a store that cannot be written to, of which a run only reads, nothing is noted.
 
@@ -189,7 +209,8 @@ class Store:
             OSError: the disk is full.
         """
         try:
-            note_run(self._layout, chain, folder, artifacts, lambda holder: self._announce(f"waiting: {holder}"))
+            claim_store(self.root)
+            note_run(self._layout, chain, folder, artifacts, self._waiting, dispensable)
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise
@@ -237,6 +258,7 @@ class Store:
         self._sweep(artifact)
 
     def _open_context(self, artifact: Artifact) -> BuildContext:
+        claim_store(self.root)
         progress = self._layout.progress(artifact) / "files"
         progress.mkdir(parents=True, exist_ok=True)
         temporary = self._layout.temporary(artifact)
@@ -353,6 +375,9 @@ class Store:
             for artifact in artifacts:
                 held.enter_context(self._shared(artifact))
             yield all(self._is_verified(artifact) for artifact in artifacts)
+
+    def _waiting(self, holder: str) -> None:
+        self._announce(f"waiting: {holder}")
 
     def _shared(self, artifact: Artifact) -> AbstractContextManager[None]:
         return locks.shared(self._layout.lock(artifact), self._waiting_for(artifact))

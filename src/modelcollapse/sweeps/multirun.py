@@ -21,8 +21,9 @@ from modelcollapse.config.composing import HYDRA_VERSION_BASE, counted, settings
 from modelcollapse.config.extensions import prepared_configuration
 from modelcollapse.config.hydra_internals import Interval, Override, parsed
 from modelcollapse.errors import UserError
+from modelcollapse.record.claiming import is_named_by_time, made_anew
 from modelcollapse.settings import SettingsError
-from modelcollapse.sweeps.points import SEARCH_GROUP
+from modelcollapse.sweeps.points import SEARCH_GROUP, written_sweep_folder
 from modelcollapse.sweeps.runner import quoted
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def run_multirun(overrides: Sequence[str], start: Callable[[Sequence[str]], None
     Raises UserError where a search cannot be run, or none of its trials had a value.
     """
     multirun = read_multirun(overrides)
-    was_there = multirun.folder is None or multirun.folder.exists()
+    was_there = multirun.folder is None or (multirun.folder.exists() and any(multirun.folder.iterdir()))
     try:
         start(multirun.overrides)
     except ValueError as error:
@@ -83,6 +84,8 @@ def read_multirun(overrides: Sequence[str]) -> Multirun:
         common = [str(override.input_line) for override in typed if not override.is_sweep_override()]
         base = compose("train", overrides=common, return_hydra_config=True)
         folder, is_plan = _sweep_folder(base), base.plan is True
+        if folder is not None and not is_plan and is_named_by_time(written_sweep_folder(base)):
+            folder = made_anew(folder)
         place = () if folder is None else (f"hydra.sweep.dir={quoted(folder)}",)
         if base.hydra.sweeper._target_ == BASIC:
             return Multirun((*overrides, *place), False, folder, is_plan)
@@ -99,8 +102,7 @@ def read_multirun(overrides: Sequence[str]) -> Multirun:
 
 
 def _sweep_folder(base: DictConfig) -> Path | None:
-    written = str(OmegaConf.to_container(base.hydra.sweep, resolve=False)["dir"])  # type: ignore[index, call-overload]
-    if "job" in written:
+    if "job" in written_sweep_folder(base):
         return None
     try:
         return Path(base.hydra.sweep.dir).absolute()

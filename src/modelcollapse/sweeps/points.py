@@ -16,6 +16,7 @@ from modelcollapse.config.extensions import prepared_configuration
 from modelcollapse.config.hydra_internals import Override, expanded, parsed
 from modelcollapse.config.settings import ChainSettings
 from modelcollapse.errors import UserError
+from modelcollapse.record.claiming import is_named_by_time
 from modelcollapse.settings import SettingsError
 
 MOST_NAMED = 3
@@ -48,6 +49,8 @@ class Grid:
     """Hydra's own configuration as composed, unresolved but for ``sweep_folder``."""
     sweep_folder: str
     """Where the sweep writes."""
+    is_named_by_time: bool
+    """Whether the name of that folder comes from the time of day."""
     plan: bool
     """Whether only the plan of the grid is printed."""
 
@@ -73,8 +76,14 @@ def read_grid(overrides: Sequence[str]) -> Grid:
         hydra_overrides=tuple(str(override.input_line) for override in typed if override.is_hydra_override()),
         hydra=cast(dict[str, Any], OmegaConf.to_container(base.hydra, resolve=False)),
         sweep_folder=str(base.hydra.sweep.dir),
+        is_named_by_time=is_named_by_time(written_sweep_folder(base)),
         plan=base.plan is True,
     )
+
+
+def written_sweep_folder(base: DictConfig) -> str:
+    """``hydra.sweep.dir`` of a composed configuration, unresolved."""
+    return str(OmegaConf.to_container(base.hydra.sweep, resolve=False)["dir"])  # type: ignore[index, call-overload]
 
 
 def _refuse_searches(typed: Sequence[Override]) -> None:

@@ -24,6 +24,7 @@ from modelcollapse.config.explaining import PLUGINS
 from modelcollapse.config.extensions import prepared_configuration
 from modelcollapse.errors import UserError
 from modelcollapse.record import read_error
+from modelcollapse.record.claiming import free_of_elsewhere
 from modelcollapse.record.sweep_folder import ChainProcess, SweepFolder, now
 from modelcollapse.registry import SCRIPT_VARIABLE, safe_imports
 from modelcollapse.sweeps.points import Grid
@@ -41,6 +42,7 @@ def run_planned(sweep: SweepFolder, number: int, permit: str, environment: Mappi
     if not sweep.may_run(permit):
         return NOT_BEGUN
     sweep.chain(number).mkdir(parents=True, exist_ok=True)
+    free_of_elsewhere(sweep.chain(number))
     gpus = gpus_of_its_own(sweep.path / "devices", number, sweep.chains()[number].devices)
     with sweep.output(number).open("wb") as output, gpus as devices:
         child = subprocess.Popen(

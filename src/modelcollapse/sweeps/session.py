@@ -13,6 +13,7 @@ from modelcollapse.command_line import program, sibling, typed
 from modelcollapse.config.extensions import config_dir_arguments
 from modelcollapse.console import print_messages, shown_path
 from modelcollapse.errors import interruptible
+from modelcollapse.record.claiming import claimed
 from modelcollapse.record.sweep_folder import PlannedChain, SweepFolder
 from modelcollapse.registry import SCRIPT_VARIABLE
 from modelcollapse.sweeps.points import Grid, Point, read_grid
@@ -33,7 +34,11 @@ def run_grid(overrides: Sequence[str]) -> int:
     if grid.plan:
         print_plans(grid, jobs)
         return 0
-    folder = SweepFolder(Path(grid.sweep_folder).absolute())
+    with claimed(Path(grid.sweep_folder).absolute(), "sweep", by_time=grid.is_named_by_time) as place:
+        return _run_in(SweepFolder(place), grid, jobs)
+
+
+def _run_in(folder: SweepFolder, grid: Grid, jobs: int) -> int:
     chains = [planned(point, threads_of(jobs)) for point in grid.points]
     permit = folder.begin(shlex.join(typed()), chains)
     hand_on_sources(folder.path)

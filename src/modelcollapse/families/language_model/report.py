@@ -1,8 +1,10 @@
 """Reads finished artifacts of a language-model chain: metrics, tables, continuations, figures."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -19,6 +21,10 @@ from modelcollapse.selections.choosing import selection_metrics
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
+
+
+MARKDOWN = re.compile(r"[\\`*_\[\]#|~]")
+"""What means something in Markdown within a line."""
 
 
 def generation_result(folders: Mapping[str, Path], metrics: Mapping[str, float]) -> GenerationResult:
@@ -111,7 +117,9 @@ def _continuations_document(results: Sequence[tuple[int, GenerationResult]], tit
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    """A model's text as one line of Markdown that shows it: no HTML, no links or emphasis, no control characters."""
+    printable = "".join(letter if letter.isprintable() or letter.isspace() else "\ufffd" for letter in text)
+    return escape(MARKDOWN.sub(r"\\\g<0>", " ".join(printable.split())), quote=False)
 
 
 class Texts(Sequence[str]):
