@@ -141,7 +141,7 @@ def test_a_damaged_table_is_one_message(tmp_path, one_run):
     one_run(tmp_path / "0")
     (tmp_path / "0" / "perplexities.parquet").write_bytes(b"PAR1")
     (chain,) = read_chains([tmp_path])
-    with pytest.raises(UserError, match="perplexities.parquet: is damaged"):
+    with pytest.raises(UserError, match=r"perplexities\.parquet: is damaged"):
         chain.table("perplexities")
 
 
