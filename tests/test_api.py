@@ -13,7 +13,7 @@ from modelcollapse.data import data_of
 from modelcollapse.data.images import Images, LabelledImages
 from modelcollapse.data.settings import ImageSettings, SamplesSettings, TextSettings
 from modelcollapse.data.text import Text
-from modelcollapse.registry import Choice, RegistrationError, registry
+from modelcollapse.registry import Choice, Member, RegistrationError, register, registry
 
 MIXTURE = ("model=gaussian_mixture", "decoding=none", "tracking=none")
 
@@ -193,3 +193,9 @@ def test_another_member_of_a_name_is_refused_and_the_same_one_again_is_not():
     mc.scorer("test_shortest", needs=("reference_losses",))(Shortest)
     with pytest.raises(RegistrationError, match="'test_shortest': two that differ have this name"):
         mc.scorer("test_shortest", version=2)(Shortest)
+
+
+def test_of_a_notebooks_cell_that_was_edited_the_later_registration_counts():
+    for version in (1, 2):
+        register(Member("scorers", "test_of_a_cell", Shortest, version, origin="__main__"))
+    assert registry("scorers")["test_of_a_cell"].version == 2

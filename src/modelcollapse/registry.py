@@ -40,6 +40,8 @@ SCRIPT_MODULE = "modelcollapse_script"
 """Name that the script's module has in these processes."""
 ENTRY_POINTS = "entry_points.txt"
 """File of an installed package that names its entry points."""
+NOTEBOOK = "__main__"
+"""Origin of what a notebook's cells register."""
 REGISTRATION = "registration"
 """Name of the modules of this package that hold its own members."""
 
@@ -500,7 +502,12 @@ def _imported(place: str) -> Any:
 
 
 def _same(one: Member, other: Member) -> bool:
-    """Whether two members are the same registration run twice, in ``__main__`` and under the module's own name."""
+    """Whether two members are the same registration run twice, in ``__main__`` and under the module's own name.
+
+    So is one of a notebook's cell that was edited: it belongs to ``__main__``, which is no file there.
+    """
+    if one.origin == other.origin == NOTEBOOK:
+        return True
     return (one.version, one.origin, _place(one)) == (other.version, other.origin, _place(other))
 
 

@@ -155,10 +155,9 @@ class ChainDisplay(Reporter):
         parts = [f"<div><b>{escape(self._title)}</b>: {escape(state)}</div>"]
         if self._stage is not None:
             label, done, total, left = self._stage
-            parts.append(
-                f'<div><progress value="{done}" max="{total}"></progress> {escape(label)}, {done}/{total},'
-                f" {spoken(left)} left</div>"
-            )
+            pace = f", {spoken(left)} left" if done else ""
+            bar = f'<progress value="{done}" max="{total}"></progress>'
+            parts.append(f"<div>{bar} {escape(label)}, {done}/{total}{pace}</div>")
         parts += [self._table()] if self._rows else []
         parts += [f"<div>{escape(message)}</div>" for message in self._messages]
         return "".join(parts)
