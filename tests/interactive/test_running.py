@@ -95,7 +95,7 @@ def test_the_same_call_again_computes_nothing_and_gives_the_same(here):
     pd.testing.assert_frame_equal(opened.generations, again.generations)
 
 
-OF_A_RUN = {"chain.json", "sources.json", "timings.jsonl"}
+OF_A_RUN = {".modelcollapse.json", "chain.json", "sources.json", "timings.jsonl"}
 
 
 def test_records_of_one_chain_in_two_places_are_equal_but_for_the_paths_in_the_configuration(here):

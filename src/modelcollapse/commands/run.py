@@ -196,7 +196,7 @@ def _chain(config: DictConfig) -> float | None:
     # As typed, without resolving it: settings that cannot be read are to be in the run's error too.
     is_plan = OmegaConf.to_container(config, resolve=False)["plan"] is True  # type: ignore[index, call-overload]
     with (
-        _no_empty_folder(output, kept),
+        no_empty_folder(output, kept),
         _claimed(output, is_plan) as folder,
         RunState(None if is_plan else folder) as state,
         known_errors(),
@@ -259,7 +259,7 @@ def _objective(settings: "ChainSettings", finished: "FinishedChain") -> float | 
 
 
 @contextmanager
-def _no_empty_folder(folder: Path, kept: Path) -> Iterator[None]:
+def no_empty_folder(folder: Path, kept: Path) -> Iterator[None]:
     """Take the run folder away again if nothing was written to it, and the folders it left empty below ``kept``."""
     try:
         yield

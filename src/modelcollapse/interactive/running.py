@@ -13,6 +13,7 @@ from omegaconf import open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from modelcollapse.command_line import called_as
+from modelcollapse.commands.run import no_empty_folder
 from modelcollapse.config.composing import HYDRA_VERSION_BASE, python_errors, settings_of
 from modelcollapse.config.explaining import explained
 from modelcollapse.config.extensions import prepared_configuration, use_config_dirs
@@ -62,7 +63,7 @@ def run(*overrides: str, folder: str | os.PathLike[str] | None = None, **setting
     with unchanged_process(), python_errors():
         words = overrides_of(overrides, settings)
         chain, values, target = composed(words, folder)
-        with claimed(target, "run", by_time=folder is None) as place:
+        with no_empty_folder(target, Path.cwd()), claimed(target, "run", by_time=folder is None) as place:
             processes = importing_members([chain], place, processes_of([chain]))
             with processes, safe_imports(), unchanged_libraries(), shown(chain, place) as reporter:
                 finished = run_in(place, chain, values, reporter, words)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.errors import HydraException
 
+from modelcollapse.commands.run import no_empty_folder
 from modelcollapse.config.composing import python_errors
 from modelcollapse.config.explaining import explained
 from modelcollapse.config.extensions import use_config_dirs
@@ -80,7 +81,7 @@ def sweep(*overrides: str, folder: str | os.PathLike[str] | None = None, jobs: i
         words = overrides_of(overrides, settings, several=True)
         grid = grid_of(words)
         wanted = Path(grid.sweep_folder if folder is None else folder).absolute()
-        with claimed(wanted, "sweep", by_time=folder is None) as place:
+        with no_empty_folder(wanted, Path.cwd()), claimed(wanted, "sweep", by_time=folder is None) as place:
             _Session(grid, SweepFolder(place), jobs, call_of("sweep", words)).run()
         return Sweep(place)
 
