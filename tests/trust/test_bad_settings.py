@@ -277,7 +277,7 @@ IMPOSSIBLE = {
     "a group that is a number": (("trainer=3",), ["trainer=3"]),
     "a group that is null": (("trainer=null",), ["trainer=null"]),
     "two options at once": (("regime=replace,preserve",), ["regime=replace,preserve", "--multirun"]),
-    "no value": (("seed",), ["'seed'", "EQUAL"]),
+    "no value": (("seed",), ["'seed'", "SETTING=VALUE"]),
     "no name": (("=3",), ["=3"]),
     "half a value": (("model.training.epochs={",), ["{"]),
     "a wrong list": (("decoding.shown_texts=[1]",), ["decoding.shown_texts[0]: 1", "text"]),

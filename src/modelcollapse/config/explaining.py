@@ -63,7 +63,7 @@ def _unparsed(error: OverrideParseException) -> str:
     """What is wrong with an override that Hydra's grammar does not take."""
     key, equals, value = str(error.override).partition("=")
     if not equals or not KEY.fullmatch(key):
-        return f"{error.override}: is no override; it must be SETTING=VALUE, GROUP=OPTION or a flag"
+        return f"{error.override!r} is no override; it must be SETTING=VALUE, GROUP=OPTION or a flag"
     if value.startswith(("[", "{")):
         text = "a list [A,B] or a mapping {NAME: VALUE} must be closed, and texts in it quoted where they hold any of"
         return f"{error.override}: {text} =(){{}}[],: or a letter beyond ASCII"
@@ -83,9 +83,9 @@ def _several_values(found: re.Match[str]) -> str:
             f" train.py -m hydra/sweeper=optuna '{override}'"
         )
     return (
-        f"{override}: several values are several chains: train.py -m {override} runs them as Hydra does, sweep.py"
-        f" {override} runs them and reports on them. A list is {key}=[{value}], and text with a comma is quoted, inside"
-        f" of the shell's quotes: \"{key}='{value}'\""
+        f"{override}: several values are several chains: train.py -m {override} (or --multirun) runs them as Hydra"
+        f" does, sweep.py {override} runs them and reports on them. A list is {key}=[{value}], and text with a comma is"
+        f" quoted, inside of the shell's quotes: \"{key}='{value}'\""
     )
 
 
