@@ -11,6 +11,7 @@ from tiny_chains import CHAINS, recorded
 
 from conftest import EXECUTION, ROOT, TINY_SMALL_OPT, run_command
 from modelcollapse.config.guard import foreign_code
+from modelcollapse.store.claims import release, try_claim
 
 
 class Malice:
@@ -270,7 +271,8 @@ WITHOUT_TRACKING = [word for word in CHAINS["gaussian"] if not word.startswith("
 @pytest.mark.parametrize("ending", ["finished", "failed"])
 def test_no_secret_of_the_environment_is_written(program, tmp_path, ending):
     if ending == "failed":
-        (tmp_path / "store").mkdir()
+        try_claim(tmp_path / "store", "store")
+        release(tmp_path / "store")
         (tmp_path / "store" / "model").write_text("no folder")
     answer = program(*WITHOUT_TRACKING, "tracking.mode=offline")
     assert (answer.returncode == 0) is (ending == "finished"), answer.stderr
