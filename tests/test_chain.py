@@ -295,7 +295,8 @@ def test_keeping_the_ends_leaves_first_and_last_weights_and_the_same_record(chai
     longer = chain(*overrides, "generations=4", "store.keep=ends")
     assert {label.split(" · ")[0] for label in longer.computed()} == {"generation 4"}
     assert longer.bytes() == everything.bytes()
-    assert models_kept(longer) == [True, False, False, False, True]
+    # Generation 3 is the end of the shorter run, whose weights no other run removes.
+    assert models_kept(longer) == [True, False, False, True, True]
 
 
 def test_weights_that_were_removed_come_back_where_they_are_wanted_again(chain, tiny):
