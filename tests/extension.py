@@ -15,7 +15,7 @@ class Every:
 """
 MIXED = """# Half of the real rows in every generation.
 defaults:
-  - mixture
+  - older
   - _self_
 
 name: lab_mixed

@@ -277,7 +277,7 @@ def test_the_script_itself_stops_cleanly_and_goes_on(tmp_path, tiny, repository,
     """train.py as people start it; what it has to do is long enough for the signal, and not too long to finish."""
     overrides = [*tiny, "generations=0", "model.training.epochs=40"]
     store = tmp_path / "stopped"
-    typed = [sys.executable, str(repository / "train.py"), *overrides, f"paths.store={store}", "hydra.run.dir=stopped"]
+    typed = [sys.executable, str(repository / "train.py"), *overrides, f"paths.store={store}", "hydra.run.dir=run"]
     process = subprocess.Popen(typed, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     _wait_for(process, store, "progress/*/files/epoch-00001")
     process.send_signal(signal.SIGTERM)
@@ -287,6 +287,7 @@ def test_the_script_itself_stops_cleanly_and_goes_on(tmp_path, tiny, repository,
     assert "Traceback" not in said
     resumed = train(*overrides, store=store)
     undisturbed = train(*overrides, store=tmp_path / "other")
+    assert resumed.code == 0, (resumed.err, resumed.out)
     assert resumed.bytes() == undisturbed.bytes()
 
 

@@ -10,7 +10,7 @@ import yaml
 from extension import BROKEN, REGISTRATION, install
 
 GAUSSIAN = ("model=gaussian", "data=gaussian_samples", "decoding=none", "tracking=none")
-HALF = "defaults:\n  - mixture\n  - _self_\nname: half\nreal: 0.5\n"
+HALF = "defaults:\n  - older\n  - _self_\nname: half\nreal: 0.5\n"
 HEAVY = ("torch", "transformers", "numpy", "pandas", "wandb", "matplotlib")
 COMPOSING = f"""
 import json, sys
@@ -99,9 +99,7 @@ def test_the_listing_names_what_is_there_from_where_and_what_does_not_load(tmp_p
 def mine(tmp_path):
     """A folder of somebody's own options."""
     (tmp_path / "mine" / "regime").mkdir(parents=True)
-    (tmp_path / "mine" / "regime" / "half.yaml").write_text(
-        "defaults:\n  - mixture\n  - _self_\nname: half\nreal: 0.5\n"
-    )
+    (tmp_path / "mine" / "regime" / "half.yaml").write_text("defaults:\n  - older\n  - _self_\nname: half\nreal: 0.5\n")
     return tmp_path / "mine"
 
 

@@ -48,7 +48,7 @@ def state_of_process():
         "environment": {name: value for name, value in os.environ.items() if not name.startswith(SET_BY_IMPORTS)},
         "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
         "warnings": list(warnings.filters),
-        "garbage collection": (gc.get_threshold(), gc.get_freeze_count()),
+        "garbage collection": (gc.get_threshold(), gc.get_freeze_count() > 0),
         "threads": (torch.get_num_threads(), [thread.name for thread in threading.enumerate()]),
         "arguments": (list(sys.argv), Path.cwd(), sys.unraisablehook),
         "logging": (logging.getLogger("modelcollapse").level, logging.getLogger("modelcollapse").handlers[:]),

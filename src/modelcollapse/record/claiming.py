@@ -13,6 +13,7 @@ from modelcollapse.record.identity import IDENTITY_FILE
 from modelcollapse.store.claims import (
     MARKER_FILE,
     Claim,
+    is_in_use,
     listed,
     read_claim,
     release,
@@ -118,7 +119,7 @@ def status_of(folder: Path, identity: Mapping[str, Any]) -> str:
     claim = read_claim(folder)
     if claim is not None and claim.is_elsewhere:
         return f"running on {claim.host}, or killed there"
-    return "running" if claim is not None and claim.is_live else "killed"
+    return "running" if is_in_use(folder, claim) else "killed"
 
 
 def _next_to(folder: Path, what: Kind) -> Path:
@@ -138,7 +139,7 @@ def _named(folder: Path, what: Kind) -> Path:
         return folder
     if claim.what != what:
         raise UserError(f"{folder}: is a {_words(claim.what)}, and cannot be a {_words(what)} too; name another folder")
-    if claim.is_live:
+    if is_in_use(folder, claim):
         raise UserError(f"{folder}: {claim.holder} is using it; wait for its end, or name another folder")
     if claim.is_elsewhere:
         raise UserError(

@@ -23,6 +23,8 @@ MARKER_FILE = ".modelcollapse.json"
 RUNS_LOCK = "locks/runs.lock"
 MOST_LISTED = 3
 Kind = Literal["run", "sweep", "store", "report"]
+_HELD: set[Path] = set()
+"""Folders that this process works in: on a full disk, a marker goes on to name it after the work has ended."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,13 @@ def read_claim(folder: Path) -> Claim | None:
         return None
 
 
+def is_in_use(folder: Path, claim: Claim | None) -> bool:
+    """Whether a process of this machine works in the folder of a claim."""
+    if claim is None or not claim.is_live:
+        return False
+    return claim.process != os.getpid() or folder.resolve() in _HELD
+
+
 def try_claim(folder: Path, what: Kind) -> bool:
     """Make the marker of a folder that has none, the folder too; returns False where another process was first.
 
@@ -108,6 +117,7 @@ def try_claim(folder: Path, what: Kind) -> bool:
         return _try_without_links(folder, what)
     finally:
         temporary.unlink(missing_ok=True)
+    _HELD.add(folder.resolve())
     return True
 
 
@@ -131,6 +141,7 @@ def take_over(folder: Path, found: Claim, what: Kind) -> bool:
 
 def release(folder: Path) -> None:
     """Say in the marker of this process that no process works in the folder any more; the folder stays claimed."""
+    _HELD.discard(folder.resolve())
     claim = read_claim(folder)
     if claim is None or claim.process != os.getpid():
         return
@@ -190,6 +201,7 @@ def _try_without_links(folder: Path, what: Kind) -> bool:
             file.write(_text(Claim.own(what)))
     except FileExistsError:
         return False
+    _HELD.add(folder.resolve())
     return True
 
 

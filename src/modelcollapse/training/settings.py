@@ -177,7 +177,7 @@ class EarlyStoppingSettings:
     """Value of an epoch's line that is watched."""
     patience: Annotated[int, Range(low=0)] = 3
     """Epochs without an improvement after which a fit ends."""
-    min_delta: Annotated[float, Range(low=0)] = 0.0
+    min_delta: Annotated[float, Range(low=0, high=1e6)] = 0.0
     """Change that counts as an improvement."""
     mode: Literal["min", "max"] = "min"
     """Whether lower or higher is better."""
