@@ -175,7 +175,7 @@ def test_too_little_memory_is_reported_with_what_takes_less(train, tiny, tmp_pat
     assert stopped.code == 2
     assert "Traceback" not in stopped.err
     assert "there is not enough memory" in stopped.err
-    assert "model.training.batch_size" in stopped.err
+    assert "trainer.micro_batch_size" in stopped.err
     assert json.loads((stopped.folder / "chain.json").read_text())["status"] == "failed"
     assert not list((tmp_path / "store").glob("*/.*"))
 

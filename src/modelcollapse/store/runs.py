@@ -15,7 +15,7 @@ from pathlib import Path
 
 from modelcollapse.store import locks
 from modelcollapse.store.artifacts import Artifact, sha256_of_json, with_ancestors
-from modelcollapse.store.claims import read_claim
+from modelcollapse.store.claims import is_in_use, read_claim
 from modelcollapse.store.files import make_folder, write_whole
 from modelcollapse.store.layout import Layout
 from modelcollapse.store.manifest import Damaged
@@ -49,7 +49,7 @@ class Run:
     def is_at_work(self) -> bool:
         """Whether a process computes the run now, as far as can be seen from this machine."""
         claim = read_claim(Path(self.folder))
-        return claim is not None and (claim.is_live or claim.is_elsewhere)
+        return is_in_use(Path(self.folder), claim) or (claim is not None and claim.is_elsewhere)
 
     @property
     def refers(self) -> bool:
