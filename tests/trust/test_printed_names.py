@@ -43,7 +43,7 @@ def test_the_plan_of_a_grid_prints_names_and_folders_as_they_were_typed(train, t
     words = (*CHEAP, NAMES[0], NAMES[2], f"regime.name='{REGIME}','[bold]b'", "seed=0,1", "plan=true")
     planned = train(*words, store=f"'{tmp_path / FOLDER}'", configuration="sweep")
     assert planned.code == 0, planned.err
-    assert f"plan of 4 chains, store {tmp_path / FOLDER}\n" in planned.out
+    assert f"plan of 4 chains, store {FOLDER}\n" in planned.out
     assert f"── regime.name='{REGIME}'\n" in planned.out
     assert "── regime.name='[bold]b'\n" in planned.out
 

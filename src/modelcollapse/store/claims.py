@@ -168,10 +168,10 @@ def is_store(root: Path) -> bool:
 
 
 def store_problem(root: Path) -> str | None:
-    """Why a folder cannot become a store: other files are in it."""
+    """Why a folder cannot become a store: files are in it besides hidden ones and claimed folders."""
     if not root.is_dir() or is_store(root):
         return None
-    others = sorted(path.name for path in root.iterdir() if not path.name.startswith("."))
+    others = sorted(path.name for path in root.iterdir() if path.name[0] != "." and read_claim(path) is None)
     if not others:
         return None
     return f"{root}: holds {listed(others)}, and is no store; name a folder of its own, which is made: {root}/store"
