@@ -83,9 +83,9 @@ def _several_values(found: re.Match[str]) -> str:
             f" train.py -m hydra/sweeper=optuna '{override}'"
         )
     return (
-        f"{override}: several values are several chains: train.py -m {override} (or --multirun) runs them as Hydra"
-        f" does, sweep.py {override} runs them and reports on them. A list is {key}=[{value}], and text with a comma is"
-        f" quoted, inside of the shell's quotes: \"{key}='{value}'\""
+        f"{override}: several values are several chains: train.py -m {override} runs them as Hydra does, sweep.py"
+        f" {override} runs them and reports on them; -m is --multirun. A list is {key}=[{value}], and text with a comma"
+        f" is quoted, inside of the shell's quotes: \"{key}='{value}'\""
     )
 
 
