@@ -413,11 +413,18 @@ def safe_imports() -> Iterator[None]:
     They would put it before the installed packages: a file ``torch.py`` in it would run. A script that was started is
     imported by its path, with the modules beside it.
     """
-    before = {name: os.environ.get(name) for name in ("PYTHONSAFEPATH", "PYTHONPATH")}
-    os.environ["PYTHONSAFEPATH"] = "1"
-    if places := before["PYTHONPATH"]:
-        # An empty entry is the working folder.
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, places.split(os.pathsep)))
+    with restored_environment("PYTHONSAFEPATH", "PYTHONPATH"):
+        os.environ["PYTHONSAFEPATH"] = "1"
+        if places := os.environ.get("PYTHONPATH"):
+            # An empty entry is the working folder.
+            os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, places.split(os.pathsep)))
+        yield
+
+
+@contextmanager
+def restored_environment(*names: str) -> Iterator[None]:
+    """Put back, after the block, these environment variables."""
+    before = {name: os.environ.get(name) for name in names}
     try:
         yield
     finally:

@@ -2,19 +2,18 @@
 
 import gc
 import logging
-import os
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import wraps
 from typing import Any, TypeVar, cast
 
 from modelcollapse.code_digests.house import SNAPSHOT_VARIABLE
 from modelcollapse.config import hydra_internals
 from modelcollapse.errors import Interrupted, UserError, interruptible
-from modelcollapse.registry import SCRIPT_VARIABLE, imports_script
+from modelcollapse.registry import SCRIPT_VARIABLE, imports_script, restored_environment
 from modelcollapse.settings import SettingsError
 
 VARIABLES = (
@@ -83,18 +82,9 @@ def _keyboard_interrupt() -> Iterator[None]:
         ) from None
 
 
-@contextmanager
-def unchanged_environment() -> Iterator[None]:
+def unchanged_environment() -> AbstractContextManager[None]:
     """Put back, after the block, the environment variables that a run sets."""
-    before = {name: os.environ.get(name) for name in VARIABLES}
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    return restored_environment(*VARIABLES)
 
 
 @contextmanager

@@ -111,7 +111,7 @@ def _read(folder: Path, root: Path) -> _Run:
     try:
         identity: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         chain = {column: identity[column] for column in ("id", *CHAIN_COLUMNS)}
-        settings = dict(chain_settings(_configuration(folder)))
+        settings = dict(chain_settings(read_configuration(folder)))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{folder}: the record of this run is damaged: {error!r}") from error
     return _Run(
@@ -124,7 +124,8 @@ def _read(folder: Path, root: Path) -> _Run:
     )
 
 
-def _configuration(folder: Path) -> Mapping[str, Any]:
+def read_configuration(folder: Path) -> Mapping[str, Any]:
+    """The configuration of a run without secrets; empty where there is none. Raises ValueError where it is damaged."""
     import yaml
 
     path = folder / CONFIG_FILE

@@ -16,7 +16,7 @@ import numpy as np
 from modelcollapse.credentials import without_secrets
 from modelcollapse.errors import UserError
 from modelcollapse.record import GENERATION_KEYS, GENERATIONS_FILE, IDENTITY_FILE, number, read_lines
-from modelcollapse.record.run_tables import chain_settings, run_folders
+from modelcollapse.record.run_tables import chain_settings, read_configuration, run_folders
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -185,7 +185,7 @@ def _chain(folder: Path, sweep_folder: Path, sweep: str) -> ReportChain:
     try:
         identity = without_secrets(json.loads((folder / IDENTITY_FILE).read_text(encoding="utf-8")))
         measured = _measurements(read_lines(folder / GENERATIONS_FILE))
-        config = _configuration(folder)
+        config = read_configuration(folder)
         possible = _possible_values(folder)
     except (ValueError, TypeError, AttributeError, OSError) as error:
         raise UserError(f"{folder}: the record of this run is damaged: {error}") from error
@@ -211,17 +211,6 @@ def _possible_values(folder: Path) -> dict[str, tuple[float, float]]:
         for metric in recorded.values()
         for name, (low, high) in metric.get("possible", {}).items()
     }
-
-
-def _configuration(folder: Path) -> dict[str, Any]:
-    import yaml
-
-    path = folder / CONFIG_FILE
-    try:
-        read = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except yaml.YAMLError as error:
-        raise ValueError(f"{CONFIG_FILE}: {error}") from error
-    return without_secrets(read) if isinstance(read, dict) else {}
 
 
 def _measurements(lines: Sequence[Mapping[str, Any]]) -> Measurements:
