@@ -39,6 +39,8 @@ def executed(path: Path, folder: Path) -> Any:
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     before = dict(os.environ)
     os.environ.update(variables)
+    # The kernel's own choice: figures appear in the notebook.
+    os.environ.pop("MPLBACKEND", None)
     try:
         yield
     finally:
