@@ -71,39 +71,39 @@ WAITING = 300
 
 MODULES: dict[str, tuple[str, ...]] = {
     "seeding": ("test_seeding.py",),
-    "metrics/diversity": ("metrics",),
-    "metrics/distribution": ("metrics",),
-    "metrics/images": ("metrics",),
-    "metrics/likelihood": ("metrics",),
-    "metrics/means": ("metrics",),
     "report/statistics": ("report/test_statistics.py",),
+    "report/possible": ("report/test_statistics.py",),
+    "metrics/diversity": ("metrics/test_diversity.py",),
+    "metrics/distribution": ("metrics/test_distribution.py",),
+    "metrics/images": ("metrics/test_image_metrics.py",),
+    "metrics/likelihood": ("metrics/test_likelihood.py",),
+    "metrics/means": ("metrics/test_likelihood.py",),
     "families/gaussian/theory": ("families/test_theory.py", "families/test_gaussian.py"),
+    "families/gaussian/estimator": ("families/test_gaussian.py",),
     "families/discrete/theory": ("families/test_theory.py", "families/test_discrete.py"),
-    "families/gaussian/estimator": ("families/test_gaussian.py", "families/test_estimators.py"),
-    "families/discrete/estimator": ("families/test_discrete.py", "families/test_estimators.py"),
+    "families/discrete/estimator": ("families/test_discrete.py",),
     "families/language_model/losses": ("families/test_linear_cross_entropy.py",),
+    "families/gaussian_mixture/distances": ("families/test_gaussian_mixture_distances.py",),
     "data/blocks": ("data/test_blocks.py",),
-    "regimes/shares": ("regimes",),
-    "regimes/composition": ("regimes",),
-    "regimes/rules": ("regimes",),
-    "regimes/settings": ("regimes",),
-    "regimes/rows": ("regimes",),
-    "regimes/availability": ("regimes",),
-    "regimes/reserve": ("regimes",),
+    "regimes/shares": ("regimes/test_composition.py",),
+    "regimes/rows": ("regimes/test_composition.py",),
+    "regimes/reserve": ("regimes/test_composition.py",),
+    "regimes/availability": ("regimes/test_composition.py",),
+    "regimes/composition": ("regimes/test_composition.py", "regimes/test_general.py", "regimes/test_rules.py"),
+    "regimes/settings": ("regimes/test_composition.py", "regimes/test_general.py", "regimes/test_rules.py"),
+    "regimes/rules": ("regimes/test_composition.py", "regimes/test_general.py", "regimes/test_rules.py"),
+    "store/artifacts": ("store/test_keys.py", "store/test_making.py"),
+    "store/manifest": ("store/test_keys.py", "store/test_making.py", "store/test_damaged_artifacts.py"),
+    "store/claims": ("record/test_claims.py",),
     "decoding/native/search": ("decoding/test_beam_search.py", "decoding/test_native_engine.py"),
     "decoding/native/beam_search": ("decoding/test_beam_search.py", "decoding/test_native_engine.py"),
     "decoding/native/sampling": ("decoding/test_native_engine.py", "decoding/test_engines.py"),
     "decoding/native/history": ("decoding/test_native_engine.py", "decoding/test_engines.py"),
-    "store/artifacts": ("store/test_keys.py", "store/test_making.py"),
-    "store/manifest": ("store",),
-    "store/claims": ("record/test_claims.py",),
     "record/comparison": ("commands/test_compare.py",),
-    "families/gaussian_mixture/estimator": ("families/test_mixture.py", "families/test_gaussian_mixture_distances.py"),
-    "families/gaussian_mixture/distances": ("families/test_gaussian_mixture_distances.py", "families/test_mixture.py"),
+    "families/gaussian_mixture/clustering": ("families/test_mixture_kernels.py", "families/test_mixture.py"),
     "families/gaussian_mixture/expectation_maximisation": ("families/test_mixture.py",),
-    "families/gaussian_mixture/clustering": ("families/test_mixture.py", "families/test_mixture_kernels.py"),
     "families/gaussian_mixture/kernels": ("families/test_mixture_kernels.py", "families/test_mixture.py"),
-    "report/possible": ("report/test_statistics.py", "report/test_sweep_report.py"),
+    "families/gaussian_mixture/estimator": ("families/test_mixture.py",),
 }
 """Module -> its tests."""
 
@@ -222,7 +222,16 @@ def file_of(module: str) -> Path:
 
 def pytest_in(place: Path, tests: Sequence[str], plugin: object) -> int:
     """Run tests until the first failure; pytest's exit code."""
-    options = ["-x", "-q", "-p", "no:cacheprovider", f"--timeout={WAITING}", f"--basetemp={place / 'tests'}"]
+    options = [
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        f"--timeout={WAITING}",
+        f"--basetemp={place / 'tests'}",
+    ]
     return int(pytest.main([*options, *(str(REPOSITORY / "tests" / test) for test in tests)], plugins=[plugin]))
 
 

@@ -16,15 +16,15 @@ from modelcollapse.seeding import Stream
 SIGMAS = 5.0
 """Bound of every comparison with an expectation, in standard errors over independent replicates."""
 MEAN = (1.0, -2.0, 0.5)
-COVARIANCE = ((2.0, 0.6, -0.3), (0.6, 1.0, 0.2), (-0.3, 0.2, 0.5))
+COVARIANCE = ((2.0, 0.6, -0.3), (0.6, 1.5, 0.2), (-0.3, 0.2, 0.5))
+"""No mean is 0 and no variance is 1: what is forgotten to be taken off, multiplied or divided must show."""
 STREAM = Stream(0, 3, "test")
 
 
-def estimator(kind="unbiased", replicates=4000, dimension=1, scale=1.0):
-    mean = MEAN[:dimension] if dimension > 1 else (0.0,)
-    covariance = tuple(row[:dimension] for row in COVARIANCE[:dimension]) if dimension > 1 else ((scale,),)
+def estimator(kind="unbiased", replicates=4000, dimension=1):
+    covariance = tuple(row[:dimension] for row in COVARIANCE[:dimension])
     model = GaussianSettings("Gaussian", replicates, 100, "gaussian", kind, "samples")
-    return GaussianEstimator(model, GaussianSamplesSettings("gaussian_samples", "N", 10, mean, covariance))
+    return GaussianEstimator(model, GaussianSamplesSettings("gaussian_samples", "N", 10, MEAN[:dimension], covariance))
 
 
 def covariance_of(state):
@@ -51,9 +51,9 @@ def one_fit(gaussian, rows, synthesis, stream=STREAM):
 @pytest.mark.parametrize(("kind", "share"), [("unbiased", 1.0), ("biased", 0.8)])
 def test_the_mean_of_the_estimates_has_the_bias_of_the_estimator(kind, share, synthesis):
     variances = covariance_of(one_fit(estimator(kind), 5, synthesis).state)[:, 0, 0]
-    assert standard_errors(variances, share) < SIGMAS
+    assert standard_errors(variances, share * COVARIANCE[0][0]) < SIGMAS
     other = {1.0: 0.8, 0.8: 1.0}[share]
-    assert standard_errors(variances, other) > 2 * SIGMAS, "the other estimator would pass too"
+    assert standard_errors(variances, other * COVARIANCE[0][0]) > 2 * SIGMAS, "the other estimator would pass too"
 
 
 @pytest.mark.parametrize("synthesis", ["samples", "statistics"])
@@ -88,7 +88,7 @@ def test_samples_and_statistics_have_one_distribution(dimension):
 def test_the_comparison_of_distributions_would_catch_one_degree_of_freedom():
     gaussian = estimator()
     variances = covariance_of(one_fit(gaussian, 6, "samples").state)[:, 0, 0].numpy()
-    wrong = np.random.default_rng(0).chisquare(6, 4000) / 5
+    wrong = COVARIANCE[0][0] * np.random.default_rng(0).chisquare(6, 4000) / 5
     assert ks_2samp(variances, wrong).pvalue < 1e-6
 
 
@@ -124,19 +124,23 @@ def _statistics(data):
     return {"rows": rows, "mean": data.mean(1), "scatter_factor": torch.linalg.cholesky(centred.mT @ centred)}
 
 
-def test_distances_are_those_of_the_textbook():
-    gaussian = estimator(dimension=3, replicates=4)
+@pytest.mark.parametrize("dimension", [1, 2, 3])
+def test_distances_are_those_of_the_textbook(dimension):
+    gaussian = estimator(dimension=dimension, replicates=4)
     fitted = one_fit(gaussian, 8, "samples")
     measures = measured(gaussian, fitted.state)
-    true = np.array(COVARIANCE)
+    true = np.array(COVARIANCE)[:dimension, :dimension]
     for replicate in range(4):
-        mean = fitted.state["mean"][replicate].numpy() - MEAN
+        mean = fitted.state["mean"][replicate].numpy() - MEAN[:dimension]
         found = covariance_of(fitted.state)[replicate].numpy()
         root = sqrtm(true)
         bures = np.trace(true) + np.trace(found) - 2 * np.trace(sqrtm(root @ found @ root)).real
         inverse = np.linalg.inv(found)
         divergence = 0.5 * (
-            np.trace(inverse @ true) + mean @ inverse @ mean - 3 + np.linalg.slogdet(found @ np.linalg.inv(true))[1]
+            np.trace(inverse @ true)
+            + mean @ inverse @ mean
+            - dimension
+            + np.linalg.slogdet(found @ np.linalg.inv(true))[1]
         )
         expected = {
             "mean_error": np.linalg.norm(mean),
@@ -154,11 +158,11 @@ def test_distances_are_those_of_the_textbook():
 
 
 def test_in_one_dimension_the_distance_of_the_deviations_is_exact_however_small():
-    gaussian = estimator(replicates=2, scale=4.0)
-    factor = torch.tensor([[[2.0 + 1e-12]], [[0.0]]], dtype=torch.float64)
+    gaussian, deviation = estimator(replicates=2), np.sqrt(COVARIANCE[0][0])
+    factor = torch.tensor([[[deviation + 1e-12]], [[0.0]]], dtype=torch.float64)
     state = {"mean": torch.zeros(2, 1, dtype=torch.float64), "factor": factor}
     measures = measured(gaussian, state)
-    np.testing.assert_allclose(measures["standard_deviation_error"], [1e-12, 2.0], rtol=1e-3)
+    np.testing.assert_allclose(measures["standard_deviation_error"], [1e-12, deviation], rtol=1e-3)
     assert measures["kl_from_true"][1] == torch.inf
 
 

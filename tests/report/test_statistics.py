@@ -88,6 +88,60 @@ def test_far_from_its_bounds_the_interval_is_the_plain_one():
         np.testing.assert_allclose(describe(values, possible).high, describe(values).high, rtol=1e-5)
 
 
+BOUNDED = {"two bounds": (-1.0, 1.5), "a lower one": (-1.0, np.inf), "an upper one": (-np.inf, 1.5)}
+
+
+@pytest.mark.parametrize("possible", BOUNDED.values(), ids=BOUNDED)
+@pytest.mark.parametrize(("scale", "shift"), [(1e-3, 0.0), (1e3, 0.0), (0.2, 5.0), (0.2, -5.0)])
+def test_in_other_units_the_interval_is_the_same(possible, scale, shift):
+    values = np.random.default_rng(4).uniform(-0.9, 1.4, size=(4, 6))
+    plain, other = (
+        describe(values, possible),
+        describe(scale * values + shift, [scale * end + shift for end in possible]),
+    )
+    np.testing.assert_allclose(other.low, scale * plain.low + shift, rtol=1e-9)
+    np.testing.assert_allclose(other.high, scale * plain.high + shift, rtol=1e-9)
+    mirrored = describe(-values, (-possible[1], -possible[0]))
+    np.testing.assert_allclose(mirrored.low, -plain.high, rtol=1e-9)
+    np.testing.assert_allclose(mirrored.high, -plain.low, rtol=1e-9)
+
+
+def test_a_bounded_interval_is_that_of_the_delta_method():
+    values = np.array([2.5, 3.0, 4.5, 2.2, 3.1, 2.9])
+    half = stats.t.ppf(0.975, 5) * stats.sem(values)
+    above, below = values.mean() - 2, 7 - values.mean()
+    ratio = half * 5 / (above * below)
+    expected = {
+        (2, np.inf): [2 + above * np.exp(sign * half / above) for sign in (-1, 1)],
+        (-np.inf, 7): [7 - below * np.exp(-sign * half / below) for sign in (-1, 1)],
+        (2, 7): [2 + 5 / (1 + below / above * np.exp(-sign * ratio)) for sign in (-1, 1)],
+    }
+    for possible, ends in expected.items():
+        described = describe(values[None], possible)
+        assert [described.low[0], described.high[0]] == pytest.approx(ends), possible
+
+
+@pytest.mark.parametrize("possible", [(3, 4), (-4, 1), (2, np.inf), (-np.inf, 1)])
+def test_means_that_are_not_possible_have_the_plain_interval(possible):
+    values = np.array([[1.0, 2.0, 1.5, 1.2, 1.8]])
+    described, plain = describe(values, possible), describe(values)
+    assert (described.low[0], described.high[0]) == (plain.low[0], plain.high[0])
+
+
+def test_statistics_of_many_places_are_those_of_each():
+    values = np.random.default_rng(5).gamma(2, size=(2, 3, 4, 7))
+    described = describe(values, POSITIVE)
+    means, deviations = values.mean(axis=-1), values.std(axis=-1, ddof=1)
+    means[1, 2, 3] = np.nan
+    pooled = pool(means, deviations, 7)
+    for place in np.ndindex(2, 3):
+        for name in ("n", "mean", "standard_deviation", "low", "high"):
+            one = getattr(describe(values[place], POSITIVE), name)
+            np.testing.assert_allclose(getattr(described, name)[place], one)
+            together = getattr(describe(values[place][np.isfinite(means[place])].reshape(1, -1)), name)
+            np.testing.assert_allclose(getattr(pooled, name)[place], together[0])
+
+
 @pytest.mark.parametrize("possible", [POSITIVE, SHARE, (-1, 0), (-np.inf, np.inf), (5, 6)])
 def test_equal_values_are_a_point_also_on_a_bound_and_beyond_one(possible):
     described = describe(np.zeros((1, 8)), possible)
