@@ -1,20 +1,24 @@
 """Changes modules that compute numbers, one small change at a time, and says which changes no test notices.
 
-    make mutants                                      a sample of every module
-    make mutants ARGS="--only seeding --seed 1"       another sample, of the modules whose names hold a word
-    make mutants ARGS="--per-module 1000 --only possible"   all of a module
+    make mutants                                            a sample of every module
+    make mutants ARGS="--only seeding --seed 1"             another sample, of the modules whose names hold a word
+    make mutants ARGS="--only possible --per-module 1000"   all of a module
 
 A mutant is a module with one change (:mod:`mutations`); it is killed by the first test that fails on it. Those that
 survive are listed; ``mutants_equivalent.toml`` names the ones that compute the same, each with the reason.
 
-Each mutant is a process forked from one that has imported the libraries. The module is changed as it is imported and
-not on disk, so that no test fails because digests notice an edit: only behaviour kills. The tests that run the changed
-line come first, the fastest of them in front, as a traced run of the tests as they are has shown. A mutant has several
-times the processor time of those; one that is stopped there counts as killed.
+Each mutant is a process forked from one that has imported the libraries, the package and its tests. There the code of
+the changed function is replaced in place. What that does not reach, such as values computed by the import and compiled
+loops, and what survives it, is tried once more in a process that imports the package with the change. No file changes,
+so that no test fails because digests notice an edit: only behaviour kills. Processes that a test starts import the
+package as it is.
 
-Why not mutmut or cosmic-ray: both change files, which the digests of the code notice, start a process with its six
-seconds of imports for each mutant or run all tests of the project, and know nothing of Numba's cache of compiled loops,
-which would go on running the unchanged ones. cosmic-ray also needs SQLAlchemy and twelve more packages.
+The tests that run the changed line come first, the fastest of them in front, as a traced run on the code as it is has
+shown. A mutant has several times the processor time of all its tests; one that is stopped there counts as killed.
+
+Why not mutmut or cosmic-ray: both change files, which the digests of the code notice; they start a process, with its
+six seconds of imports, for each mutant; and neither knows of Numba's cache of compiled loops, which would go on running
+the unchanged ones. cosmic-ray also needs SQLAlchemy and twelve more packages.
 """
 
 import argparse
@@ -33,13 +37,12 @@ import tempfile
 import time
 import tomllib
 import traceback
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 import pytest
@@ -65,7 +68,9 @@ LIBRARIES = (
 )
 """What most tests import, once for all mutants."""
 SECONDS, TIMES = 20, 5
-"""A mutant's processor time: so many seconds, and so many times those of the tests on the module as it is."""
+"""A mutant's processor time: so many seconds, and so many times those of the tests on the code as it is."""
+COMPILING = 100
+"""Seconds that compiling the loops anew may take."""
 WAITING = 300
 """Seconds after which a test that only waits has failed."""
 
@@ -110,75 +115,82 @@ MODULES: dict[str, tuple[str, ...]] = {
 
 @dataclass
 class Baseline:
-    """Tests on the modules as they are."""
+    """Tests on the code as it is."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     """Test -> how long it takes."""
     lines: dict[str, dict[str, list[int]]] = field(default_factory=dict)
     """Test -> module -> its lines that the test runs."""
     processor_seconds: float = 0
+    """Of all tests together."""
+
+    def limit(self) -> float:
+        """Processor seconds that a mutant has."""
+        return SECONDS + TIMES * self.processor_seconds
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What became of a mutant."""
 
+    module: str
     mutation: Mutation
     killed_by: str | None
     """A test, or how else it ended; None where it survived."""
     reason: str | None = None
     """Why it computes the same, where somebody has written that down."""
 
-
-# ---- in the process of one mutant ------------------------------------------------------------------------------------
-
-
-class MutatingLoader(importlib.machinery.SourceFileLoader):
-    """Loads a module from its file, changed."""
-
-    def __init__(self, name: str, path: str, mutation: Mutation) -> None:
-        super().__init__(name, path)
-        self._mutation = mutation
-
-    def get_code(self, fullname: str) -> Any:
-        """The code of the changed module."""
-        source = Path(self.path).read_text(encoding="utf-8")
-        return compile(mutated(source, self._mutation), self.path, "exec", dont_inherit=True)
+    def __str__(self) -> str:
+        outcome = self.killed_by or self.reason or "SURVIVED"
+        return (
+            f"{self.module}.py:{self.mutation.line}: {outcome}\n  - {self.mutation.before}\n  + {self.mutation.after}"
+        )
 
 
-class MutatingFinder(importlib.abc.MetaPathFinder):
-    """Finds one module by its mutating loader."""
-
-    def __init__(self, module: str, mutation: Mutation) -> None:
-        self._module, self._mutation = module, mutation
-
-    def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
-        """The specification of the module; of all others none."""
-        if fullname != f"{PACKAGE}.{self._module.replace('/', '.')}":
-            return None
-        file = file_of(self._module)
-        loader = MutatingLoader(fullname, str(file), self._mutation)
-        return importlib.util.spec_from_file_location(fullname, file, loader=loader)
+# ---- processes -------------------------------------------------------------------------------------------------------
 
 
-class FirstFailure:
-    """Runs the tests of a line before all others, the fastest first, and notes the first that fails."""
+def forked(function: Callable[[Path], Mapping[str, Any]], limit: float) -> dict[str, Any]:
+    """What a function returns in a process of its own, with a folder and limited processor time."""
+    place = Path(tempfile.mkdtemp(prefix="mutant-"))
+    process = os.fork()
+    if process == 0:
+        _be_child(function, place, limit)
+    _, status = os.waitpid(process, 0)
+    with suppress(ProcessLookupError):
+        os.killpg(process, signal.SIGKILL)  # what the tests of a mutant left running
+    try:
+        found = dict(json.loads((place / "found.json").read_text()))
+    except FileNotFoundError:
+        found = {"failed": f"status {os.waitstatus_to_exitcode(status)}"}
+    output = (place / "output").read_text(errors="replace")
+    shutil.rmtree(place, ignore_errors=True)
+    return {**found, "output": output[-2000:]}
 
-    def __init__(self, baseline: Baseline, module: str, line: int) -> None:
-        self._baseline, self._module, self._line = baseline, module, line
-        self.test: str | None = None
 
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Order the tests."""
-        items.sort(key=lambda item: (self._is_elsewhere(item.nodeid), self._baseline.seconds.get(item.nodeid, 0)))
+def _be_child(function: Callable[[Path], Mapping[str, Any]], place: Path, limit: float) -> None:
+    os.setsid()
+    resource.setrlimit(resource.RLIMIT_CPU, (int(limit), int(limit) + 5))
+    output = os.open(place / "output", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(output, stream)
+    try:
+        (place / "found.json").write_text(json.dumps(function(place)))
+    except BaseException:  # whatever a mutant raises, it must not go on as its parent
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        os._exit(0)
 
-    def _is_elsewhere(self, test: str) -> bool:
-        return self._line not in self._baseline.lines.get(test, {}).get(self._module, ())
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Note a failure."""
-        if report.failed and self.test is None:
-            self.test = report.nodeid
+def run_pytest(place: Path, tests: Sequence[str], *plugins: object) -> int:
+    """Run tests until the first failure; pytest's exit code."""
+    options = ["-x", "-q", "-s", "-p", "no:cacheprovider", "-p", "no:xdist", f"--timeout={WAITING}"]
+    files = [str(REPOSITORY / "tests" / test) for test in tests]
+    return int(pytest.main([*options, f"--basetemp={place / 'tests'}", *files], plugins=plugins))
+
+
+# ---- the tests on the code as it is ----------------------------------------------------------------------------------
 
 
 class Tracer:
@@ -215,112 +227,207 @@ class Tracer:
         return trace_line
 
 
+class FirstFailure:
+    """Runs the tests of a line before all others, the fastest first, and notes the first that fails."""
+
+    def __init__(self, baseline: Baseline, module: str = "", line: int = 0) -> None:
+        self._baseline, self._module, self._line = baseline, module, line
+        self.test: str | None = None
+
+    def order(self, test: str) -> tuple[bool, float]:
+        """What tests are sorted by."""
+        is_elsewhere = self._line not in self._baseline.lines.get(test, {}).get(self._module, ())
+        return is_elsewhere, self._baseline.seconds.get(test, 0)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Order the tests."""
+        items.sort(key=lambda item: self.order(item.nodeid))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note a failure."""
+        if report.failed and self.test is None:
+            self.test = report.nodeid
+
+
 def file_of(module: str) -> Path:
     """Where a module's source is."""
     return REPOSITORY / "src" / PACKAGE / f"{module}.py"
 
 
-def pytest_in(place: Path, tests: Sequence[str], plugin: object) -> int:
-    """Run tests until the first failure; pytest's exit code."""
-    options = [
-        "-x",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:xdist",
-        f"--timeout={WAITING}",
-        f"--basetemp={place / 'tests'}",
-    ]
-    return int(pytest.main([*options, *(str(REPOSITORY / "tests" / test) for test in tests)], plugins=[plugin]))
+def name_of(module: str) -> str:
+    """What a module is imported as."""
+    return f"{PACKAGE}.{module.replace('/', '.')}"
 
 
-def trace(tests: Sequence[str], modules: Sequence[str], place: Path) -> Mapping[str, Any]:
-    """Lines and seconds of the tests."""
-    tracer = Tracer(modules)
-    code = pytest_in(place, tests, tracer)
-    return {"failed": code and f"code {code}", "seconds": tracer.seconds, "lines": tracer.lines}
+# ---- mutants by other code in place ----------------------------------------------------------------------------------
 
 
-def run_tests(tests: Sequence[str], baseline: Baseline, place: Path) -> Mapping[str, Any]:
-    """Whether the tests fail in the order of how long they take, and how long all of them take."""
-    code = pytest_in(place, tests, FirstFailure(baseline, "", 0))
-    return {"failed": code and f"code {code}", "processor_seconds": time.process_time()}
+class Patching:
+    """Runs mutants in processes forked from the one that has collected the tests."""
+
+    def __init__(self, mutants: Mapping[str, Sequence[Mutation]], write: Callable[[Verdict], None]) -> None:
+        self._mutants, self._write = mutants, write
+        self.baseline = Baseline()
+        self.killed_by: list[str | None] = []
+        """For each mutant in turn; None where it survived, or where there was nothing to replace."""
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Run mutants in the place of the tests."""
+        if session.testsfailed:
+            raise RuntimeError("the tests cannot be collected")
+        _search_without_shrinking()
+        self.baseline = measured(session, list(self._mutants))
+        for module, mutants in self._mutants.items():
+            functions = functions_of(module)
+            for mutation in mutants:
+                self._try(session, module, mutation, functions)
+        return True
+
+    def _try(self, session: pytest.Session, module: str, mutation: Mutation, functions: "Functions") -> None:
+        def run(_: Path) -> Mapping[str, Any]:
+            if not patch(module, mutation, functions):
+                return {"failed": None}
+            return {"failed": first_failure(session, FirstFailure(self.baseline, module, mutation.line))}
+
+        self.killed_by.append(forked(run, self.baseline.limit())["failed"])
+        if self.killed_by[-1]:
+            self._write(Verdict(module, mutation, self.killed_by[-1]))
 
 
-def run_mutant(module: str, mutation: Mutation, baseline: Baseline, place: Path) -> Mapping[str, Any]:
-    """The first test that fails where the module is changed."""
-    sys.meta_path.insert(0, MutatingFinder(module, mutation))
-    if "@compiled" in file_of(module).read_text(encoding="utf-8"):
-        import numba
+def _search_without_shrinking() -> None:
+    """Hypothesis stops at the first example that fails, and remembers none."""
+    from hypothesis import Phase, settings
 
-        numba.config.CACHE_DIR = str(place / "compiled")
-    first = FirstFailure(baseline, module, mutation.line)
-    code = pytest_in(place, MODULES[module], first)
-    return {"failed": first.test or (code and "the import") or None}
+    settings.register_profile("mutants", deadline=None, database=None, phases=(Phase.explicit, Phase.generate))
+    settings.load_profile("mutants")
 
 
-# ---- in the process that forks ---------------------------------------------------------------------------------------
-
-
-def forked(function: Callable[[Path], Mapping[str, Any]], limit: float) -> dict[str, Any]:
-    """What a function returns in a process of its own, with a folder and limited processor time."""
-    place = Path(tempfile.mkdtemp(prefix="mutant-"))
-    process = os.fork()
-    if process == 0:
-        _be_child(function, place, limit)
-    _, status = os.waitpid(process, 0)
-    with suppress(ProcessLookupError):
-        os.killpg(process, signal.SIGKILL)  # what the tests of a mutant left running
-    try:
-        found = dict(json.loads((place / "found.json").read_text()))
-    except FileNotFoundError:
-        found = {"failed": f"status {os.waitstatus_to_exitcode(status)}"}
-    output = (place / "output").read_text(errors="replace")
-    shutil.rmtree(place, ignore_errors=True)
-    return {**found, "output": output[-2000:]}
-
-
-def _be_child(function: Callable[[Path], Mapping[str, Any]], place: Path, limit: float) -> None:
-    os.setsid()
-    resource.setrlimit(resource.RLIMIT_CPU, (int(limit), int(limit) + 5))
-    output = os.open(place / "output", os.O_WRONLY | os.O_CREAT)
-    for stream in (1, 2):
-        os.dup2(output, stream)
-    try:
-        (place / "found.json").write_text(json.dumps(function(place)))
-    except BaseException:  # whatever a mutant raises, it must not go on as its parent
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        os._exit(0)
-
-
-@cache
-def baseline_of(tests: tuple[str, ...]) -> Baseline:
-    """Tests on the modules as they are: traced, and once more in the order in which mutants meet them.
+def measured(session: pytest.Session, modules: Sequence[str]) -> Baseline:
+    """The tests traced, and run once more in the order of how long they take.
 
     Raises RuntimeError where they fail.
     """
-    modules = [module for module in MODULES if MODULES[module] == tests]
-    traced = _passed(tests, forked(lambda place: trace(tests, modules, place), 3600))
+
+    def trace(_: Path) -> Mapping[str, Any]:
+        tracer, first = Tracer(modules), FirstFailure(Baseline())
+        session.config.pluginmanager.register(tracer)
+        return {"failed": first_failure(session, first), "seconds": tracer.seconds, "lines": tracer.lines}
+
+    def run(_: Path) -> Mapping[str, Any]:
+        start = time.process_time()
+        failed = first_failure(session, FirstFailure(baseline))
+        return {"failed": failed, "processor_seconds": time.process_time() - start}
+
+    traced = _passed(forked(trace, 3600))
     baseline = Baseline(traced["seconds"], traced["lines"])
-    again = _passed(tests, forked(lambda place: run_tests(tests, baseline, place), 3600))
-    baseline.processor_seconds = again["processor_seconds"]
+    baseline.processor_seconds = _passed(forked(run, 3600))["processor_seconds"]
     return baseline
 
 
-def _passed(tests: Sequence[str], found: dict[str, Any]) -> dict[str, Any]:
+def _passed(found: dict[str, Any]) -> dict[str, Any]:
     if found["failed"]:
-        raise RuntimeError(f"{' '.join(tests)} fail on the code as it is: {found['failed']}\n{found['output']}")
+        raise RuntimeError(f"the tests fail on the code as it is: {found['failed']}\n{found['output']}")
     return found
 
 
-def verdict_on(module: str, mutation: Mutation, baseline: Baseline) -> Verdict:
-    """Whether the tests of a module kill a mutant of it."""
-    limit = SECONDS + TIMES * baseline.processor_seconds
-    found = forked(lambda place: run_mutant(module, mutation, baseline, place), limit)
-    return Verdict(mutation, found["failed"])
+def first_failure(session: pytest.Session, first: FirstFailure) -> str | None:
+    """Run the collected tests until one fails; which it was."""
+    session.config.pluginmanager.register(first)
+    items = sorted(session.items, key=lambda item: first.order(item.nodeid))
+    for item, following in zip(items, [*items[1:], None], strict=True):
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        if first.test is not None:
+            break
+    return first.test
+
+
+Functions = Mapping[tuple[str, int], Sequence[FunctionType]]
+"""Qualified name and first line -> the function objects of that code."""
+
+
+def functions_of(module: str) -> Functions:
+    """All functions of a module that exist, methods and wrapped ones included."""
+    found, path = defaultdict(list), str(file_of(module))
+    for each in gc.get_objects():
+        if type(each) is FunctionType and each.__code__.co_filename == path:
+            found[each.__code__.co_qualname, each.__code__.co_firstlineno].append(each)
+    return found
+
+
+def patch(module: str, mutation: Mutation, functions: Functions) -> bool:
+    """Replace the code of the changed functions; whether there was one whose code is what runs."""
+    path, values = str(file_of(module)), vars(sys.modules[name_of(module)]).values()
+    compiled = {id(getattr(value, "py_func", None)) for value in values}
+    is_patched = False
+    for code in _codes(compile(mutated_source(module, mutation), path, "exec", dont_inherit=True)):
+        for function in functions.get((code.co_qualname, code.co_firstlineno), ()):
+            if id(function) in compiled:
+                return False
+            if function.__code__ != code:
+                function.__code__ = code
+                is_patched = True
+    for value in values:
+        if hasattr(value, "cache_clear"):
+            value.cache_clear()
+    return is_patched
+
+
+def mutated_source(module: str, mutation: Mutation) -> Any:
+    """The syntax tree of a module with a change."""
+    return mutated(file_of(module).read_text(encoding="utf-8"), mutation)
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield constant
+            yield from _codes(constant)
+
+
+# ---- mutants by the import -------------------------------------------------------------------------------------------
+
+
+class MutatingLoader(importlib.machinery.SourceFileLoader):
+    """Loads a module from its file, changed."""
+
+    def __init__(self, module: str, mutation: Mutation) -> None:
+        super().__init__(name_of(module), str(file_of(module)))
+        self._module, self._mutation = module, mutation
+
+    def get_code(self, fullname: str) -> Any:
+        """The code of the changed module."""
+        return compile(mutated_source(self._module, self._mutation), self.path, "exec", dont_inherit=True)
+
+
+class MutatingFinder(importlib.abc.MetaPathFinder):
+    """Finds one module by its mutating loader."""
+
+    def __init__(self, module: str, mutation: Mutation) -> None:
+        self._module, self._mutation = module, mutation
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
+        """The specification of the module; of all others none."""
+        if fullname != name_of(self._module):
+            return None
+        loader = MutatingLoader(self._module, self._mutation)
+        return importlib.util.spec_from_file_location(fullname, file_of(self._module), loader=loader)
+
+
+def imported(module: str, mutation: Mutation, baseline: Baseline) -> str | None:
+    """The first test that fails where the module is imported with a change."""
+
+    def run(place: Path) -> Mapping[str, Any]:
+        sys.meta_path.insert(0, MutatingFinder(module, mutation))
+        if "compiled" in file_of(module).read_text(encoding="utf-8"):
+            import numba
+
+            numba.config.CACHE_DIR = str(place / "compiled")
+        first = FirstFailure(baseline, module, mutation.line)
+        code = run_pytest(place, MODULES[module], first)
+        return {"failed": first.test or (f"the import (pytest: {code})" if code else None)}
+
+    return forked(run, baseline.limit() + COMPILING)["failed"]
 
 
 # ---- all of it -------------------------------------------------------------------------------------------------------
@@ -328,64 +435,90 @@ def verdict_on(module: str, mutation: Mutation, baseline: Baseline) -> Verdict:
 
 def known_equivalents() -> Mapping[tuple[str, str, str], str]:
     """Module, lines before and lines after -> why both compute the same."""
-    entries = tomllib.loads(EQUIVALENTS.read_text(encoding="utf-8"))["mutant"]
+    entries = tomllib.loads(EQUIVALENTS.read_text(encoding="utf-8")).get("mutant", [])
     return {(entry["module"], entry["before"], entry["after"]): entry["reason"] for entry in entries}
 
 
-def verdicts(module: str, seed: int, count: int) -> Iterator[Verdict]:
-    """Verdicts on a sample of the mutants of a module; those known to be equivalent are not run."""
+def sampled(module: str, seed: int, count: int) -> list[Mutation]:
+    """A sample of the mutants of a module."""
     every = mutations(file_of(module).read_text(encoding="utf-8"))
-    sample = random.Random(f"{seed} {module}").sample(every, min(count, len(every)))
+    return random.Random(f"{seed} {module}").sample(every, min(count, len(every)))
+
+
+def verdicts(
+    tests: Sequence[str], mutants: Mapping[str, Sequence[Mutation]], write: Callable[[Verdict], None]
+) -> Iterator[Verdict]:
+    """Verdicts on mutants of some modules by their tests."""
+
+    def run(place: Path) -> Mapping[str, Any]:
+        patching = Patching(mutants, write)
+        code = run_pytest(place, tests, patching)
+        return {"failed": code and f"pytest: {code}", "killed_by": patching.killed_by, **vars(patching.baseline)}
+
+    found = forked(run, 10**6)
+    if found["failed"]:
+        raise RuntimeError(f"{' '.join(tests)}: {found['failed']}\n{found['output']}")
+    baseline = Baseline(found["seconds"], found["lines"], found["processor_seconds"])
+    pairs = [(module, mutation) for module in mutants for mutation in mutants[module]]
+    for (module, mutation), killed_by in zip(pairs, found["killed_by"], strict=True):
+        verdict = Verdict(module, mutation, killed_by or imported(module, mutation, baseline))
+        if not killed_by:
+            write(verdict)
+        yield verdict
+
+
+def verdicts_on(modules: Sequence[str], options: argparse.Namespace) -> Iterator[Verdict]:
+    """Verdicts on a sample of the mutants of some modules; those that are known to be equivalent are not run."""
+    shown = os.fdopen(os.dup(1), "w", buffering=1)
+
+    def write(verdict: Verdict) -> None:
+        if options.verbose or verdict.killed_by is None:
+            shown.write(f"{verdict}\n")
+
     reasons = known_equivalents()
-    baseline = baseline_of(MODULES[module])
-    print(f"{module}: {len(sample)} of {len(every)} mutants; tests {baseline.processor_seconds:.0f} s", flush=True)
-    for mutation in sample:
-        reason = reasons.get((module, mutation.before, mutation.after))
-        yield Verdict(mutation, None, reason) if reason else verdict_on(module, mutation, baseline)
+    groups: dict[tuple[str, ...], dict[str, list[Mutation]]] = defaultdict(dict)
+    for module in modules:
+        kept = groups[MODULES[module]].setdefault(module, [])
+        for mutation in sampled(module, options.seed, options.per_module):
+            reason = reasons.get((module, mutation.before, mutation.after))
+            if reason:
+                yield Verdict(module, mutation, None, reason)
+            else:
+                kept.append(mutation)
+    for tests, mutants in groups.items():
+        yield from verdicts(tests, mutants, write)
 
 
-def shown(module: str, verdict: Verdict) -> str:
-    """A mutant as lines of a difference."""
-    mutation = verdict.mutation
-    return f"{module}.py:{mutation.line}\n  - {mutation.before}\n  + {mutation.after}"
-
-
-def row(module: str, found: Sequence[Verdict]) -> str:
-    """A row of the table: module, mutants seen, killed, equivalent, survived."""
-    numbers = Counter(
-        "killed" if verdict.killed_by else "equivalent" if verdict.reason else "survived" for verdict in found
-    )
+def table(modules: Sequence[str], found: Sequence[Verdict]) -> str:
+    """Of each module, and of all, how many mutants were seen, killed, equivalent, and survived."""
     kinds = ("killed", "equivalent", "survived")
-    return f"| {' | '.join([f'`{module}`', str(len(found)), *(str(numbers[kind]) for kind in kinds)])} |"
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for verdict in found:
+        kind = "killed" if verdict.killed_by else "equivalent" if verdict.reason else "survived"
+        counts[verdict.module][kind] += 1
+        counts["all"][kind] += 1
+    lines = [f"| {' | '.join(['module', 'mutants', *kinds])} |", "|---|---|---|---|---|"]
+    for name in (*modules, "all"):
+        numbers = [counts[name].total(), *(counts[name][kind] for kind in kinds)]
+        lines.append(f"| {' | '.join([f'`{name}`' if name in modules else name, *map(str, numbers)])} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
-    """Print what became of each mutant, then a table; exit code 1 where one survived that is not known to be equal."""
+    """Print the mutants that survive, then a table; exit code 1 where one is not known to compute the same."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--per-module", type=int, default=12, help="mutants of each module")
     parser.add_argument("--only", nargs="+", default=[""], help="words in the names of modules")
     parser.add_argument("--verbose", action="store_true", help="name the test that kills each mutant")
-    arguments = parser.parse_args()
+    options = parser.parse_args()
     for library in LIBRARIES:
         importlib.import_module(library)
     gc.freeze()
-    rows, survivors = [], 0
-    for module in (module for module in MODULES if any(word in module for word in arguments.only)):
-        found = []
-        for verdict in verdicts(module, arguments.seed, arguments.per_module):
-            found.append(verdict)
-            if verdict.killed_by is None and verdict.reason is None:
-                survivors += 1
-                print(f"SURVIVED {shown(module, verdict)}", flush=True)
-            elif arguments.verbose:
-                print(f"{verdict.killed_by or verdict.reason}: {shown(module, verdict)}", flush=True)
-        rows.append((module, found))
-        print(row(module, found), flush=True)
-    print("\n| module | mutants | killed | equivalent | survived |\n|---|---|---|---|---|")
-    print("\n".join(row(module, found) for module, found in rows))
-    print(row("all", [verdict for _, found in rows for verdict in found]))
-    sys.exit(1 if survivors else 0)
+    modules = [module for module in MODULES if any(word in module for word in options.only)]
+    found = list(verdicts_on(modules, options))
+    print(table(modules, found))
+    sys.exit(any(not verdict.killed_by and not verdict.reason for verdict in found))
 
 
 if __name__ == "__main__":
