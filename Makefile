@@ -1,6 +1,7 @@
 # make train   runs train.py in an environment of its own, made on first use; ARGS="experiment=... seed=3" is passed on
 # make test    style, types and tests in the same environment; ARGS="tests/store -k damaged" is passed on
 # make lint    style and types only
+# make mutants changes modules that compute numbers, and lists the changes that no test notices; ARGS="--only theory"
 # make docs    the documents as a site: open site/index.html
 #
 # The environment is .venv, with the exact versions of constraints.txt. It is brought up to date whenever pyproject.toml
@@ -13,7 +14,7 @@ QUIET := --quiet --quiet
 QUIET_UNLESS_WATCHED := $(shell test -t 2 || echo $(QUIET))
 WORKERS := 2
 
-.PHONY: train test lint docs
+.PHONY: train test lint mutants docs
 .DELETE_ON_ERROR:
 
 train: .venv/installed
@@ -27,6 +28,9 @@ lint: .venv/installed-for-tests
 	@.venv/bin/python -m ruff format --quiet --check .
 	@.venv/bin/python -m mypy --no-error-summary
 	@.venv/bin/lint-imports --no-cache > .venv/imports.log || { cat .venv/imports.log; exit 1; }
+
+mutants: .venv/installed-for-tests
+	@OMP_NUM_THREADS=1 .venv/bin/python tools/mutants.py $(ARGS)
 
 docs: .venv/installed-for-tests
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict

@@ -1,5 +1,8 @@
 """Means and their intervals: against scipy, against simulation, and at the edges."""
 
+import warnings
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -7,7 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from modelcollapse.report.possible import bounds_of
+from modelcollapse.families.presentation import Presentation
+from modelcollapse.report.chains import Measurements, ReportChain
+from modelcollapse.report.groups import Group
+from modelcollapse.report.possible import bounds_of, possible_values
 from modelcollapse.report.statistics import FEWEST, NONE, STUDENT, TRANSFORMED, describe, pool
 
 NUMBERS = st.floats(-1e6, 1e6)
@@ -26,7 +32,9 @@ def test_the_interval_agrees_with_scipy():
 
 @pytest.mark.parametrize("count", range(1, FEWEST))
 def test_few_values_have_no_interval(count):
-    described = describe(np.arange(1.0, count + 1)[None])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        described = describe(np.arange(1.0, count + 1)[None])
     assert (described.mean[0], described.n[0], described.interval[0]) == ((count + 1) / 2, count, NONE)
     assert np.isnan([described.low[0], described.high[0]]).all()
     assert np.isnan(described.standard_deviation[0]) == (count == 1)
@@ -190,7 +198,19 @@ def test_bounds_are_those_of_the_longest_known_part_of_a_name():
     assert bounds_of("synthetic/reference_perplexity/median", known) == (1, np.inf)
     assert bounds_of("kl/mean", known) == SHARE
     assert bounds_of("kl/standard_deviation", known) == (0, np.inf)
+    assert bounds_of("test/kl/standard_deviation", known) == (0, np.inf)
     assert bounds_of("klx/mean", known) == (-np.inf, np.inf)
+
+
+def test_bounds_of_a_group_are_those_of_its_records_and_of_the_family():
+    nothing = Measurements(np.empty(0), (), np.empty((0, 0)), np.empty(0))
+    possible = ({"kl": (0, np.inf), "share": SHARE}, {"later": (2, 3)})
+    chains = tuple(ReportChain("", Path(), str(n), {}, {}, 1, nothing, own) for n, own in enumerate(possible))
+    group, presentation = Group("", {}, {}, chains), Presentation(possible={"variance": (0, np.inf), "share": (5, 6)})
+    metrics = ["test/kl/mean", "share", "unknown", "variance/mean", "later"]
+    expected = [(0, np.inf), SHARE, (-np.inf, np.inf), (0, np.inf), (2, 3)]
+    np.testing.assert_array_equal(possible_values(metrics, group, presentation), expected)
+    assert possible_values([], group, presentation).shape == (0, 2)
 
 
 def test_pairing_removes_what_a_seed_does_to_both():
