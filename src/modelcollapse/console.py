@@ -3,7 +3,8 @@
 import logging
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -18,6 +19,8 @@ from modelcollapse.figures.thinning import shown_generations
 from modelcollapse.store import Artifact, Store
 
 PLAIN_WIDTH = 160
+NOTICEABLE_BYTES = 1 << 26
+"""Bytes that take so long to read or write that somebody waits."""
 MOST_NAMED = 4
 
 
@@ -214,6 +217,20 @@ def _size(artifact: Artifact, store: Store) -> str:
     if store.has(artifact):
         return megabytes(sum(file.bytes for file in store.manifest(artifact).files.values()))
     return "" if artifact.expected_bytes is None else f"about {megabytes(artifact.expected_bytes)}"
+
+
+@contextmanager
+def byte_bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Takes numbers of bytes that were read or written; draws a bar on a terminal where they are many."""
+    if total < NOTICEABLE_BYTES or not sys.stdout.isatty():
+        yield lambda count: None
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console(), transient=True) as progress:
+        task = progress.add_task(label, total=total)
+        yield lambda count: progress.advance(task, count)
 
 
 def megabytes(count: int) -> str:

@@ -13,7 +13,7 @@ import math
 import sys
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -127,6 +127,17 @@ class IntroducedAs:
     value: Any
 
 
+@dataclasses.dataclass(frozen=True)
+class Files:
+    """Marks a setting that says where files lie, whose content is in keys: in another place they lie elsewhere."""
+
+    or_hub: bool = False
+    """Whether the id of a repository of the hub may stand there too."""
+
+
+FILES, FILES_OR_HUB = Files(), Files(or_hub=True)
+
+
 MOST = 10**12
 """The largest whole number of a setting whose range has no upper end: larger ones overflow in NumPy and torch, where
 this many rows or bytes are just too many for the machine."""
@@ -238,6 +249,34 @@ def identity_of(settings: Any) -> dict[str, Any]:
     return {name: _plain_identity(value) for name, value in values.items() if _decides(hints[name], value)}
 
 
+def file_settings(settings: Any, path: str = "") -> Iterator[tuple[str, str, Files]]:
+    """Full name, value and mark of each setting that says where files lie, where it says so."""
+    hints = field_types(settings.__class__)
+    for field in dataclasses.fields(settings):
+        value, mark = getattr(settings, field.name), allowed(hints[field.name]).files
+        if mark is not None and value is not None:
+            yield _join(path, field.name), str(value), mark
+        elif dataclasses.is_dataclass(value) and not isinstance(value, type | Choosing):
+            yield from file_settings(value, _join(path, field.name))
+
+
+def may_differ(settings: Any, name: str) -> bool:
+    """Whether a setting, by its full name, decides no result: it is execution, or says where files lie."""
+    for part in name.split("."):
+        if not dataclasses.is_dataclass(settings) or part not in (hints := field_types(settings.__class__)):
+            return False
+        if allowed(hints[part]).files is not None or is_execution(hints[part]):
+            return True
+        settings = getattr(settings, part)
+    return False
+
+
+def is_execution(hint: Any) -> bool:
+    """Whether a field of this annotation is marked as execution."""
+    marks = typing.get_args(hint)[1:] if typing.get_origin(hint) is Annotated else ()
+    return any(isinstance(mark, Execution) for mark in marks)
+
+
 def _plain_identity(value: Any) -> Any:
     if isinstance(value, Choosing):
         return value.recipe()
@@ -269,6 +308,8 @@ class Allowed(NamedTuple):
     """The texts that are allowed, where not all are."""
     optional: bool = False
     """Whether it may be null."""
+    files: Files | None = None
+    """That it says where files lie."""
 
 
 @functools.cache
@@ -282,8 +323,11 @@ def allowed(hint: Any) -> Allowed:
         reader = next((note for note in arguments[1:] if isinstance(note, Reader)), None)
         limits = next((note for note in arguments[1:] if isinstance(note, Range)), None)
         texts = next((note for note in arguments[1:] if isinstance(note, Characters)), None)
+        files = next((note for note in arguments[1:] if isinstance(note, Files)), None)
         inner = Allowed(reader) if reader is not None else allowed(arguments[0])
-        return inner._replace(range=limits or inner.range, characters=texts or inner.characters)
+        return inner._replace(
+            range=limits or inner.range, characters=texts or inner.characters, files=files or inner.files
+        )
     if origin is Literal:
         return Allowed(Literal, values=arguments)
     return Allowed(tuple, item=arguments[0]) if origin is tuple else Allowed(hint)

@@ -15,6 +15,8 @@ COMMANDS = {
     "measure": ("modelcollapse.commands.measure:main", "add metrics to finished runs; nothing is fitted again"),
     "compare": ("modelcollapse.commands.compare:main", "in what two runs differ, and since which generation"),
     "export": ("modelcollapse.commands.export:main", "write the model or the synthetic set of a generation"),
+    "bundle": ("modelcollapse.commands.bundle:main", "put runs into one archive that others can check"),
+    "replay": ("modelcollapse.commands.replay:main", "run a bundle again, and say what agrees with its record"),
     "store": ("modelcollapse.commands.store:main", "look at a store and clean it"),
     "schema": ("modelcollapse.commands.schema:main", "write JSON schemas of the configuration files, for editors"),
     "extensions": ("modelcollapse.commands.extensions:main", "list what is installed beside the package's own"),

@@ -17,6 +17,7 @@ from modelcollapse.registry import MEMBER_GROUPS, Choice, Member, Registered, re
 from modelcollapse.selections.settings import NO_SELECTION, SelectionSettings
 from modelcollapse.settings import (
     EXECUTION,
+    FILES,
     UNKNOWN,
     IntroducedAs,
     Range,
@@ -47,7 +48,7 @@ class StoreSettings:
 class PathsSettings:
     """Where things are."""
 
-    store: str
+    store: Annotated[str, FILES]
     """Folder of finished work, shared by all runs."""
 
 

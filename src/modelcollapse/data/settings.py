@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from modelcollapse.regimes import Regime, rows_of
-from modelcollapse.settings import EXECUTION, Count, Positive, Range, Reserve, Seed
+from modelcollapse.settings import EXECUTION, FILES, FILES_OR_HUB, Count, Positive, Range, Reserve, Seed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -123,11 +123,11 @@ class TextFilesDataSettings(TextSettings):
 
     kind: Literal["text_files"]
     """Names the kind of data."""
-    train: str
+    train: Annotated[str, FILES]
     """File of the training split."""
-    validation: str
+    validation: Annotated[str, FILES]
     """File of the validation split."""
-    test: str
+    test: Annotated[str, FILES]
     """File of the test split."""
 
 
@@ -137,7 +137,7 @@ class HubDataSettings(TextSettings):
 
     kind: Literal["hub"]
     """Names the kind of data."""
-    path: str
+    path: Annotated[str, FILES_OR_HUB]
     """Hub id, or a local folder: a copy of the repository, a saved data set, or WikiText's raw files."""
     configuration: str | None
     """Configuration of the data set."""
@@ -230,7 +230,7 @@ class ImagesDataSettings(ImageSettings):
 
     kind: Literal["images"]
     """Names the kind of data."""
-    path: str
+    path: Annotated[str, FILES_OR_HUB]
     """Hub id, or a local folder: four idx files (plain or gzipped), a copy of the repository, or a saved data set."""
     revision: str | None
     """Commit of the hub repository."""

@@ -21,9 +21,11 @@ from modelcollapse.store.claims import (
     try_claim,
 )
 
-Kind = Literal["run", "sweep"]
-OWN_FILES: Mapping[Kind, str] = {"run": IDENTITY_FILE, "sweep": "grid.json"}
+Kind = Literal["run", "sweep", "replay"]
+OWN_FILES: Mapping[Kind, str] = {"run": IDENTITY_FILE, "sweep": "grid.json", "replay": "replay.json"}
 """What shows that a folder without a marker is one nevertheless: it was copied, or is of an earlier version."""
+NAMED_BY: Mapping[Kind, str] = {"run": "hydra.run.dir=", "sweep": "hydra.sweep.dir=", "replay": "--output "}
+"""What is typed before the name of a folder."""
 FROM_OUTSIDE = ("output.log", "process.json")
 """Files that are there before a run begins, besides other logs: of the sweep that starts it."""
 
@@ -151,11 +153,11 @@ def _named(folder: Path, what: Kind) -> Path:
 
 
 def _kind(claim: Claim) -> Kind:
-    return "run" if claim.what == "run" else "sweep"
+    return next((kind for kind in OWN_FILES if kind == claim.what), "sweep")
 
 
 def _words(what: str) -> str:
-    return {"run": "run folder", "sweep": "folder of a sweep", "report": "folder of a report"}.get(what, what)
+    return {"run": "run folder", "store": "store"}.get(what, f"folder of a {what}")
 
 
 def _refuse_foreign(folder: Path, what: Kind) -> None:
@@ -166,7 +168,7 @@ def _refuse_foreign(folder: Path, what: Kind) -> None:
     if others := _others(folder):
         raise UserError(
             f"{folder}: holds other files ({listed(others)}), and is no {_words(what)}; name a folder of its own:"
-            f" hydra.{what}.dir={folder / 'run'}"
+            f" {NAMED_BY[what]}{folder / 'run'}"
         )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -90,6 +90,8 @@ class Comparison:
     """Device, threads, batch sizes and the like of the artifacts."""
     recipe: Place | None
     """The first artifact whose recipe, or that of what it is made from, differs."""
+    is_code_alone: bool
+    """Whether versions and digests of code are all in which recipes differ, as far as these could be read."""
     result: Place | None
     """The first artifact whose content differs, by checksum; where these cannot be looked at, the first metric."""
     metrics: tuple[MetricDifference, ...]
@@ -115,29 +117,32 @@ class Comparison:
         return plain
 
 
-def compare_runs(first: Path, second: Path, store: Path | None = None) -> Comparison:
+def compare_runs(first: Path, second: Path, store: Path | None = None, second_store: Path | None = None) -> Comparison:
     """Compare two run folders.
 
     Args:
         first: a run folder.
         second: another one.
         store: where the artifacts of both are, where that is not the store that each was run with.
+        second_store: where those of the second are, where that is a store of its own.
 
     Raises UserError where a folder is no run folder, or its record is damaged.
     """
-    one, other = (_Side(RunFolder.open(path.expanduser()), store) for path in (first, second))
+    places = ((first, store), (second, second_store or store))
+    one, other = (_Side(RunFolder.open(path.expanduser()), place) for path, place in places)
     metrics = tuple(_metric_differences(one.run, other.run))
     recipe = _first_recipe(one, other)
     return Comparison(
         runs=(str(first), str(second)),
         generations=(len(one.run.generations), len(other.run.generations)),
-        settings=_differences(_flat(one.run.config), _flat(other.run.config)),
-        code=_differences(one.code, other.code),
+        settings=differences(_flat(one.run.config), _flat(other.run.config)),
+        code=differences(one.code, other.code),
         sources=_changed_sources(one.sources, other.sources),
-        versions=_differences(one.run.identity.get("versions", {}), other.run.identity.get("versions", {})),
-        artifact_versions=_differences(one.versions, other.versions),
-        execution=_differences(one.execution, other.execution),
+        versions=differences(one.run.identity.get("versions", {}), other.run.identity.get("versions", {})),
+        artifact_versions=differences(one.versions, other.versions),
+        execution=differences(one.execution, other.execution),
         recipe=recipe,
+        is_code_alone=recipe is None or _is_code_alone(one, other),
         result=_first_result(one, other, metrics),
         metrics=metrics,
         lacking=tuple(_lacking(one, other)),
@@ -195,15 +200,12 @@ class _Side:
     @cached_property
     def code(self) -> Mapping[str, str]:
         """Stage, metric or member -> version and digest."""
-        found: dict[str, set[str]] = {}
-        for manifest in self.artifacts.values():
-            for name, version in _code_in(manifest.recipe):
-                found.setdefault(name, set()).add(version)
+        found = code_of(manifest.recipe for manifest in self.artifacts.values())
         for name, entry in self.run.metrics.items():
             found.setdefault(f"metrics/{name}", set()).add(_version(entry))
         for member in self.run.identity.get("extensions", ()):
             found.setdefault(f"{member['kind']}/{member['name']}", set()).add(_version(member))
-        return _joined(found)
+        return joined(found)
 
     @cached_property
     def versions(self) -> Mapping[str, str]:
@@ -252,13 +254,23 @@ def _flat(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
     return found
 
 
-def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[Difference, ...]:
+def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[Difference, ...]:
+    """What is not the same in both, by name; None where one does not have it."""
     names = [*first, *(name for name in second if name not in first)]
     return tuple(
         Difference(name, first.get(name), second.get(name))
         for name in names
         if name not in first or name not in second or first[name] != second[name]
     )
+
+
+def code_of(recipes: Iterable[Mapping[str, Any]]) -> dict[str, set[str]]:
+    """Stage or member -> versions and digests in which recipes hold its code."""
+    found: dict[str, set[str]] = {}
+    for recipe in recipes:
+        for name, version in _code_in(recipe):
+            found.setdefault(name, set()).add(version)
+    return found
 
 
 def _code_in(recipe: Any) -> Iterator[tuple[str, str]]:
@@ -284,10 +296,11 @@ def _union(records: Iterator[Mapping[str, Any]]) -> Mapping[str, str]:
     for record in records:
         for name, value in record.items():
             found.setdefault(name, set()).add(str(value))
-    return _joined(found)
+    return joined(found)
 
 
-def _joined(found: Mapping[str, set[str]]) -> dict[str, str]:
+def joined(found: Mapping[str, set[str]]) -> dict[str, str]:
+    """Each set as one text."""
     return {name: " and ".join(sorted(found[name])) for name in sorted(found)}
 
 
@@ -327,7 +340,7 @@ def _reasons(one: _Side, other: _Side, key: str, second: str) -> Iterator[str]:
         if keys[0] == keys[1] or keys in seen or first is None or other_manifest is None:
             continue
         seen.add(keys)
-        for difference in _differences(_flat(first.recipe), _flat(other_manifest.recipe)):
+        for difference in differences(_flat(first.recipe), _flat(other_manifest.recipe)):
             values = [_short(value) for value in (difference.first, difference.second)]
             yield f"{first.label}: {difference.name} {' -> '.join(values) if values[0] != values[1] else 'differs'}"
         for role in sorted(first.parents.keys() ^ other_manifest.parents.keys()):
@@ -337,6 +350,34 @@ def _reasons(one: _Side, other: _Side, key: str, second: str) -> Iterator[str]:
             for role, parent in first.parents.items()
             if role in other_manifest.parents
         ]
+
+
+def _is_code_alone(one: _Side, other: _Side) -> bool:
+    """Whether the recipes that both have, and what these are made from, differ in versions and digests of code only."""
+    pairs = [(role, first, second) for _, role, first, second in _pairs(one, other)]
+    waiting = [each[1:] for each in pairs if not _is_cut_otherwise(one, other, *each)]
+    seen: set[tuple[str, str]] = set()
+    while waiting:
+        keys = waiting.pop()
+        if keys[0] == keys[1] or keys in seen:
+            continue
+        seen.add(keys)
+        first, second = one.manifest(keys[0]), other.manifest(keys[1])
+        if first is None or second is None or _without_code(first.recipe) != _without_code(second.recipe):
+            return False
+        if first.parents.keys() != second.parents.keys():
+            return False
+        waiting += [(parent, second.parents[role]) for role, parent in first.parents.items()]
+    return True
+
+
+def _without_code(recipe: Any) -> Any:
+    """A recipe without the versions and digests of what is named in it as code."""
+    if isinstance(recipe, Mapping):
+        is_code = {"version", "digest"} <= recipe.keys() and any(word in recipe for word in NAMES_OF_CODE)
+        left_out = ("version", "digest") if is_code else ()
+        return {name: _without_code(value) for name, value in recipe.items() if name not in left_out}
+    return [_without_code(value) for value in recipe] if isinstance(recipe, list) else recipe
 
 
 def _short(value: Any) -> str:
@@ -349,16 +390,22 @@ def _short(value: Any) -> str:
 def _first_result(one: _Side, other: _Side, metrics: Sequence[MetricDifference]) -> Place | None:
     """The first artifact whose content differs; of a segment, the first generation in which a metric does."""
     for generation, role, key, second in _pairs(one, other):
-        span = one.generation_of[role, key]
-        if len(span) > 1 and span != other.generation_of[role, second]:
-            # Segments of other lengths: their generations are compared by metrics.
+        if _is_cut_otherwise(one, other, role, key, second):
+            # Their generations are compared by metrics.
             continue
+        span = one.generation_of[role, key]
         if files := _changed_files(one.manifest(key), other.manifest(second)):
             inside = [metric.generation for metric in metrics if metric.generation in span]
             return _place(one, min(inside, default=generation), role, key, files)
     if not metrics:
         return None
     return _place_of_metric(one, metrics[0])
+
+
+def _is_cut_otherwise(one: _Side, other: _Side, role: str, key: str, second: str) -> bool:
+    """Whether two artifacts are segments of other generations."""
+    span = one.generation_of[role, key]
+    return len(span) > 1 and span != other.generation_of[role, second]
 
 
 def _place_of_metric(one: _Side, metric: MetricDifference) -> Place:

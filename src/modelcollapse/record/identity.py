@@ -62,19 +62,20 @@ def identity_text(identity: ChainIdentity, status: str) -> str:
         **asdict(identity),
         "status": status,
         "command_line": without_secrets(identity.command_line),
-        "versions": _versions(),
+        "versions": versions(),
     }
     return json.dumps(content, indent=2) + "\n"
 
 
-def _versions() -> dict[str, str]:
-    versions = {"python": ".".join(map(str, sys.version_info[:3]))}
+def versions() -> dict[str, str]:
+    """Python, this package and the libraries that decide what it computes -> their versions in this process."""
+    found = {"python": ".".join(map(str, sys.version_info[:3]))}
     for package in VERSIONED_PACKAGES:
         try:
-            versions[package] = metadata.version(package)
+            found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return versions
+    return found
 
 
 class View(Protocol):

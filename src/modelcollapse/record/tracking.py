@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from modelcollapse.settings import Characters, SettingsError, read_what_can_be
+from modelcollapse.settings import FILES, Characters, SettingsError, read_what_can_be
 
 Mode = Literal["online", "offline", "disabled"]
 
@@ -85,7 +85,7 @@ class TrackingSettings:
     """W&B notes; ``WANDB_NOTES`` when null."""
     upload_weights: bool = False
     """Whether W&B artifacts hold whole artifacts, weights and text included, rather than manifests only."""
-    folder: Path | None = None
+    folder: Annotated[Path, FILES] | None = None
     """Where W&B keeps its files (in a ``wandb`` folder); ``WANDB_DIR``, else the run folder, when null."""
 
 

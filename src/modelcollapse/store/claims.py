@@ -22,7 +22,7 @@ from modelcollapse.store.files import is_alive, make_folder, temporary_beside, w
 MARKER_FILE = ".modelcollapse.json"
 RUNS_LOCK = "locks/runs.lock"
 MOST_LISTED = 3
-Kind = Literal["run", "sweep", "store", "report"]
+Kind = Literal["run", "sweep", "store", "report", "replay"]
 _HELD: set[Path] = set()
 """Folders that this process works in: on a full disk, a marker goes on to name it after the work has ended."""
 

@@ -9,7 +9,17 @@ from modelcollapse.regimes import Regime
 from modelcollapse.regimes.availability import reserve_problems
 from modelcollapse.registry import Choice, Registered
 from modelcollapse.selections.settings import SelectionSettings, lacking
-from modelcollapse.settings import EXECUTION, Count, IntroducedAs, NonNegative, OptionalCount, Positive, Range
+from modelcollapse.settings import (
+    EXECUTION,
+    FILES,
+    FILES_OR_HUB,
+    Count,
+    IntroducedAs,
+    NonNegative,
+    OptionalCount,
+    Positive,
+    Range,
+)
 from modelcollapse.training.settings import EpochSettings
 
 ADAMW, CROSS_ENTROPY = Choice("optimizers", "adamw"), Choice("losses", "cross_entropy")
@@ -43,7 +53,7 @@ class TokenizerSettings:
     """Words of the built-in language, byte-level BPE trained on the base's text, or the one beside the weights."""
     vocabulary_size: Annotated[int, Range(low=257)] | None = None
     """Number of byte-pair tokens (``byte_pairs`` only)."""
-    path: str | None = None
+    path: Annotated[str, FILES_OR_HUB] | None = None
     """Folder or hub id of a pretrained tokenizer; null takes ``model.pretrained``."""
 
 
@@ -79,7 +89,7 @@ class TruncatedCrossEntropySettings:
 class BaseSettings:
     """A base model that the project pretrains once and then treats as the pretrained one."""
 
-    text: str
+    text: Annotated[str, FILES]
     """Plain or gzipped text file, one paragraph a line."""
     maximum_blocks: Count | None
     """Blocks of the text that are used; null takes all."""
@@ -101,7 +111,7 @@ class LanguageModelSettings:
     """Name for people and figures; not in any key."""
     architecture: ArchitectureSettings | None
     """Shape of the network; null where pretrained weights bring their own."""
-    pretrained: str | None
+    pretrained: Annotated[str, FILES_OR_HUB] | None
     """Hub id or local folder of pretrained weights, of an OPT, a GPT-2 or a Llama."""
     revision: str | None
     """Commit of the hub repository."""
