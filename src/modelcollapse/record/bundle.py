@@ -24,6 +24,7 @@ import os
 import re
 import stat
 import struct
+import sys
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -211,9 +212,11 @@ def open_bundle(path: Path, advance: Callable[[int], None] = lambda count: None)
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     """The archive, its own list of members bounded. Whatever is wrong with it is raised as BadBundle."""
     # Opened without waiting for what is no file, such as a named pipe.
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise BadBundle(path, "is no file")
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise BadBundle(path, "is no file")
+    with os.fdopen(descriptor, "rb") as file:
         _check_directory(path, file)
         try:
             with zipfile.ZipFile(file) as archive:
@@ -258,7 +261,7 @@ def _fault(info: zipfile.ZipInfo) -> str | None:
     mode = info.external_attr >> 16
     if info.filename != info.orig_filename or not _is_allowed(info.filename):
         return "is no name that a member of a bundle has"
-    if mode and not stat.S_ISREG(mode):
+    if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
         return "is no plain file"
     if info.flag_bits & ENCRYPTED:
         return "is encrypted, as no member of a bundle is"
@@ -371,7 +374,7 @@ def read_json(path: Path, name: str, content: bytes) -> Any:
         _check(value, MOST_DEPTH)
     except RecursionError:
         raise BadBundle(path, f"{name} is nested deeper than that of any bundle") from None
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise BadBundle(path, f"{name} cannot be read: {error}") from error
     return value
 
@@ -407,5 +410,5 @@ def _check(value: Any, depth: int) -> None:
 
 
 def _check_number(value: float) -> None:
-    if abs(float(value)) == float("inf"):
+    if abs(value) > sys.float_info.max:
         raise ValueError("a number in it is too large")

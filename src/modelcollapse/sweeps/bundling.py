@@ -27,7 +27,7 @@ from modelcollapse.record.bundle import (
 )
 from modelcollapse.record.run_folder import CONFIG_FILE, METRICS_FILE, RunFolder
 from modelcollapse.record.sweep_folder import GRID_FILE, SweepFolder
-from modelcollapse.settings import MISSING, file_settings
+from modelcollapse.settings import MISSING, file_settings, may_differ
 from modelcollapse.store import Damaged, Manifest, Store
 from modelcollapse.store.files import delete_abandoned, naming, naming_full_disk, plain_files, temporary_beside
 from modelcollapse.sweeps.measuring import runs_at
@@ -177,14 +177,14 @@ def _printable(text: str) -> str:
 
 def _add_run(found: Contents, number: int, run: RunFolder, title: str, choice: _Choice) -> list[str]:
     """Add what a run has; returns what stands in the way."""
-    values, give, generations = _settings(run)
+    settings = _settings(run)
     lacking: list[str] = []
     if run.status != "finished":
         lacking.append(f"the run is not finished ({run.status})")
-    elif len(run.generations) != generations + 1:
-        lacking.append(f"{len(run.generations)} of {generations + 1} generations are recorded")
-    lacking += _add_record(found, f"runs/{number}", run)
-    found.members[f"runs/{number}/{SETTINGS}"] = json_bytes(without_secrets(values))
+    elif len(run.generations) != settings.generations + 1:
+        lacking.append(f"{len(run.generations)} of {settings.generations + 1} generations are recorded")
+    lacking += _add_record(found, f"runs/{number}", run, settings.places)
+    found.members[f"runs/{number}/{SETTINGS}"] = json_bytes(without_secrets(settings.values))
     if absent := [name for name in NEEDED if f"runs/{number}/{name}" not in found.members]:
         raise UserError(
             f"{run.path}: {', '.join(absent)} cannot be read; the run's own command writes the record again"
@@ -192,12 +192,25 @@ def _add_run(found: Contents, number: int, run: RunFolder, title: str, choice: _
     damaged, gone = _add_artifacts(found, run, choice)
     lacking += damaged
     notes = [f"the recipes of {gone} artifacts: they are no longer in the store"] if gone else []
-    found.runs.append(BundledRun(title, run.status, give, tuple(map(_printable, (*lacking, *notes)))))
+    found.runs.append(BundledRun(title, run.status, settings.give, tuple(map(_printable, (*lacking, *notes)))))
     return [f"{run.path}: {problem}" for problem in lacking]
 
 
-def _settings(run: RunFolder) -> tuple[dict[str, Any], tuple[str, ...], int]:
-    """The settings of a run without where files lie, the names of what was taken out, and the last generation."""
+@dataclass(frozen=True)
+class _Settings:
+    """The settings of a run."""
+
+    values: dict[str, Any]
+    """As composed, without where files lie."""
+    give: tuple[str, ...]
+    """Names of those that were taken out."""
+    places: Mapping[str, str]
+    """Paths that were taken out -> what stands for them in texts."""
+    generations: int
+    """The last generation."""
+
+
+def _settings(run: RunFolder) -> _Settings:
     from modelcollapse.config.settings import read_chain_settings
 
     if not run.config:
@@ -205,14 +218,16 @@ def _settings(run: RunFolder) -> tuple[dict[str, Any], tuple[str, ...], int]:
     values = {**json.loads(json.dumps(run.config)), **LEFT_OUT}
     settings = read_chain_settings(values)
     named = {name: mark for name, _, mark in file_settings(settings) if not name.startswith("paths.")}
-    give = [
-        name
-        for name, value in texts(values)
-        if is_elsewhere(value) or (name in named and not (named[name].or_hub and HUB_ID.fullmatch(value)))
-    ]
-    for name in give:
-        set_value(values, name.split("."), MISSING)
-    return values, tuple(give), settings.generations
+    give, places = [], {}
+    for name, value in list(texts(values)):
+        is_file = name in named and not (named[name].or_hub and HUB_ID.fullmatch(value))
+        if is_file or is_elsewhere(value):
+            places[value] = _short(value)
+            # A name for people, which is often that of a folder, is none that has to be given.
+            is_name = not is_file and may_differ(settings, name)
+            set_value(values, name.split("."), _short(value) if is_name else MISSING)
+            give += [] if is_name else [name]
+    return _Settings(values, tuple(give), places, settings.generations)
 
 
 def texts(values: Any, path: str = "") -> Iterator[tuple[str, str]]:
@@ -238,22 +253,24 @@ def set_value(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
     values[name] = value
 
 
-def _add_record(found: Contents, place: str, run: RunFolder) -> Iterator[str]:
+def _add_record(found: Contents, place: str, run: RunFolder, places: Mapping[str, str]) -> Iterator[str]:
     """Add the files of a run's record; yields what is damaged."""
     for path in sorted(run.path.iterdir()):
         is_record = path.suffix in RECORD_SUFFIXES or path.name in RECORD_FILES
         if not is_record or path.is_symlink() or not path.is_file() or not OF_RUNS.fullmatch(f"{place}/{path.name}"):
             continue
         try:
-            found.members[f"{place}/{path.name}"] = _content(path)
+            found.members[f"{place}/{path.name}"] = _content(path, places)
         except ValueError as error:
             yield f"{path.name} is damaged: {error}"
     if (run.path / HYDRA_OVERRIDES).is_file():
         found.members[f"{place}/{OVERRIDES}"] = _overrides(run.path / HYDRA_OVERRIDES)
 
 
-def _content(path: Path) -> bytes | Path:
+def _content(path: Path, places: Mapping[str, str]) -> bytes | Path:
     """What a file of the record has, without secrets, and without folders of this machine where it describes the run.
+
+    Generated texts stay as they are, whatever they look like, but for ``places``, which a heading may name.
 
     Raises ValueError where it is damaged.
     """
@@ -265,6 +282,8 @@ def _content(path: Path) -> bytes | Path:
     if path.suffix == ".jsonl":
         read_lines(path)
     clean = str(without_secrets(text))
+    for place, short in places.items() if path.suffix == ".md" else ():
+        clean = clean.replace(place, short)
     return path if clean == text else clean.encode()
 
 

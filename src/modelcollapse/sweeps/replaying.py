@@ -48,6 +48,7 @@ RECORDED = "recorded"
 TOLERANCE = 1e-5
 """Largest relative difference of a metric where libraries or execution differ: that of float32 on a CPU, see
 docs/reliability.md."""
+MOST_NAMED = 6
 OF_THE_COMMAND = {"paths": "--store PATH and --output FOLDER", "plan": "--check"}
 """Groups of settings that options of the command stand for."""
 
@@ -190,7 +191,7 @@ def _chain(bundle: Bundle, number: int, title: str, words: Sequence[tuple[str, A
     recorded = values.get("generations") if not any(name == "generations" for name, _ in words) else None
     set_value(values, ["paths", "store"], str(store))
     settings = read_chain_settings(values)
-    if problems := [*_named_files(settings, words), *_of_results(settings, words)]:
+    if problems := [*_named_files(settings, words), *_of_results(settings, words, bundle.runs[number].give)]:
         raise SettingsError(problems)
     return Chain(number, title, settings, values, recorded is None)
 
@@ -215,12 +216,12 @@ def _named_files(settings: ChainSettings, words: Sequence[tuple[str, Any]]) -> I
             yield f"{name}: {value!r} is not allowed: a bundle names no files; give {name}=PATH"
 
 
-def _of_results(settings: ChainSettings, words: Sequence[tuple[str, Any]]) -> Iterator[str]:
+def _of_results(settings: ChainSettings, words: Sequence[tuple[str, Any]], give: Sequence[str]) -> Iterator[str]:
     """Overrides of settings that decide results: another chain is no replay."""
     for name in dict.fromkeys(name for name, _ in words):
         if instead := OF_THE_COMMAND.get(name.partition(".")[0]):
             yield f"{name}: is given by {instead}"
-        elif not may_differ(settings, name):
+        elif name not in give and not may_differ(settings, name):
             yield f"{name}: decides results, which would be those of another chain; a bundle is replayed as it is"
 
 
@@ -254,7 +255,7 @@ def _read(overrides: Sequence[str]) -> list[tuple[str, Any]]:
     try:
         found = parsed(list(overrides))
     except HydraException as error:
-        raise UserError(str(error)) from error
+        raise UserError(f"{str(error).splitlines()[0]} (typed: {' '.join(overrides)})") from error
     for override in found:
         if override.is_sweep_override() or not override.input_line or override.input_line[0] in "+~":
             raise UserError(f"{override.input_line}: must be a single value of a setting, such as data.path=FOLDER")
@@ -264,7 +265,8 @@ def _read(overrides: Sequence[str]) -> list[tuple[str, Any]]:
 
 
 def _hostile_typed(name: str, value: Any) -> Iterator[str]:
-    yield from foreign_code({name: value})
+    group, _, last = name.rpartition(".")
+    yield from foreign_code({last: value}, group)
     if isinstance(value, str) and "${" in value:
         yield f"{name}: {value!r} is not allowed: references are not resolved here; type the value"
 
@@ -376,10 +378,10 @@ def _replayed(chain: Chain, folder: Path, tolerance: float | None) -> Replayed:
             run_settings(chain.settings, chain.values, place, state, reporter)
     except UserError as error:
         return Replayed(chain.number, chain.title, None, error=str(error))
-    return compared(chain, folder, tolerance)
+    return compare_with_record(chain, folder, tolerance)
 
 
-def compared(chain: Chain, folder: Path, tolerance: float | None) -> Replayed:
+def compare_with_record(chain: Chain, folder: Path, tolerance: float | None) -> Replayed:
     """How a chain that was run again compares with the record."""
     records, place = folder / RECORDED, folder / str(chain.number)
     store = Path(chain.settings.paths.store)
@@ -407,11 +409,7 @@ def _lacking(chain: Chain, before: RunFolder, after: RunFolder) -> Iterator[str]
         yield f"recorded are {count} generations of a finished run, and the settings lead to {len(after.generations)}"
     for generation in sorted(before.generations.keys() & after.generations.keys()):
         if only := sorted(before.generations[generation].keys() - after.generations[generation].keys()):
-            yield f"only the record has {', '.join(only[:6])} of generation {generation}"
-            return
-        roles = before.provenance.get(generation, {}).keys() ^ after.provenance.get(generation, {}).keys()
-        if roles:
-            yield f"only one of record and replay has {', '.join(sorted(roles))} of generation {generation}"
+            yield f"only the record has {', '.join(only[:MOST_NAMED])} of generation {generation}"
             return
         heads = [{name: side.generations[generation].get(name) for name in GENERATION_KEYS} for side in (before, after)]
         if heads[0] != heads[1]:
