@@ -74,6 +74,12 @@ COMPILING = 100
 WAITING = 300
 """Seconds after which a test that only waits has failed."""
 
+DISTRIBUTIONS = ("families/test_theory.py", "families/test_gaussian.py", "families/test_discrete.py")
+REGIMES = ("regimes/test_composition.py", "regimes/test_rules.py", "regimes/test_general.py")
+ARTIFACTS = ("store/test_keys.py", "store/test_making.py", "store/test_damaged_artifacts.py")
+DECODING = ("decoding/test_beam_search.py", "decoding/test_native_engine.py", "decoding/test_engines.py")
+MIXTURES = ("families/test_mixture_kernels.py", "families/test_mixture.py")
+
 MODULES: dict[str, tuple[str, ...]] = {
     "seeding": ("test_seeding.py",),
     "report/statistics": ("report/test_statistics.py",),
@@ -82,33 +88,32 @@ MODULES: dict[str, tuple[str, ...]] = {
     "metrics/distribution": ("metrics/test_distribution.py",),
     "metrics/images": ("metrics/test_image_metrics.py",),
     "metrics/likelihood": ("metrics/test_likelihood.py",),
-    "metrics/means": ("metrics/test_likelihood.py",),
-    "families/gaussian/theory": ("families/test_theory.py", "families/test_gaussian.py"),
-    "families/gaussian/estimator": ("families/test_gaussian.py",),
-    "families/discrete/theory": ("families/test_theory.py", "families/test_discrete.py"),
-    "families/discrete/estimator": ("families/test_discrete.py",),
     "families/language_model/losses": ("families/test_linear_cross_entropy.py",),
     "families/gaussian_mixture/distances": ("families/test_gaussian_mixture_distances.py",),
     "data/blocks": ("data/test_blocks.py",),
-    "regimes/shares": ("regimes/test_composition.py",),
-    "regimes/rows": ("regimes/test_composition.py",),
-    "regimes/reserve": ("regimes/test_composition.py",),
-    "regimes/availability": ("regimes/test_composition.py",),
-    "regimes/composition": ("regimes/test_composition.py", "regimes/test_general.py", "regimes/test_rules.py"),
-    "regimes/settings": ("regimes/test_composition.py", "regimes/test_general.py", "regimes/test_rules.py"),
-    "regimes/rules": ("regimes/test_composition.py", "regimes/test_general.py", "regimes/test_rules.py"),
-    "store/artifacts": ("store/test_keys.py", "store/test_making.py"),
-    "store/manifest": ("store/test_keys.py", "store/test_making.py", "store/test_damaged_artifacts.py"),
+    "regimes/shares": REGIMES,
+    "regimes/rows": REGIMES,
+    "regimes/reserve": REGIMES,
+    "regimes/availability": REGIMES,
+    "regimes/composition": REGIMES,
+    "regimes/settings": REGIMES,
+    "regimes/rules": REGIMES,
+    "store/artifacts": ARTIFACTS,
+    "store/manifest": ARTIFACTS,
     "store/claims": ("record/test_claims.py",),
-    "decoding/native/search": ("decoding/test_beam_search.py", "decoding/test_native_engine.py"),
-    "decoding/native/beam_search": ("decoding/test_beam_search.py", "decoding/test_native_engine.py"),
-    "decoding/native/sampling": ("decoding/test_native_engine.py", "decoding/test_engines.py"),
-    "decoding/native/history": ("decoding/test_native_engine.py", "decoding/test_engines.py"),
+    "decoding/native/search": DECODING,
+    "decoding/native/beam_search": DECODING,
+    "decoding/native/sampling": DECODING,
+    "decoding/native/history": DECODING,
+    "families/gaussian/theory": DISTRIBUTIONS,
+    "families/gaussian/estimator": DISTRIBUTIONS,
+    "families/discrete/theory": DISTRIBUTIONS,
+    "families/discrete/estimator": DISTRIBUTIONS,
     "record/comparison": ("commands/test_compare.py",),
-    "families/gaussian_mixture/clustering": ("families/test_mixture_kernels.py", "families/test_mixture.py"),
-    "families/gaussian_mixture/expectation_maximisation": ("families/test_mixture.py",),
-    "families/gaussian_mixture/kernels": ("families/test_mixture_kernels.py", "families/test_mixture.py"),
-    "families/gaussian_mixture/estimator": ("families/test_mixture.py",),
+    "families/gaussian_mixture/estimator": MIXTURES,
+    "families/gaussian_mixture/expectation_maximisation": MIXTURES,
+    "families/gaussian_mixture/clustering": MIXTURES,
+    "families/gaussian_mixture/kernels": MIXTURES,
 }
 """Module -> its tests."""
 

@@ -56,6 +56,7 @@ def test_bounds_out_of_order_are_refused():
 def test_a_uniform_guess_over_bytes_costs_eight_bits_and_256():
     nll = 1000 * math.log(256)
     assert distribution.bits_per_byte(nll, 1000) == pytest.approx(8)
+    assert distribution.bits_per_byte(nll / 1000, 1) == pytest.approx(8)
     assert distribution.perplexity(nll / 1000) == pytest.approx(256)
 
 

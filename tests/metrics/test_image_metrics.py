@@ -88,10 +88,10 @@ def test_precision_and_recall_do_not_depend_on_how_many_rows_are_taken_at_once(m
 
 
 def test_classes():
-    logits = torch.tensor([[9.0, 0.0, 0.0], [9.0, 0.0, 0.0], [0.0, 9.0, 0.0], [0.0, 9.0, 0.0]])
+    logits = torch.tensor([[9.0, 0.0, 0.0], [0.0, 9.0, 0.0], [0.0, 9.0, 0.0], [0.0, 9.0, 0.0]])
     shares = class_shares(logits)
-    assert shares.tolist() == [0.5, 0.5, 0.0]
-    assert entropy(shares) == pytest.approx(math.log(2))
+    assert shares.tolist() == [0.25, 0.75, 0.0]
+    assert entropy(torch.tensor([0.5, 0.5, 0.0])) == pytest.approx(math.log(2))
     assert entropy(torch.full((10,), 0.1)) == pytest.approx(math.log(10))
     assert entropy(torch.tensor([1.0, 0.0])) == 0.0
     assert confidence(logits) == pytest.approx(math.exp(9) / (math.exp(9) + 2))
