@@ -9,9 +9,8 @@ survive are listed; ``mutants_equivalent.toml`` names the ones that compute the 
 
 Each mutant is a process forked from one that has imported the libraries, the package and its tests. There the code of
 the changed function is replaced in place. What that does not reach, such as values computed by the import and compiled
-loops, and what survives it, is tried once more in a process that imports the package with the change. No file changes,
-so that no test fails because digests notice an edit: only behaviour kills. Processes that a test starts import the
-package as it is.
+loops, is tried in a process that imports the package with the change. No file changes, so that no test fails because
+digests notice an edit: only behaviour kills. Processes that a test starts import the package as it is.
 
 The tests that run the changed line come first, the fastest of them in front, as a traced run on the code as it is has
 shown. A mutant has several times the processor time of all its tests; one that is stopped there counts as killed.
@@ -268,6 +267,9 @@ def name_of(module: str) -> str:
 # ---- mutants by other code in place ----------------------------------------------------------------------------------
 
 
+OUT_OF_REACH = "no function has the changed code"
+
+
 class Patching:
     """Runs mutants in processes forked from the one that has collected the tests."""
 
@@ -275,7 +277,7 @@ class Patching:
         self._mutants, self._write = mutants, write
         self.baseline = Baseline()
         self.killed_by: list[str | None] = []
-        """For each mutant in turn; None where it survived, or where there was nothing to replace."""
+        """For each mutant in turn; None where it survived, or OUT_OF_REACH."""
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Run mutants in the place of the tests."""
@@ -292,11 +294,11 @@ class Patching:
     def _try(self, session: pytest.Session, module: str, mutation: Mutation, functions: "Functions") -> None:
         def run(_: Path) -> Mapping[str, Any]:
             if not patch(module, mutation, functions):
-                return {"failed": None}
+                return {"failed": OUT_OF_REACH}
             return {"failed": first_failure(session, FirstFailure(self.baseline, module, mutation.line))}
 
         self.killed_by.append(forked(run, self.baseline.limit())["failed"])
-        if self.killed_by[-1]:
+        if self.killed_by[-1] != OUT_OF_REACH:
             self._write(Verdict(module, mutation, self.killed_by[-1]))
 
 
@@ -309,31 +311,22 @@ def _search_without_shrinking() -> None:
 
 
 def measured(session: pytest.Session, modules: Sequence[str]) -> Baseline:
-    """The tests traced, and run once more in the order of how long they take.
+    """The tests, traced.
 
     Raises RuntimeError where they fail.
     """
 
     def trace(_: Path) -> Mapping[str, Any]:
-        tracer, first = Tracer(modules), FirstFailure(Baseline())
+        tracer, start = Tracer(modules), time.process_time()
         session.config.pluginmanager.register(tracer)
-        return {"failed": first_failure(session, first), "seconds": tracer.seconds, "lines": tracer.lines}
+        failed = first_failure(session, FirstFailure(Baseline()))
+        spent = time.process_time() - start
+        return {"failed": failed, **vars(Baseline(tracer.seconds, tracer.lines, spent))}
 
-    def run(_: Path) -> Mapping[str, Any]:
-        start = time.process_time()
-        failed = first_failure(session, FirstFailure(baseline))
-        return {"failed": failed, "processor_seconds": time.process_time() - start}
-
-    traced = _passed(forked(trace, 3600))
-    baseline = Baseline(traced["seconds"], traced["lines"])
-    baseline.processor_seconds = _passed(forked(run, 3600))["processor_seconds"]
-    return baseline
-
-
-def _passed(found: dict[str, Any]) -> dict[str, Any]:
+    found = forked(trace, 3600)
     if found["failed"]:
         raise RuntimeError(f"the tests fail on the code as it is: {found['failed']}\n{found['output']}")
-    return found
+    return Baseline(found["seconds"], found["lines"], found["processor_seconds"])
 
 
 def first_failure(session: pytest.Session, first: FirstFailure) -> str | None:
@@ -466,10 +459,10 @@ def verdicts(
     baseline = Baseline(found["seconds"], found["lines"], found["processor_seconds"])
     pairs = [(module, mutation) for module in mutants for mutation in mutants[module]]
     for (module, mutation), killed_by in zip(pairs, found["killed_by"], strict=True):
-        verdict = Verdict(module, mutation, killed_by or imported(module, mutation, baseline))
-        if not killed_by:
-            write(verdict)
-        yield verdict
+        if killed_by == OUT_OF_REACH:
+            killed_by = imported(module, mutation, baseline)
+            write(Verdict(module, mutation, killed_by))
+        yield Verdict(module, mutation, killed_by)
 
 
 def verdicts_on(modules: Sequence[str], options: argparse.Namespace) -> Iterator[Verdict]:
