@@ -29,7 +29,7 @@ def test_the_standard_error_is_scipys():
 @pytest.mark.parametrize("summary", [likelihood.reference_perplexity, likelihood.true_perplexity])
 def test_perplexities_are_spread_as_numpy_has_it_and_beyond_real_ones(summary):
     # Two more half a unit of perplexity within the outer percentiles of the real ones.
-    ends = np.exp(np.quantile(REAL, [0.01, 0.99])) + [0.5, -0.5]
+    ends = np.add(np.exp(np.quantile(REAL, [0.01, 0.99])), [0.5, -0.5])
     perplexities = np.append(np.exp(LOSSES), ends)
     found = summary(np.log(perplexities), REAL)
     assert found["mean"] == pytest.approx(perplexities.mean())
