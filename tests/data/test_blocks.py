@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 from transformers import PreTrainedTokenizerFast
 
+from modelcollapse.data import blocks as module
 from modelcollapse.data import sources, text
 from modelcollapse.data.batches import EpochSampler, in_order, in_order_together
 from modelcollapse.data.block_batches import BlocksDataModule
@@ -59,6 +60,23 @@ def test_many_lines_are_tokenised_in_groups_without_a_seam(tokenizer):
     assert ids_of(iter(lines), tokenizer, True) == [
         token for line in lines for token in ids_of([line], tokenizer, True)
     ]
+
+
+@pytest.mark.parametrize(("name", "most", "groups"), [("LINES_AT_ONCE", 2, 5), ("CHARACTERS_AT_ONCE", 7, 3)])
+def test_some_lines_at_a_time_are_tokenised(tokenizer, monkeypatch, name, most, groups):
+    monkeypatch.setattr(module, name, most)
+    found = list(tokenise(["ab\n"] * 9, tokenizer, False))
+    assert len(found) == groups
+    assert np.concatenate([some.ids for some in found]).tolist() == ids_of(["ab\n" * 9], tokenizer, False)
+
+
+def test_what_a_tokenizer_puts_around_every_text_is_left_out(tokenizer):
+    talkative = train_byte_pairs(LINES * 30, 330)
+    talkative.backend_tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single="</s> $A </s>", special_tokens=[("</s>", tokenizer.eos_token_id)]
+    )
+    assert talkative("a")["input_ids"][0] == tokenizer.eos_token_id
+    assert ids_of(LINES, talkative, False) == ids_of(LINES, tokenizer, False)
 
 
 def test_no_lines_are_no_tokens(tokenizer):
@@ -136,13 +154,14 @@ def test_how_a_file_is_read_divides_no_line_otherwise(tmp_path, monkeypatch):
     assert len(ways[0]) > 10
 
 
-def test_a_tokenizer_that_joins_words_is_not_given_parts(tmp_path):
+@pytest.mark.parametrize("part", [" word word word", " word"])
+def test_a_tokenizer_that_joins_words_is_not_given_parts(part):
     joined = tokenizers.Tokenizer(tokenizers.models.BPE())
     trainer = tokenizers.trainers.BpeTrainer(vocab_size=200, show_progress=False)
     joined.train_from_iterator(["d w"] * 10 + ["w o r d"], trainer)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=joined)
     with pytest.raises(UserError, match="cannot be tokenised in parts with this tokenizer"):
-        ids_of(["word " * 3 + "word", Continued(" word word word")], tokenizer, False)
+        ids_of(["word " * 3 + "word", Continued(part)], tokenizer, False)
 
 
 # ---- the order of service -------------------------------------------------------------------------------------------
