@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
-from modelcollapse.data.settings import zipf
+from modelcollapse.data.settings import CategoricalSamplesSettings, GaussianSamplesSettings, zipf
 from modelcollapse.families.discrete import theory as discrete_theory
+from modelcollapse.families.estimators.theory import Plan
 from modelcollapse.families.gaussian import theory as gaussian_theory
+from modelcollapse.families.gaussian.settings import GaussianSettings
+from modelcollapse.regimes import GeneralSettings, RegimeSettings
 
 SIGMAS = 5.0
 """Bound of every Monte Carlo comparison, in standard errors over independent replicates."""
@@ -167,6 +170,59 @@ def test_the_time_until_one_state_is_left_is_that_of_the_diffusion_for_many_rows
 def test_the_time_until_one_state_is_left_is_exact_for_few_rows(rows, expected):
     """Of two rows, the first fit ends it with 1 - 0.62, and each later one with one half: 1 + 0.62 * 2."""
     assert discrete_theory.absorption_time([0.5, 0.3, 0.2], rows) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("regime", "rows", "known"),
+    [
+        (RegimeSettings("replace", latest=1.0), 12, {"survivors", "entropy", "heterozygosity", "single"}),
+        (RegimeSettings("replace", latest=1.0), 301, {"heterozygosity"}),
+        (RegimeSettings("grown", latest=1.0, growth="linear"), 12, {"heterozygosity"}),
+        (RegimeSettings("kept", real=0.5, latest=0.5), 12, set()),
+    ],
+    ids=["equal sizes", "many rows", "growing sizes", "real rows"],
+)
+def test_what_is_expected_of_a_chain_is_known_where_its_conditions_hold(regime, rows, known):
+    data = CategoricalSamplesSettings("categorical_samples", "Zipf", rows, 6, 1.2)
+    columns = discrete_theory.discrete_expectations(Plan(regime, 4, rows), data)
+    assert {len(column) for column in columns.values()} == {5}
+    assert {name for name, column in columns.items() if not np.isnan(column).all()} == known
+    assert not any(np.isnan(columns[name]).any() for name in known)
+
+
+def gaussian_expectations(covariance, regime, rows=12):
+    model = GaussianSettings("Gaussian", 4, 100, "gaussian", "biased", "samples")
+    data = GaussianSamplesSettings("gaussian_samples", "N", rows, (0.5,) * len(covariance), covariance)
+    return gaussian_theory.gaussian_expectations(Plan(regime, 4, rows), model, data)
+
+
+@pytest.mark.parametrize(
+    "regime",
+    [
+        RegimeSettings("replace", latest=1.0),
+        RegimeSettings("grown", latest=1.0, growth="linear"),
+        RegimeSettings("accumulate", pool="all"),
+        GeneralSettings("general", 0.5, 0.25, 0.25),
+    ],
+    ids=lambda regime: regime.name,
+)
+def test_what_is_expected_of_a_gaussian_is_in_the_units_of_the_data(regime):
+    unit, other = (gaussian_expectations(((variance,),), regime) for variance in (1.0, 2.5))
+    for name, column in unit.items():
+        assert len(column) == 5
+        expected = column + np.log(2.5) if name == "log_determinant" else 2.5 * column
+        np.testing.assert_allclose(other[name], expected, err_msg=name)
+    np.testing.assert_allclose(unit["spread_about_true_mean"], unit["squared_mean_error"] + unit["variance"])
+
+
+def test_what_is_expected_of_a_gaussian_in_the_plane_follows_from_its_trace_and_determinant():
+    covariance, regime = ((2.0, 0.6), (0.6, 1.5)), RegimeSettings("replace", latest=1.0)
+    columns, line = gaussian_expectations(covariance, regime), gaussian_expectations(((1.0,),), regime)
+    for name in ("squared_mean_error", "variance", "spread_about_true_mean"):
+        np.testing.assert_allclose(columns[name], 3.5 * line[name])
+    change = gaussian_theory.log_determinant_change([12] * 5, "biased", 2)
+    np.testing.assert_allclose(columns["log_determinant"], np.log(2.64) + change)
+    assert np.isnan(columns["squared_wasserstein"]).all()
 
 
 def test_marginals_are_those_of_a_loop_over_samples(marginals):

@@ -17,6 +17,7 @@ from modelcollapse.regimes import (
     REAL,
     Draw,
     DrawError,
+    GeneralSettings,
     RegimeSettings,
     Source,
     compose,
@@ -561,6 +562,28 @@ def test_impossible_settings_are_named_with_their_value(name, changes, settings)
     with pytest.raises(ValueError, match=r"regime\."):
         compose(impossible, 1, 0)
     assert compose(impossible, 0, 0)
+
+
+def test_settings_at_the_edge_of_what_is_possible_have_no_problems():
+    """All of 1 taken by what is given leaves nothing to `latest`, and is no mistake."""
+    for whole in (
+        RegimeSettings("a", real=1.0),
+        RegimeSettings("b", older=1.0),
+        RegimeSettings("c", real=0.4, older=0.6),
+    ):
+        assert whole.problems() == []
+        assert whole.latest_share == 0
+
+
+@pytest.mark.parametrize("settings", [RegimeSettings("shares"), GeneralSettings("general", 0.5, 0.3, 0.2)])
+def test_generations_of_one_kind_are_looked_at_once(settings):
+    assert [list(settings.kinds_of_generation(last)) for last in (0, 1, 2, 3, 5000)] == [
+        [],
+        [1],
+        [1, 2],
+        [1, 2, 3],
+        [1, 2, 3],
+    ]
 
 
 choices = {
