@@ -13,7 +13,8 @@ loops, is tried in a process that imports the package with the change. No file c
 digests notice an edit: only behaviour kills. Processes that a test starts import the package as it is.
 
 The tests that run the changed line come first, the fastest of them in front, as a traced run on the code as it is has
-shown. A mutant has several times the processor time of all its tests; one that is stopped there counts as killed.
+shown; long tests are left out. A mutant has several times the processor time of all its tests; one that is stopped
+there counts as killed.
 
 Why not mutmut or cosmic-ray: both change files, which the digests of the code notice; they start a process, with its
 six seconds of imports, for each mutant; and neither knows of Numba's cache of compiled loops, which would go on running
@@ -68,6 +69,8 @@ LIBRARIES = (
 """What most tests import, once for all mutants."""
 SECONDS, TIMES = 20, 5
 """A mutant's processor time: so many seconds, and so many times those of the tests on the code as it is."""
+LONGEST = 4
+"""Processor seconds of the longest test that mutants run."""
 CALLS = 100
 """How many calls of a function are traced in each test."""
 COMPILING = 100
@@ -248,6 +251,10 @@ class FirstFailure:
         self._baseline, self._module, self._line = baseline, module, line
         self.test: str | None = None
 
+    def is_short(self, item: pytest.Item) -> bool:
+        """Whether a test is run."""
+        return self._baseline.seconds.get(item.nodeid, 0) <= LONGEST
+
     def order(self, test: str) -> tuple[bool, float]:
         """What tests are sorted by."""
         is_elsewhere = self._line not in self._baseline.lines.get(test, {}).get(self._module, ())
@@ -256,7 +263,7 @@ class FirstFailure:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Order the tests."""
-        items.sort(key=lambda item: self.order(item.nodeid))
+        items[:] = sorted(filter(self.is_short, items), key=lambda item: self.order(item.nodeid))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note a failure."""
@@ -344,7 +351,7 @@ def measured(session: pytest.Session, modules: Sequence[str]) -> Baseline:
 def first_failure(session: pytest.Session, first: FirstFailure) -> str | None:
     """Run the collected tests until one fails; which it was."""
     session.config.pluginmanager.register(first)
-    items = sorted(session.items, key=lambda item: first.order(item.nodeid))
+    items = sorted(filter(first.is_short, session.items), key=lambda item: first.order(item.nodeid))
     for item, following in zip(items, [*items[1:], None], strict=True):
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
         if first.test is not None:
