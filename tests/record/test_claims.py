@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,16 @@ from modelcollapse.commands import store as store_command
 from modelcollapse.errors import UserError
 from modelcollapse.record.claiming import OtherChain, claimed, made_anew, refuse_other_chain, status_of
 from modelcollapse.store import Artifact, Store, locks
-from modelcollapse.store.claims import MARKER_FILE, read_claim, store_problem, try_claim
+from modelcollapse.store.claims import (
+    MARKER_FILE,
+    is_in_use,
+    mark_files,
+    read_claim,
+    release,
+    store_problem,
+    take_over,
+    try_claim,
+)
 
 CLAIM_AND_WAIT = """
 import sys, time
@@ -83,6 +93,55 @@ def test_a_later_process_with_the_same_number_is_another(tmp_path):
     assert not read_claim(tmp_path).is_live
 
 
+def test_a_folder_is_in_use_from_the_claim_to_the_release(tmp_path):
+    folder = tmp_path / "not" / "there"
+    assert not is_in_use(folder, read_claim(folder))
+    assert try_claim(folder, "run")
+    claim = read_claim(folder)
+    assert (claim.what, claim.process, claim.is_live, claim.is_elsewhere) == ("run", os.getpid(), True, False)
+    assert is_in_use(folder, claim)
+    assert [path.name for path in folder.iterdir()] == [MARKER_FILE]
+    release(folder)
+    assert not is_in_use(folder, claim), "the marker may go on to name this process where it cannot be written"
+    assert (read_claim(folder).what, read_claim(folder).process, read_claim(folder).is_live) == ("run", None, False)
+
+
+def test_where_there_are_no_links_a_folder_is_claimed_by_one_too(tmp_path, monkeypatch):
+    def no_links(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "link", no_links)
+    assert [try_claim(tmp_path / "run", "run") for _ in range(2)] == [True, False]
+    assert is_in_use(tmp_path / "run", read_claim(tmp_path / "run"))
+    release(tmp_path / "run")
+    assert not read_claim(tmp_path / "run").is_live
+
+
+def test_a_claim_of_another_machine_is_elsewhere_and_says_nothing_of_a_process_here(tmp_path):
+    assert try_claim(tmp_path, "run")
+    there = replace(read_claim(tmp_path), host="another")
+    assert (there.is_elsewhere, there.is_live) == (True, False)
+    assert not replace(there, process=None).is_elsewhere
+
+
+def test_only_the_marker_that_was_found_is_taken_over(tmp_path):
+    assert try_claim(tmp_path, "run")
+    ended = replace(read_claim(tmp_path), began="an earlier boot 12")
+    # Another process was first: its marker stays.
+    assert not take_over(tmp_path, ended, "run")
+    assert read_claim(tmp_path).is_live
+    assert take_over(tmp_path, read_claim(tmp_path), "report")
+    assert read_claim(tmp_path).what == "report"
+    assert [path.name for path in tmp_path.iterdir()] == [MARKER_FILE]
+    release(tmp_path)
+
+
+def test_files_that_are_ours_are_listed_where_the_folder_is_not(tmp_path):
+    mark_files(tmp_path, "report", ["b.html", "a.png"])
+    claim = read_claim(tmp_path)
+    assert (claim.what, claim.files, claim.process, claim.began) == ("report", ("a.png", "b.html"), None, None)
+
+
 def test_files_of_others_are_not_written_over(tmp_path):
     (tmp_path / "config.yaml").write_text("mine")
     with pytest.raises(UserError, match=r"holds other files \(config.yaml\)"), claimed(tmp_path, "run", by_time=False):
@@ -124,6 +183,15 @@ def test_nothing_is_removed_from_a_folder_that_is_no_store(tmp_path, capsys):
 def test_a_folder_with_other_files_becomes_no_store(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     assert "holds thesis.tex" in store_problem(tmp_path)
+    for name in ("a", "b", "c", "d"):
+        (tmp_path / name).mkdir()
+    assert "holds a, b, c and 2 more, and is no store" in store_problem(tmp_path)
+    assert store_problem(tmp_path / "a") is None
+    assert store_problem(tmp_path / "missing") is None
+    (tmp_path / "a" / ".hidden").touch()
+    assert try_claim(tmp_path / "a" / "run", "run")
+    release(tmp_path / "a" / "run")
+    assert store_problem(tmp_path / "a") is None
     Store(tmp_path / "store").obtain(Artifact("model", {}, {}, build, "a"))
     assert store_problem(tmp_path / "store") is None
 

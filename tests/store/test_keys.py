@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from store_artifacts import artifact, build_nothing, build_weights
 
 from modelcollapse.store import Artifact, canonical_json
+from modelcollapse.store.artifacts import with_ancestors
 
 
 def reference_recipe():
@@ -83,6 +84,16 @@ def test_recipe_cannot_be_changed_behind_the_key():
     assert model.recipe == {"rate": [0.1]}
     with pytest.raises(TypeError):
         model.recipe["rate"] = 1
+    with pytest.raises(TypeError):
+        model.parents["data"] = model
+
+
+def test_ancestors_are_the_parents_and_theirs():
+    data, model = reference_recipe()
+    sampled = Artifact("synthetic", {}, {"model": model, "data": data}, build_nothing, "x")
+    other = Artifact("data", {"corpus": "other"}, {}, build_nothing, "x")
+    assert with_ancestors([sampled, other]) == {data, model, sampled, other}
+    assert with_ancestors([]) == set()
 
 
 @pytest.mark.parametrize(
