@@ -22,14 +22,18 @@ def without_secrets(value: Any) -> Any:
     A secret is the value, of eight characters or more, of a variable named ``..._KEY``, ``..._TOKEN``,
     ``..._SECRET``, ``..._PASSWORD`` or ``..._CREDENTIALS``.
     """
+    return _without(value, secrets())
+
+
+def _without(value: Any, found: Mapping[str, str]) -> Any:
     if isinstance(value, Mapping):
-        return {str(key): without_secrets(item) for key, item in value.items()}
+        return {str(key): _without(item, found) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [without_secrets(item) for item in value]
+        return [_without(item, found) for item in value]
     if isinstance(value, (bool, int, float)) or value is None:
         return value
     text = str(value)
-    for name, secret in secrets().items():
+    for name, secret in found.items():
         text = text.replace(secret, f"<{name}>")
     return text
 

@@ -12,7 +12,7 @@ import pytest
 from modelcollapse.errors import UserError
 from modelcollapse.record import read_lines
 from modelcollapse.report import write_sweep_report
-from modelcollapse.report.chains import read_chains
+from modelcollapse.report.chains import RecordedHistogram, read_chains
 from modelcollapse.report.histograms import rebinned
 from modelcollapse.report.page import TEMPLATES, continuations, vega_script
 from modelcollapse.store.claims import MARKER_FILE, mark_files
@@ -277,15 +277,18 @@ def test_a_real_chain_is_reported_with_its_pooled_figures(finished_chain, tmp_pa
 # ---- histograms -----------------------------------------------------------------------------------------------
 
 
+def recorded(counts, edges):
+    return RecordedHistogram(0, "any", np.array(counts), np.array(edges))
+
+
 def test_rebinning_keeps_every_value_once():
-    line = {"counts": [10, 0, 30], "edges": [0.0, 1.0, 2.0, 3.0]}
+    line = recorded([10, 0, 30], [0.0, 1.0, 2.0, 3.0])
     np.testing.assert_allclose(rebinned([line], np.array([-5.0, 0.5, 2.5, 10.0])), [5 / 40, 20 / 40, 15 / 40])
     np.testing.assert_allclose(rebinned([line, line], np.array([0.0, 3.0])), [1.0])
 
 
 def test_pooling_weighs_runs_by_their_values():
-    few = {"counts": [10], "edges": [0.0, 1.0]}
-    many = {"counts": [90], "edges": [1.0, 2.0]}
+    few, many = recorded([10], [0.0, 1.0]), recorded([90], [1.0, 2.0])
     np.testing.assert_allclose(rebinned([few, many], np.array([0.0, 1.0, 2.0])), [0.1, 0.9])
 
 

@@ -30,7 +30,7 @@ process leaves at worst half a last line, which :func:`read_lines` leaves out.
 """
 
 from modelcollapse.record.identity import IDENTITY_FILE, ChainIdentity, Status, View
-from modelcollapse.record.lines import Histogram, histogram, number, read_lines
+from modelcollapse.record.lines import Histogram, each_line, histogram, number, read_lines
 from modelcollapse.record.run_state import RunError, RunState, StageProgress, read_error, read_progress
 from modelcollapse.record.views import views
 from modelcollapse.record.writing import EPOCH_KEYS, GENERATION_KEYS, GENERATIONS_FILE, Record
@@ -48,6 +48,7 @@ __all__ = [
     "StageProgress",
     "Status",
     "View",
+    "each_line",
     "histogram",
     "number",
     "read_error",

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -73,19 +73,26 @@ def _encoded(value: Any) -> Any:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Read a file of JSON lines; a last line without its end, of a killed or a living process, is left out.
+    """All lines of a file of JSON lines, see :func:`each_line`."""
+    return list(each_line(path))
+
+
+def each_line(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a file of JSON lines, one at a time.
+
+    A last line without its end, of a killed or a living process, is left out.
 
     Raises:
         ValueError: Any other line is damaged.
     """
-    whole_lines = path.read_bytes().split(b"\n")[:-1]
-    lines = []
-    for position, line in enumerate(whole_lines, start=1):
-        try:
-            lines.append(json.loads(line))
-        except ValueError as error:
-            raise ValueError(f"{path}, line {position}, is damaged: {error}") from error
-    return lines
+    with path.open("rb") as file:
+        for position, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise ValueError(f"{path}, line {position}, is damaged: {error}") from error
 
 
 def number(value: float | str | None) -> float:

@@ -130,10 +130,17 @@ def read_configuration(folder: Path) -> Mapping[str, Any]:
 
     path = folder / CONFIG_FILE
     try:
-        read = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        read = yaml.load(path.read_text(encoding="utf-8"), _loader()) if path.is_file() else {}
     except yaml.YAMLError as error:
         raise ValueError(f"{CONFIG_FILE}: {error}") from error
     return without_secrets(read) if isinstance(read, dict) else {}
+
+
+def _loader() -> Any:
+    """YAML's safe loader; that of libyaml, which is ten times as fast, where it is installed."""
+    import yaml
+
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def chain_settings(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +14,13 @@ import numpy as np
 
 from modelcollapse.credentials import without_secrets
 from modelcollapse.errors import UserError
-from modelcollapse.record import GENERATION_KEYS, GENERATIONS_FILE, IDENTITY_FILE, number, read_lines
+from modelcollapse.record import GENERATION_KEYS, GENERATIONS_FILE, IDENTITY_FILE, each_line, number, read_lines
 from modelcollapse.record.run_tables import chain_settings, read_configuration, run_folders
 
 if TYPE_CHECKING:
     import pandas as pd
 
-CONFIG_FILE, METRICS_FILE = "config.yaml", "metrics.json"
+CONFIG_FILE, METRICS_FILE, HISTOGRAMS_FILE = "config.yaml", "metrics.json", "histograms.jsonl"
 
 
 @dataclass(frozen=True)
@@ -83,8 +82,25 @@ class ReportChain:
             raise UserError(f"{error}; {REPAIR}") from error
         for position, line in enumerate(lines, start=1):
             if not _is_sound(name, line):
-                raise UserError(f"{path}, line {position}, is damaged: it is not what a run writes there; {REPAIR}")
+                raise _damaged_line(path, position)
         return lines
+
+    def histograms(self) -> Iterator[RecordedHistogram]:
+        """The recorded histograms, one at a time: of a sweep they are many, and each is a hundred numbers.
+
+        Raises UserError where the file is damaged.
+        """
+        path = self.folder / HISTOGRAMS_FILE
+        names: dict[str, str] = {}
+        try:
+            for position, line in enumerate(each_line(path) if path.is_file() else (), start=1):
+                if (found := _histogram(line)) is None:
+                    raise _damaged_line(path, position)
+                if found.name not in names:
+                    names[found.name] = without_secrets(found.name)
+                yield replace(found, name=names[found.name])
+        except ValueError as error:
+            raise UserError(f"{error}; {REPAIR}") from error
 
     def table(self, name: str) -> pd.DataFrame:
         """One of the record's tables. Raises UserError where the file is damaged."""
@@ -97,6 +113,18 @@ class ReportChain:
             raise UserError(f"{path}: is damaged: {' '.join(str(error).split())}; {REPAIR}") from error
 
 
+@dataclass(frozen=True)
+class RecordedHistogram:
+    """One distribution of a generation as a run recorded it."""
+
+    generation: int
+    name: str
+    counts: np.ndarray
+    """Values per bin, [B]."""
+    edges: np.ndarray
+    """Bin edges, rising, [B + 1]."""
+
+
 class NothingToReport(UserError):
     """No chain has finished a generation."""
 
@@ -104,22 +132,40 @@ class NothingToReport(UserError):
 REPAIR = "the run's own command writes its record again, from the store"
 
 
+def _damaged_line(path: Path, position: int) -> UserError:
+    return UserError(f"{path}, line {position}, is damaged: it is not what a run writes there; {REPAIR}")
+
+
 def _is_sound(name: str, line: Any) -> bool:
     """Whether a line has what a report reads of it."""
     if not isinstance(line, dict) or not _is_whole(line.get("generation")):
         return False
-    if name == "histograms.jsonl":
-        return isinstance(line.get("name"), str) and _is_histogram(line.get("counts"), line.get("edges"))
     if name == "timings.jsonl":
         return _is_number(line.get("seconds")) and isinstance(line.get("key"), str) and "computed" in line
     return True
 
 
-def _is_histogram(counts: Any, edges: Any) -> bool:
-    if not isinstance(counts, list) or not isinstance(edges, list) or len(edges) != len(counts) + 1:
-        return False
-    are_numbers = all(_is_whole(count) and count >= 0 for count in counts) and all(map(_is_number, edges))
-    return are_numbers and all(low < high for low, high in pairwise(edges))
+def _histogram(line: Any) -> RecordedHistogram | None:
+    """The histogram of a line; None where the line is none."""
+    if not isinstance(line, dict) or not _is_whole(line.get("generation")) or not isinstance(line.get("name"), str):
+        return None
+    counts, edges = _numbers(line.get("counts"), "i"), _numbers(line.get("edges"), "if")
+    if counts is None or edges is None or len(edges) != len(counts) + 1:
+        return None
+    if (counts < 0).any() or not np.isfinite(edges).all() or (np.diff(edges) <= 0).any():
+        return None
+    return RecordedHistogram(line["generation"], line["name"], counts, edges)
+
+
+def _numbers(values: Any, kinds: str) -> np.ndarray | None:
+    """A list of numbers of one of numpy's kinds as an array; None where it is no such list."""
+    if not isinstance(values, list):
+        return None
+    try:
+        found = np.asarray(values)
+    except ValueError:
+        return None
+    return found if found.ndim == 1 and found.dtype.kind in kinds else None
 
 
 def _is_whole(value: Any) -> bool:

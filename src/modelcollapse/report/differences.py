@@ -211,8 +211,9 @@ def differences_table(
 ) -> pd.DataFrame:
     """A row a pair at its last common generation: ``difference``, ``generation``, ``seeds``, then each metric."""
     rows = []
+    places = _places(differences)
     for pair in pairs:
-        own = _rows_of(pair, differences)
+        own = differences.iloc[places.get((pair.setting, pair.first_value, pair.second_value, pair.elsewhere), [])]
         own = own[own["n"] > 0]
         if own.empty:
             continue
@@ -241,14 +242,11 @@ def _cells(own: pd.DataFrame, mean: str, metrics: Mapping[str, str], points: pd.
     return cells
 
 
-def _rows_of(pair: Pair, differences: pd.DataFrame) -> pd.DataFrame:
-    here = (
-        (differences["setting"] == pair.setting)
-        & (differences["first"] == pair.first_value)
-        & (differences["second"] == pair.second_value)
-        & (differences["elsewhere"] == pair.elsewhere)
-    )
-    return differences[here]
+def _places(differences: pd.DataFrame) -> Mapping[Any, Sequence[int]]:
+    """Setting, both values and where both stand -> the rows of that pair."""
+    keys = differences.groupby(["setting", "first", "second", "elsewhere"], sort=False, observed=True)
+    found: Mapping[Any, Sequence[int]] = keys.indices
+    return found
 
 
 def interval_text(mean: float, low: float, high: float) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import altair as alt
 import numpy as np
@@ -20,9 +19,9 @@ from modelcollapse.families.presentation import Distribution
 from modelcollapse.figures.thinning import shown_generations
 from modelcollapse.report import charts
 from modelcollapse.report.appearance import Appearance
+from modelcollapse.report.chains import RecordedHistogram
 from modelcollapse.report.groups import Group
 
-HISTOGRAMS_FILE = "histograms.jsonl"
 BINS = 48
 MOST_GENERATIONS = 16
 OUTSIDE = 0.001
@@ -50,35 +49,45 @@ def pooled_histograms(groups: Sequence[Group], distributions: Sequence[Distribut
 
     Of a long chain at most ``MOST_GENERATIONS`` are taken, of those that it recorded.
     """
-    recorded = {group.label: [chain.lines(HISTOGRAMS_FILE) for chain in group.chains] for group in groups}
+    recorded = _recorded(groups, distributions)
     found = [_pooled(recorded, distribution) for distribution in distributions]
     return [one for one in found if one is not None]
 
 
-def _pooled(recorded: dict[str, list[list[dict[str, Any]]]], distribution: Distribution) -> PooledHistograms | None:
+def _recorded(groups: Sequence[Group], distributions: Sequence[Distribution]) -> dict[str, list[RecordedHistogram]]:
+    """Label -> what its chains recorded of the distributions, chain after chain; no more of real data than is drawn."""
+    names, real = {one.name for one in distributions}, {one.real for one in distributions}
+    return {
+        group.label: [
+            one
+            for chain in group.chains
+            for one in chain.histograms()
+            if one.name in names or (one.name in real and one.generation == 0)
+        ]
+        for group in groups
+    }
+
+
+def _pooled(recorded: Mapping[str, Sequence[RecordedHistogram]], distribution: Distribution) -> PooledHistograms | None:
     import pandas as pd
 
-    lines = {
-        label: [line for chain in chains for line in chain if line["name"] == distribution.name]
-        for label, chains in recorded.items()
-    }
-    everything = [line for of_group in lines.values() for line in of_group if sum(line["counts"])]
+    own = {label: [one for one in found if one.name == distribution.name] for label, found in recorded.items()}
+    everything = [one for found in own.values() for one in found if one.counts.sum()]
     if not everything:
         return None
-    shown = _shown({line["generation"] for line in everything})
-    everything = [line for line in everything if line["generation"] in shown]
+    shown = _shown({one.generation for one in everything})
+    everything = [one for one in everything if one.generation in shown]
     edges = _shared_edges(everything)
     rows = []
-    for label, of_group in lines.items():
-        for generation in sorted({line["generation"] for line in of_group} & shown):
-            shares = rebinned((line for line in of_group if line["generation"] == generation), edges)
+    for label, found in own.items():
+        for generation in sorted({one.generation for one in found} & shown):
+            shares = rebinned((one for one in found if one.generation == generation), edges)
             rows.append(pd.DataFrame({"group": label, "generation": generation, "bin": range(BINS), "share": shares}))
     real = [
-        line
-        for chains in recorded.values()
-        for chain in chains
-        for line in chain
-        if line["name"] == distribution.real and line["generation"] == 0 and sum(line["counts"])
+        one
+        for found in recorded.values()
+        for one in found
+        if one.name == distribution.real and one.generation == 0 and one.counts.sum()
     ]
     return PooledHistograms(
         distribution=distribution,
@@ -99,24 +108,27 @@ def _shown(recorded: set[int]) -> set[int]:
     return {ordered[place] for place in places} | {ordered[0], ordered[-1]}
 
 
-def _shared_edges(lines: Sequence[dict[str, Any]]) -> np.ndarray:
+def _shared_edges(histograms: Sequence[RecordedHistogram]) -> np.ndarray:
     """BINS bins of equal width that hold all but OUTSIDE of the recorded values at either end."""
-    low = min(line["edges"][0] for line in lines)
-    high = max(line["edges"][-1] for line in lines)
+    low = min(one.edges[0] for one in histograms)
+    high = max(one.edges[-1] for one in histograms)
     fine = np.linspace(low, high, _FINE + 1)
     # Every generation counts alike, however many values it has.
-    mass = np.cumsum(np.mean([rebinned([line], fine) for line in lines], axis=0))
+    total = np.zeros(_FINE)
+    for one in histograms:
+        total += rebinned([one], fine)
+    mass = np.cumsum(total / len(histograms))
     first = fine[int(np.searchsorted(mass, OUTSIDE))]
     last = fine[min(_FINE, int(np.searchsorted(mass, 1 - OUTSIDE)) + 1)]
     return np.linspace(first, max(last, first + 1e-9), BINS + 1)
 
 
-def rebinned(lines: Iterable[dict[str, Any]], edges: np.ndarray) -> np.ndarray:
+def rebinned(histograms: Iterable[RecordedHistogram], edges: np.ndarray) -> np.ndarray:
     """Share of all values of the recorded histograms in each of other bins, [len(edges) - 1]."""
     inside, total = np.zeros(len(edges) - 1), 0
-    for line in lines:
-        reached = np.concatenate([[0], np.cumsum(line["counts"])])
-        inside += np.diff(np.interp(edges, line["edges"], reached))
+    for one in histograms:
+        reached = np.concatenate([[0], np.cumsum(one.counts)])
+        inside += np.diff(np.interp(edges, one.edges, reached))
         total += int(reached[-1])
     return inside / total if total else inside
 

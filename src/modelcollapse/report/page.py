@@ -20,7 +20,7 @@ from modelcollapse.figures.thinning import shown_generations
 from modelcollapse.report import charts, states
 from modelcollapse.report.appearance import Appearance
 from modelcollapse.report.groups import Group, value_text
-from modelcollapse.report.histograms import HISTOGRAMS_FILE, histograms_chart, pooled_histograms
+from modelcollapse.report.histograms import histograms_chart, pooled_histograms
 from modelcollapse.report.states import ChainState
 from modelcollapse.report.statistics import FEWEST
 from modelcollapse.report.tables import REPLICATES
@@ -140,8 +140,8 @@ def _distributions(content: PageContent) -> list[Distribution]:
     named = [one for presentation in content.presentations.values() for one in presentation.distributions]
     if named:
         return named
-    lines = content.groups[0].chains[0].lines(HISTOGRAMS_FILE)
-    names = sorted({line["name"] for line in lines})[:MOST_UNNAMED_DISTRIBUTIONS]
+    histograms = content.groups[0].chains[0].histograms()
+    names = sorted({histogram.name for histogram in histograms})[:MOST_UNNAMED_DISTRIBUTIONS]
     return [Distribution(name, name) for name in names]
 
 

@@ -30,13 +30,14 @@ from modelcollapse.report.page import PageContent, page
 from modelcollapse.report.states import ChainState, states_of
 from modelcollapse.report.tables import expectations, seed_points, shown_statistics, statistics_table, summary_table
 from modelcollapse.store.claims import mark_files, read_claim
-from modelcollapse.store.files import delete, delete_abandoned, temporary_beside, write_whole
+from modelcollapse.store.files import delete, delete_abandoned, temporary_beside, whole_file, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 TABLES = ("summary", "statistics", "paired_differences")
+_ROWS_AT_ONCE = 20_000
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,12 @@ def write_sweep_report(folders: Sequence[Path], target: Path) -> ReportFiles:
     lacking = unfinished(every_group, states)
     earlier = _earlier_files(target)
     target.mkdir(parents=True, exist_ok=True)
-    tables = {"summary": summary_table(groups), "statistics": statistics, "paired_differences": differences}
-    written = [path for name, table in tables.items() for path in write_table(table, target, name)]
+    written = [
+        # The summary is by far the largest, and nothing else is made of it.
+        *write_table(summary_table(groups), target, "summary"),
+        *write_table(statistics, target, "statistics"),
+        *write_table(differences, target, "paired_differences"),
+    ]
     drawn = drawn_figures(groups, shown, points, expected, presentations, looks)
     figures = write_figures(drawn, target / "figures", {target / name for name in earlier})
     content = PageContent(
@@ -159,15 +164,20 @@ def write_table(table: pd.DataFrame, folder: Path, name: str) -> list[Path]:
     import pyarrow as pa
     from pyarrow import csv
 
+    parquet, text = folder / f"{name}.parquet", folder / f"{name}.csv"
+    with whole_file(parquet) as file:
+        table.to_parquet(file, index=False)
     whole = pa.Table.from_pandas(table, preserve_index=False)
     plain = [field.type.value_type if pa.types.is_dictionary(field.type) else field.type for field in whole.schema]
     schema = pa.schema(list(zip(whole.schema.names, plain, strict=True)))
-    buffer = pa.BufferOutputStream()
-    csv.write_csv(whole.cast(schema), buffer, csv.WriteOptions(quoting_style="needed"))
-    return [
-        write_whole(folder / f"{name}.parquet", table.to_parquet(index=False)),
-        write_whole(folder / f"{name}.csv", buffer.getvalue().to_pybytes()),
-    ]
+    with (
+        whole_file(text) as file,
+        csv.CSVWriter(file, schema, write_options=csv.WriteOptions(quoting_style="needed")) as writer,
+    ):
+        # Words are written out part by part: all of them at once are many times the table.
+        for batch in whole.to_batches(_ROWS_AT_ONCE):
+            writer.write(batch.cast(schema))
+    return [parquet, text]
 
 
 def write_figures(figures: Iterable[tuple[str, Figure]], folder: Path, earlier: Collection[Path] = ()) -> list[Path]:

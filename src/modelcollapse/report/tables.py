@@ -154,7 +154,8 @@ def with_categories(table: pd.DataFrame) -> pd.DataFrame:
     """The table with its words as categories, in the order of their first appearance: a tenth of the memory."""
     mixed = [name for name in table if table[name].dtype == object or pd.api.types.is_string_dtype(table[name])]
     for name in mixed:
-        words = table[name].map(value_text)
+        is_text = pd.api.types.infer_dtype(table[name], skipna=False) == "string"
+        words = table[name].astype("str") if is_text else table[name].map(value_text)
         table[name] = pd.Categorical(words, categories=pd.unique(words))
     return table
 

@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from modelcollapse.errors import is_full_disk
 
@@ -119,17 +120,24 @@ def temporary_beside(path: Path) -> Path:
 
 def write_whole(path: Path, content: bytes) -> Path:
     """Write a file atomically and durably, and delete the temporary files of killed processes."""
+    with whole_file(path) as file:
+        file.write(content)
+    return path
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write in parts, which is there as a whole at the end or not at all; see :func:`write_whole`."""
     delete_abandoned(path.parent, path.name)
     temporary = temporary_beside(path)
     try:
         with naming(path), temporary.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    return path
 
 
 def delete_abandoned(folder: Path, name: str = "*") -> None:
