@@ -150,3 +150,30 @@ def test_checks_before_a_commit_are_those_of_make_lint(repository):
         assert tool in lint
         assert hook["language"] == "system"
     assert len(hooks) == 4
+
+
+REPORTED = (
+    *(f"W{number}" for number in range(1, 13)),
+    *(f"S{number}" for number in range(1, 6)),
+    *(f"C{number}" for number in range(1, 7)),
+    *(f"M{number}" for number in range(1, 9)),
+    "D1",
+    "D2",
+)
+"""Names of what was reported, as the table of reliability has them."""
+
+
+def test_every_report_has_a_row_and_every_test_that_a_page_names_is_there(repository):
+    text = (repository / "docs" / "reliability.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([^|]+?) \|", text.partition("## Reports that were mended")[2], re.MULTILINE)
+    assert not set(REPORTED) - {name for row in rows for name in row.split(", ")}
+    named = set(re.findall(r"`((?:[\w/]+/)?test_\w+\.py)(?:::(test_\w+))?`", text))
+    assert len(named) > 50
+    files = {name: repository / "tests" / name.removeprefix("tests/") for name, _ in named}
+    missing = [f"{name}::{test}" for name, test in named if not _has_test(files[name], test)]
+    assert not missing
+
+
+def _has_test(path, test):
+    """Whether a file of tests is there, and has a test of that name where one is given."""
+    return path.is_file() and (not test or f"def {test}(" in path.read_text(encoding="utf-8"))
