@@ -157,8 +157,11 @@ def run_settings(
 
 def before_imports() -> None:
     """Set what torch reads when it is imported, here and in processes that are started, and let imports be quick."""
+    from modelcollapse.surroundings import own_matplotlib
     from modelcollapse.training.processes import seldom_look_for_garbage
 
+    # Lightning imports it too.
+    own_matplotlib()
     # Warnings of its C++ code are for programmers.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     seldom_look_for_garbage()

@@ -4,7 +4,6 @@
 :func:`started_as`.
 """
 
-import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,11 +20,6 @@ _CALLS: list[str] = []
 def installed_program() -> list[str]:
     """What is typed before the name of a sub-command: the installed script, or the package as a module."""
     return ["python", "-m", PROGRAM] if Path(sys.argv[0]).name == "__main__.py" else [PROGRAM]
-
-
-def draw_into_files() -> None:
-    """Let figures of this command and its children go into files, whatever screen or notebook the environment names."""
-    os.environ["MPLBACKEND"] = "agg"
 
 
 @contextmanager

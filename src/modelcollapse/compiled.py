@@ -2,25 +2,32 @@
 
 Compiling takes seconds, so its result is kept for later runs: under ``NUMBA_CACHE_DIR``, else the user's cache folder,
 in a folder named by a digest of every module that holds such loops and of the processor. An edited module, another
-version of Numba or another machine on a shared disk therefore finds nothing stale. Where nothing can be written, every
-process compiles for itself.
+version of Numba or another machine on a shared disk therefore finds nothing stale. Files have checksums: what a full
+disk or a power cut has left of one is compiled again. Where nothing can be written, every process compiles for itself.
 """
 
+import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar, cast
+from uuid import uuid4
 
-import numba
 import numpy as np
 from llvmlite import binding
 from numpy.typing import NDArray
 
+from modelcollapse.surroundings import own_numba
+
 Function = TypeVar("Function", bound=Callable[..., object])
 
-_CONFIGURATION: Any = numba.config
+numba = own_numba()
+types = numba.types
+intrinsic: Any = import_module("numba.extending").intrinsic
 
 MODULES = (
     "compiled.py",
@@ -56,14 +63,54 @@ def plain(array: NDArray[Any]) -> NDArray[Any]:
 
 def _compiled(function: Function, freedoms: set[str]) -> Function:
     dispatcher = numba.njit(error_model="numpy", fastmath=freedoms)(function)
-    folder, before = _folder(), _CONFIGURATION.CACHE_DIR
+    folder, before = _folder(), numba.config.CACHE_DIR
     if folder is not None:
-        _CONFIGURATION.CACHE_DIR = str(folder)
+        numba.config.CACHE_DIR = str(folder)
         try:
             dispatcher.enable_caching()
         finally:
-            _CONFIGURATION.CACHE_DIR = before
+            numba.config.CACHE_DIR = before
+        # The class is the only difference: both hold the same fields.
+        dispatcher._cache._cache_file.__class__ = _checked_files()
     return cast(Function, dispatcher)
+
+
+@cache
+def _checked_files() -> type:
+    """Numba's files of machine code, with checksums: those that do not match are as if they were not there."""
+    from numba.core.caching import IndexDataCacheFile
+
+    class CheckedFiles(IndexDataCacheFile):  # type: ignore[misc]
+        def _data_name(self, number: int) -> str:
+            # No two processes write different code under one name, whose list holds one of them.
+            return str(super()._data_name(number)).replace(".nbc", f"-{uuid4().hex[:8]}.nbc")
+
+        @contextmanager
+        def _open_for_write(self, path: str) -> Iterator[io.BytesIO]:
+            content = io.BytesIO()
+            yield content
+            with super()._open_for_write(path) as file:
+                # At the end, where it is not read: what is before ends by itself.
+                file.write(content.getvalue() + sha256(content.getvalue()).digest())
+
+        def _load_index(self) -> Any:
+            return super()._load_index() if _is_whole(Path(self._index_path)) else {}
+
+        def _load_data(self, name: str) -> Any:
+            if not _is_whole(Path(self._data_path(name))):
+                raise FileNotFoundError(name)
+            return super()._load_data(name)
+
+    return CheckedFiles
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file ends with the checksum of what comes before."""
+    try:
+        content = path.read_bytes() if path.is_file() else b""
+    except OSError:
+        return False
+    return content[-32:] == sha256(content[:-32]).digest()
 
 
 @cache
@@ -73,10 +120,12 @@ def _folder() -> Path | None:
     sources = [(package / path).read_bytes() for path in MODULES]
     facts = [numba.__version__, binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()]
     digest = sha256(b"".join([*sources, *(fact.encode() for fact in facts)])).hexdigest()
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "modelcollapse"
-    folder = Path(_CONFIGURATION.CACHE_DIR or caches) / digest[:16]
+    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    named = os.environ.get("NUMBA_CACHE_DIR")
     try:
+        folder = Path(named) if named else Path(caches).expanduser() / "modelcollapse"
+        folder /= digest[:16]
         folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError):  # the latter where there is no home
+    except (OSError, RuntimeError, ValueError):  # no home; no path
         return None
     return folder if os.access(folder, os.W_OK) else None

@@ -10,6 +10,7 @@ import pytest
 from tiny_chains import CHAINS
 
 from conftest import EXECUTION, tiny_opt
+from modelcollapse import compiled
 from modelcollapse.data.images import ImageFiles
 from modelcollapse.data.tokenizers import train_byte_pairs
 from modelcollapse.families.language_model import fitting, inputs
@@ -58,8 +59,13 @@ def plant(folder):
         (folder / name).write_text("{", encoding="utf-8")
     (folder / "owner" / "weights" / ".DS_Store").write_bytes(b"\0")
     (folder / "owner" / "text" / ".hidden.jsonl").write_text('{"text": "planted"}\n', encoding="utf-8")
+    (folder / ".numba_config.yaml").write_text("disable_jit: 1\nboundscheck: 1\nopt: '0'\n", encoding="utf-8")
+    # No text: matplotlib would end with it.
+    (folder / "matplotlibrc").write_bytes(b"font.size: 40\n\xff\xfe")
+    (folder / "hpc_ckpt_1.ckpt").write_bytes(b"planted")
     home = folder / "home"
-    home.mkdir()
+    (home / ".config" / "matplotlib").mkdir(parents=True)
+    (home / ".config" / "matplotlib" / "matplotlibrc").write_text("font.weight: bold\nfont.style: italic\n", "utf-8")
     places = ("HF_HOME", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_MODULES_CACHE", "XDG_CACHE_HOME", "HOME")
     return {
         **{name: str(home) for name in places},
@@ -72,8 +78,59 @@ def plant(folder):
         "TRANSFORMERS_VERBOSITY": "debug",
         "TOKENIZERS_PARALLELISM": "true",
         "TRUST_REMOTE_CODE": "1",
-        "PYTHONIOENCODING": "utf-8",
+        "PYTHONIOENCODING": "ascii",
+        # Machine code is kept where it was before: to compile takes a minute.
+        "NUMBA_CACHE_DIR": str(compiled._folder().parent),
+        **LIBRARIES,
     }
+
+
+LIBRARIES = {
+    "PYTHONWARNINGS": "error",
+    "PYTHONHASHSEED": "7",
+    "NUMBA_DISABLE_JIT": "1",
+    "NUMBA_OPT": "0",
+    "NUMBA_CPU_NAME": "generic",
+    "NUMBA_BOUNDSCHECK": "1",
+    "NUMBA_THREADING_LAYER": "none",
+    "NUMBA_CACHE_LOCATOR_CLASSES": "planted.Locator",
+    "MATPLOTLIBRC": "matplotlibrc",
+    "MPLBACKEND": "module://planted",
+    "PL_GLOBAL_SEED": "7",
+    "PL_SEED_WORKERS": "1",
+    "PL_TRAINER_LIMIT_TRAIN_BATCHES": "1",
+    "PL_TRAINER_PRECISION": "bf16-mixed",
+    "RANK": "1",
+    "LOCAL_RANK": "1",
+    "WORLD_SIZE": "2",
+    "MASTER_ADDR": "planted",
+    "SLURM_JOB_ID": "77",
+    "SLURM_JOB_NAME": "chain",
+    "SLURM_NTASKS": "4",
+    "SLURM_PROCID": "1",
+    "TORCHELASTIC_RUN_ID": "none",
+    "JSM_NAMESPACE_RANK": "1",
+    "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1",
+    "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1",
+    "TORCH_CUDA_SANITIZER": "1",
+    "ONEDNN_DEFAULT_FPMATH_MODE": "BF16",
+    "PYTORCH_JIT": "0",
+    "TORCHDYNAMO_DISABLE": "1",
+    "USE_HUB_KERNELS": "YES",
+    "USE_TORCH": "0",
+    "TRANSFORMERS_SDPA_FORCE_GQA": "1",
+    "ACCELERATE_USE_FSDP": "1",
+    "ACCELERATE_MIXED_PRECISION": "fp8",
+    "SKLEARN_WORKING_MEMORY": "none",
+    "SCIPY_ARRAY_API": "planted",
+    "PANDAS_FUTURE_INFER_STRING": "planted",
+    "HYDRA_INSTANTIATE_ALLOWLIST_OVERRIDE": "*",
+    "OC_CAUSE": "1",
+    "MPLCONFIGDIR": "",
+    "TMPDIR": "/nowhere",
+}
+"""Variables that libraries obey, or fail with, where they are there."""
 
 
 def latin_locale(folder):
@@ -99,7 +156,9 @@ def test_a_chain_in_planted_surroundings_is_the_chain(working_folder, train, mon
         typed, cwd=working_folder, env={**os.environ, **planted}, capture_output=True, timeout=600
     )
     assert finished.returncode == 0, finished.stderr.decode()
-    for name in ("generations.jsonl", "continuations.md", "samples.jsonl"):
+    figures = [f"figures/{path.name}" for path in (expected.folder / "figures").glob("*.png")]
+    assert figures
+    for name in ("generations.jsonl", "continuations.md", "samples.jsonl", *figures):
         assert (working_folder / "run" / name).read_bytes() == expected.bytes(name), name
     assert "ü" in (working_folder / "run" / "continuations.md").read_text("utf-8")
     assert {manifest.key for manifest in Store(working_folder / "other").artifacts()} == keys

@@ -50,6 +50,8 @@ NEUTRAL = Neutral.parse(
         f"{PACKAGE}.command_line": _PEOPLE,
         f"{PACKAGE}.console": _PEOPLE,
         f"{PACKAGE}.credentials": "takes secrets out of what people are shown",
+        f"{PACKAGE}.surroundings": "keeps from results what does not stand in recipes",
+        f"{PACKAGE}.output": _PEOPLE,
         f"{PACKAGE}.chain": "decides which artifacts there are; what each is made from stands in its recipe",
         f"{PACKAGE}.chain_session": "runs the loop over generations, and writes the record",
         f"{PACKAGE}.preflight": "looks at inputs before anything is made",

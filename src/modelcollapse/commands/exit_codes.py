@@ -1,32 +1,36 @@
 """Exit codes, and errors as one message: what all sub-commands have in common."""
 
-import os
 import sys
 from collections.abc import Callable
 
-from modelcollapse.command_line import draw_into_files
 from modelcollapse.credentials import without_secrets
 from modelcollapse.errors import Interrupted, UserError, interruptible, shortage
+from modelcollapse.output import lost_output, surviving_output
 from modelcollapse.store import Damaged
+from modelcollapse.surroundings import own_process
 
 DONE, FOUND, USER_ERROR = 0, 1, 2
-"""0: done. 1: done, and something was found, such as damage; of a sweep, a chain failed. 2: the command cannot
-be carried out as it was typed, and nothing was written. A signal ends it with 128 and its number: Ctrl-C with 130."""
+"""0: done. 1: done, and something was found, such as damage, or not all could be printed; of a sweep, a chain failed.
+2: the command cannot be carried out as it was typed, and nothing was written. A signal ends it with 128 and its number:
+Ctrl-C with 130."""
 
 
 def reported(command: Callable[[], int]) -> int:
     """Run a command, and print what a user can mend as one message; returns the exit code."""
-    draw_into_files()
+    with own_process(), surviving_output():
+        return _reported(command)
+
+
+def _reported(command: Callable[[], int]) -> int:
     try:
         with interruptible():
-            return command()
+            code = command()
+        if lost := lost_output():
+            complain(f"error: {lost}")
+        return max(code, FOUND) if lost else code
     except Interrupted as interruption:
         complain(f"\nstopped by {interruption}")
         return interruption.exit_code
-    except BrokenPipeError:
-        # Whoever reads has seen enough (``| head``); nothing more can be written to this stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
     except (UserError, Damaged) as error:
         complain(f"error: {error}")
     except OSError as error:

@@ -18,13 +18,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from modelcollapse.command_line import PROGRAM, arguments_kept, draw_into_files, typed
+from modelcollapse.command_line import PROGRAM, arguments_kept, typed
 from modelcollapse.config.composing import HYDRA_VERSION_BASE, known_errors, settings_of
 from modelcollapse.config.extensions import prepared_configuration, use_config_dirs
 from modelcollapse.config.hydra_internals import parsed
 from modelcollapse.credentials import without_secrets
 from modelcollapse.errors import Interrupted, UserError, interruptible
+from modelcollapse.output import NotPrinted, lost_output, surviving_output, verify_printed
 from modelcollapse.registry import SCRIPT_VARIABLE, safe_imports
+from modelcollapse.surroundings import own_process
 
 if TYPE_CHECKING:
     from modelcollapse.chain_session import FinishedChain
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from modelcollapse.record import RunState
 
 
-USER_ERROR = 2
+NOT_PRINTED, USER_ERROR = 1, 2
 MULTIRUN = ("--multirun", "-m")
 MULTIRUN_MODE = "hydra.mode=MULTIRUN"
 SWEEP = "--sweep"
@@ -117,12 +119,15 @@ def _print_version() -> None:
     from importlib.metadata import version
 
     print(f"{PROGRAM} {version(PROGRAM)}")
+    verify_printed()
 
 
 def _through_hydra(configuration: str, folder: str, arguments: Sequence[str]) -> None:
     before, sys.argv = sys.argv, [sys.argv[0], *arguments]
     try:
         hydra.main(version_base=HYDRA_VERSION_BASE, config_path=folder, config_name=configuration)(_job)()
+        if {*INFORMATION} & {*arguments}:
+            verify_printed()
     finally:
         sys.argv = before
 
@@ -132,7 +137,14 @@ def _reported_errors() -> Iterator[None]:
     """Print what went wrong, and exit with the code of its kind."""
     # Hydra then raises its errors instead of printing them, and the message can name the right overrides.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    draw_into_files()
+    with own_process(), surviving_output(), _exit_codes():
+        yield
+        if lost := lost_output():
+            _print_error(f"warning: {lost}; the work was not affected")
+
+
+@contextmanager
+def _exit_codes() -> Iterator[None]:
     try:
         with interruptible(), safe_imports(), arguments_kept():
             yield
@@ -153,6 +165,9 @@ def _reported_errors() -> Iterator[None]:
         # Of Hydra's own settings, which it resolves before the job begins.
         _print_error(unresolved(error))
         sys.exit(USER_ERROR)
+    except NotPrinted as error:
+        _print_error(f"error: {error}")
+        sys.exit(NOT_PRINTED)
     except PrintedError:
         sys.exit(USER_ERROR)
     except UserError as error:
@@ -179,6 +194,9 @@ def _job(config: DictConfig) -> float | None:
     """Run one chain; returns its objective, for a sweeper that optimises it."""
     try:
         return _chain(config)
+    except NotPrinted as error:
+        _print_error(f"error: {error}")
+        sys.exit(NOT_PRINTED)
     except UserError as error:
         _print_error(f"error: {error}")
         if HydraConfig.get().mode is RunMode.RUN:
@@ -234,6 +252,7 @@ def _print_plan(settings: "ChainSettings", folder: Path) -> None:
     family, store = family_and_store(settings, ChainReporter(settings, folder))
     check_objective(settings, family)
     print_plan(settings, family, store)
+    verify_printed()
 
 
 def _run_chain(

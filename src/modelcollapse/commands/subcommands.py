@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from modelcollapse.command_line import PROGRAM, installed_program, started_as
+from modelcollapse.output import lost_output, surviving_output
 from modelcollapse.settings import nearest
 
 COMMANDS = {
@@ -35,6 +36,11 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the sub-command that the first argument names; returns the exit code."""
+    with surviving_output():
+        return _answered(arguments)
+
+
+def _answered(arguments: Sequence[str]) -> int:
     name, *rest = arguments or ["--help"]
     if name in COMMANDS and "--version" not in rest:
         return _run(name, rest)
@@ -42,15 +48,16 @@ def run(arguments: Sequence[str]) -> int:
         return _complete(rest)
     if name in ("--help", "-h"):
         print(usage())
-        return 0
-    if name == "--version" or name in COMMANDS:
+    elif name == "--version" or name in COMMANDS:
         print(f"{PROGRAM} {_version()}")
-        return 0
-    print(
-        f"error: {name}: there is no such command{nearest(name, COMMANDS)}; there are: {', '.join(COMMANDS)}",
-        file=sys.stderr,
-    )
-    return USAGE_ERROR
+    else:
+        there = f"there are: {', '.join(COMMANDS)}"
+        print(f"error: {name}: there is no such command{nearest(name, COMMANDS)}; {there}", file=sys.stderr)
+        return USAGE_ERROR
+    lost = lost_output()
+    if lost:
+        print(f"error: {lost}", file=sys.stderr)
+    return 1 if lost else 0
 
 
 def usage() -> str:

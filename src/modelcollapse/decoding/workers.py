@@ -20,7 +20,13 @@ from torch import Tensor
 
 from modelcollapse.decoding.engine import Engine
 from modelcollapse.errors import GOES_ON, UserError
-from modelcollapse.training.processes import end_with, keep_freed_memory, quiet_transformers, signals_blocked
+from modelcollapse.training.processes import (
+    end_with,
+    keep_freed_memory,
+    quiet_transformers,
+    signals_blocked,
+    use_threads,
+)
 
 EngineBuilder = Callable[[], Engine]
 
@@ -83,7 +89,7 @@ def _begin(starter: Connection, build_engine: EngineBuilder, threads: int) -> No
     end_with(starter)
     keep_freed_memory()
     quiet_transformers()
-    torch.set_num_threads(threads)
+    use_threads(threads)
     _build_engine = build_engine
 
 

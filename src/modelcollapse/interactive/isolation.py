@@ -6,15 +6,17 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from functools import wraps
+from contextlib import ExitStack, contextmanager
+from functools import partial, wraps
 from typing import Any, TypeVar, cast
 
 from modelcollapse.code_digests.house import SNAPSHOT_VARIABLE
 from modelcollapse.config import hydra_internals
 from modelcollapse.errors import Interrupted, UserError, interruptible
+from modelcollapse.output import surviving_output
 from modelcollapse.registry import SCRIPT_VARIABLE, imports_script, restored_environment
 from modelcollapse.settings import SettingsError
+from modelcollapse.surroundings import sealed
 
 VARIABLES = (
     SNAPSHOT_VARIABLE,
@@ -64,7 +66,14 @@ def unchanged_process() -> Iterator[None]:
         )
     with ExitStack() as kept:
         kept.enter_context(_keyboard_interrupt())
-        for each in (unchanged_environment, _warnings, _loggers, _garbage_collection, hydra_internals.apart):
+        for each in (
+            surviving_output,
+            unchanged_environment,
+            _warnings,
+            _loggers,
+            _garbage_collection,
+            hydra_internals.apart,
+        ):
             kept.enter_context(each())
         if threading.current_thread() is threading.main_thread():
             kept.enter_context(interruptible())
@@ -82,9 +91,11 @@ def _keyboard_interrupt() -> Iterator[None]:
         ) from None
 
 
-def unchanged_environment() -> AbstractContextManager[None]:
-    """Put back, after the block, the environment variables that a run sets."""
-    return restored_environment(*VARIABLES)
+@contextmanager
+def unchanged_environment() -> Iterator[None]:
+    """Seal the block from the surroundings, and put back, after it, the environment variables that a run sets."""
+    with restored_environment(*VARIABLES), sealed():
+        yield
 
 
 @contextmanager
@@ -109,17 +120,39 @@ def _loggers() -> Iterator[None]:
 
 @contextmanager
 def unchanged_libraries() -> Iterator[None]:
-    """Put back, after the block, the threads of torch and what transformers prints; imports torch."""
-    import torch
-
-    threads = torch.get_num_threads()
+    """Put back, after the block, what a chain sets of torch, NumPy and transformers; imports torch."""
     spoken = _transformers_messages()
     try:
-        yield
+        with _arithmetic():
+            yield
     finally:
-        torch.set_num_threads(threads)
         if "transformers" in sys.modules:
             _set_transformers_messages(*spoken)
+
+
+@contextmanager
+def _arithmetic() -> Iterator[None]:
+    """Put back, after the block, what a chain sets of torch and NumPy, see ``prepare_process``."""
+    import numpy as np
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    device, warn_only = torch.get_default_device(), torch.is_deterministic_algorithms_warn_only_enabled()
+    before = (
+        partial(torch.set_num_threads, torch.get_num_threads()),
+        partial(torch.set_default_dtype, torch.get_default_dtype()),
+        partial(torch.set_default_device, None if device.type == "cpu" else device),
+        partial(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision()),
+        partial(torch.use_deterministic_algorithms, torch.are_deterministic_algorithms_enabled(), warn_only=warn_only),
+        partial(torch.set_grad_enabled, torch.is_grad_enabled()),
+    )
+    try:
+        # Within the context of the BLAS, whose threads it puts back.
+        with np.errstate(), threadpool_limits(user_api="blas"):
+            yield
+    finally:
+        for put_back in before:
+            put_back()
 
 
 def _transformers_messages() -> tuple[int, bool]:

@@ -216,7 +216,9 @@ class _Side:
     def execution(self) -> Mapping[str, str]:
         """Entry of the execution records -> its values."""
         records = (manifest.execution for manifest in self.artifacts.values())
-        return _union({name: value for name, value in record.items() if name not in NOT_HOW} for record in records)
+        return _union(
+            {name: value for name, value in _flat(record).items() if name not in NOT_HOW} for record in records
+        )
 
     @cached_property
     def sources(self) -> Mapping[str, str]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from modelcollapse.store.artifacts import BuildContext, plain_json, recipe_key, sha256_of_json
 from modelcollapse.store.files import IrregularFileError, plain_files, sha256_of_file, write_synced
+from modelcollapse.surroundings import recorded
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_FORMAT = 1
@@ -60,7 +61,7 @@ class Manifest:
     files: dict[str, FileRecord]
     """Path within the artifact, with forward slashes, to what is there; the manifest is not among them."""
     execution: dict[str, Any]
-    """How it was executed: device, threads, batch sizes, as the stage reported."""
+    """How it was executed: device, threads, batch sizes, as the stage reported, and variables that change rounding."""
     versions: dict[str, str]
     seconds: float
     """Wall-clock seconds of the work in the artifact, over all attempts; work lost to a kill is left out."""
@@ -88,7 +89,7 @@ class Manifest:
             recipe=dict(artifact.recipe),
             parents={role: parent.key for role, parent in artifact.parents.items()},
             files={name: FileRecord(path.stat().st_size, sha256_of_file(path)) for name, path in files.items()},
-            execution=plain_json(context.execution, "execution"),
+            execution=plain_json(_execution(context), "execution"),
             versions=_versions(),
             seconds=round(seconds, 6),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -201,6 +202,12 @@ def _read_fields(folder: Path) -> dict[str, Any]:
     if not intact:
         raise Damaged(folder, MANIFEST_NAME, "was altered: it does not match its own checksum")
     return fields
+
+
+def _execution(context: BuildContext) -> dict[str, Any]:
+    """What the stage reported, and the variables that change rounding, where there are any."""
+    variables = recorded()
+    return {**context.execution, **({"environment": variables} if variables else {})}
 
 
 def _versions() -> dict[str, str]:

@@ -13,6 +13,7 @@ from modelcollapse.command_line import program, sibling, typed
 from modelcollapse.config.extensions import config_dir_arguments
 from modelcollapse.console import print_messages, shown_path
 from modelcollapse.errors import interruptible
+from modelcollapse.output import verify_printed
 from modelcollapse.record.claiming import claimed
 from modelcollapse.record.sweep_folder import PlannedChain, SweepFolder
 from modelcollapse.registry import SCRIPT_VARIABLE
@@ -56,6 +57,7 @@ def print_plans(grid: Grid, jobs: int) -> None:
 
     for plan in plans_of(grid.points):
         print_plan_tree(plan, jobs)
+    verify_printed()
 
 
 def planned(point: Point, threads: int | None) -> PlannedChain:

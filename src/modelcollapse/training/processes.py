@@ -28,6 +28,35 @@ def quiet_transformers() -> None:
         logging.disable_progress_bar()
 
 
+def use_threads(number: int | None = None) -> None:
+    """Compute with so many threads in torch and in the BLAS of NumPy and SciPy; None takes torch's number for all.
+
+    Otherwise a variable, or the number of cores, would decide for each of them apart.
+    """
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    if number is not None:
+        torch.set_num_threads(number)
+    threads = torch.get_num_threads()
+    # Of libraries that are loaded already, and of those that will be.
+    threadpool_limits(threads, "blas")
+    os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
+
+
+def use_plain_arithmetic() -> None:
+    """Compute as a new process does, whatever a notebook or script has chosen for its own work."""
+    import numpy as np
+    import torch
+
+    torch.set_default_dtype(torch.float32)
+    torch.set_default_device(None)
+    torch.set_float32_matmul_precision("highest")
+    torch.use_deterministic_algorithms(False)
+    torch.set_grad_enabled(True)
+    np.seterr(divide="warn", over="warn", under="ignore", invalid="warn")
+
+
 def threads_of_each(processes: int) -> int:
     """Threads of each process when the threads of this one are divided among several."""
     import torch

@@ -26,7 +26,7 @@ import torch.distributed as distributed
 
 from modelcollapse.data.batches import Rank
 from modelcollapse.errors import GOES_ON, UserError
-from modelcollapse.training.processes import end_with, signals_blocked, threads_of_each
+from modelcollapse.training.processes import end_with, signals_blocked, threads_of_each, use_threads
 from modelcollapse.training.settings import TrainerSettings
 from modelcollapse.training.trainer import prepare_process
 
@@ -64,8 +64,8 @@ def other_ranks(world_size: int, backend: str, settings: TrainerSettings, fit_ra
         return
     threads = threads_of_each(world_size)
     with ExitStack() as stack:
-        stack.callback(torch.set_num_threads, torch.get_num_threads())
-        torch.set_num_threads(threads)
+        stack.callback(use_threads, torch.get_num_threads())
+        use_threads(threads)
         store = _open_store(world_size)
         others = _Others()
         stack.callback(others.end)

@@ -20,7 +20,13 @@ import torch
 from rich.console import Console
 
 from modelcollapse.data.batches import ONLY_RANK, Rank
-from modelcollapse.training.processes import keep_freed_memory, quiet_transformers, threads_of_each
+from modelcollapse.training.processes import (
+    keep_freed_memory,
+    quiet_transformers,
+    threads_of_each,
+    use_plain_arithmetic,
+    use_threads,
+)
 from modelcollapse.training.settings import NO_ARGUMENTS, FitArguments, TrainerSettings
 
 if TYPE_CHECKING:
@@ -193,9 +199,9 @@ def _device_name(device: torch.device) -> str:
 
 
 def prepare_process(settings: TrainerSettings) -> None:
-    """Fix the thread count, tune the allocator and silence the libraries."""
+    """Fix arithmetic and thread count, tune the allocator and silence the libraries."""
     keep_freed_memory()
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
+    use_plain_arithmetic()
+    use_threads(settings.threads)
     warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric|torchmetrics)\b.*")
     quiet_transformers()

@@ -9,11 +9,9 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from modelcollapse.compiled import compiled, exactly_compiled
+from modelcollapse.compiled import compiled, exactly_compiled, intrinsic, types
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]

@@ -8,11 +8,9 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from modelcollapse.compiled import compiled, exactly_compiled
+from modelcollapse.compiled import compiled, exactly_compiled, intrinsic, types
 
 Array = NDArray[np.float64]
 
