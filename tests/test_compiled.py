@@ -6,10 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from modelcollapse import compiled
 
 USE = """
 import json, sys
+import pytest
+
 from modelcollapse import compiled
 from modelcollapse.families.gaussian_mixture import clustering
 compiled.MODULES = compiled.MODULES if len(sys.argv) < 2 else (*compiled.MODULES, sys.argv[1])
@@ -63,3 +67,31 @@ def test_every_module_with_compiled_functions_is_in_the_digest():
 def test_where_nothing_can_be_kept_it_is_compiled_all_the_same(tmp_path):
     (tmp_path / "file").touch()
     assert use(tmp_path / "file" / "cache") == [None, 0]
+
+
+@pytest.mark.parametrize("damage", ["emptied", "cut off", "altered"])
+def test_damaged_machine_code_is_compiled_again(tmp_path, monkeypatch, damage):
+    """What a power cut or a full disk leaves: found not to be whole, and written anew."""
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(compiled, "_folder", compiled._folder.__wrapped__)
+
+    def hits():
+        """How many of two calls of a newly started program find machine code, of lists and of single numbers."""
+        function = compiled.compiled(_doubled)
+        assert (function(2), function(2.5)) == (4, 5.0)
+        return sum(function.stats.cache_hits.values())
+
+    assert (hits(), hits()) == (0, 2)
+    files = [path for path in tmp_path.rglob("*") if path.suffix in (".nbi", ".nbc")]
+    assert sorted(path.suffix for path in files) == [".nbc", ".nbc", ".nbi"]
+    for path in files:
+        content = path.read_bytes()
+        middle = len(content) // 2
+        altered = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+        path.write_bytes({"emptied": b"", "cut off": content[:-1], "altered": altered}[damage])
+        assert hits() == {".nbc": 1, ".nbi": 0}[path.suffix]
+        assert hits() == 2
+
+
+def _doubled(number):
+    return number + number

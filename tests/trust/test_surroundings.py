@@ -5,10 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 
+import matplotlib
+import numpy as np
 import pytest
-from tiny_chains import CHAINS
+import torch
+from tiny_chains import CHAINS, recorded
 
+import modelcollapse as mc
 from conftest import EXECUTION, tiny_opt
 from modelcollapse import compiled
 from modelcollapse.data.images import ImageFiles
@@ -162,6 +167,46 @@ def test_a_chain_in_planted_surroundings_is_the_chain(working_folder, train, mon
         assert (working_folder / "run" / name).read_bytes() == expected.bytes(name), name
     assert "ü" in (working_folder / "run" / "continuations.md").read_text("utf-8")
     assert {manifest.key for manifest in Store(working_folder / "other").artifacts()} == keys
+
+
+def test_what_a_notebook_has_set_decides_nothing_and_is_there_afterwards(tmp_path, monkeypatch):
+    """Defaults of torch, NumPy, matplotlib and warnings, which calls before have changed for work of their own."""
+    monkeypatch.chdir(tmp_path)
+    words = [word for word in CHAINS["vae"] if word != "trainer.threads=1"]
+    mc.run(*words, "paths.store=plain", "trainer.threads=2", folder="run")
+    libraries = (torch.get_default_dtype, torch.get_float32_matmul_precision, torch.is_grad_enabled, np.geterr)
+    threads, fonts = torch.get_num_threads(), dict(matplotlib.rcParams)
+    with warnings.catch_warnings(), np.errstate(all="raise"):
+        try:
+            warnings.simplefilter("error")
+            torch.set_default_dtype(torch.float64)
+            torch.set_float32_matmul_precision("medium")
+            torch.set_grad_enabled(False)
+            torch.set_num_threads(1)
+            matplotlib.rcParams.update(NOTEBOOK_STYLE)
+            before = [read() for read in libraries]
+            mc.run(*words, "paths.store=other", "trainer.threads=2", folder="again")
+            assert [read() for read in libraries] == before
+            assert torch.get_num_threads() == 1
+            assert {name: matplotlib.rcParams[name] for name in NOTEBOOK_STYLE} == NOTEBOOK_STYLE
+        finally:
+            torch.set_default_dtype(torch.float32)
+            torch.set_float32_matmul_precision("highest")
+            torch.set_grad_enabled(True)
+            torch.set_num_threads(threads)
+            matplotlib.rcParams.update(fonts)
+    assert recorded(tmp_path / "again") == recorded(tmp_path / "run")
+    for figure in (tmp_path / "run" / "figures").glob("*.png"):
+        assert (tmp_path / "again" / "figures" / figure.name).read_bytes() == figure.read_bytes(), figure.name
+
+
+NOTEBOOK_STYLE = {
+    "font.weight": "bold",
+    "font.size": 30.0,
+    "axes.grid": True,
+    "savefig.dpi": 20.0,
+    "lines.linewidth": 9.0,
+}
 
 
 # ---- sources that change while they are read ------------------------------------------------------------------------

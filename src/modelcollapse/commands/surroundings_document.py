@@ -11,9 +11,9 @@ This page is made from the code: `python -m modelcollapse.commands.surroundings_
 A result follows from its recipe: settings, data, code. What libraries read beside it (variables of the environment,
 files of the working folder and of the home folder, what a notebook has set before) is answered here, library by
 library. A command is sealed from its start to its end; a call from Python while it works, and then environment, threads
-and defaults are as they were. In a notebook that had imported a library before, the library has read its variables already:
-Numba's settings and the arithmetic of torch and NumPy are put right for the time of the call, and what is left changes
-rounding only.
+and defaults are as they were. In a notebook that had imported a library before, the library has read its variables
+already: Numba's settings and the arithmetic of torch and NumPy are put right for the time of the call, and what is left
+changes rounding only.
 
 """
 HEAD = "| from | what | answer | |\n|---|---|---|---|\n"

@@ -31,8 +31,16 @@ DOTS_PER_INCH = 200
 """Resolution of the PNG."""
 GREY = "0.4"
 """Real data, captions and everything else that is not a generation."""
-SANS = FontProperties(family="DejaVu Sans", size=8)
-SERIF = FontProperties(family="DejaVu Serif", size=8)
+# What is not named would be that of a user's matplotlibrc.
+_PLAIN = {
+    "style": "normal",
+    "variant": "normal",
+    "weight": "normal",
+    "stretch": "normal",
+    "math_fontfamily": "dejavusans",
+}
+SANS = FontProperties(family="DejaVu Sans", size=8, **_PLAIN)
+SERIF = FontProperties(family="DejaVu Serif", size=8, **_PLAIN)
 
 # Okabe & Ito 2008, "Color Universal Design", without sky blue and the yellow that vanishes on paper.
 BLACK, ORANGE, GREEN = "#000000", "#E69F00", "#009E73"
@@ -136,7 +144,7 @@ def label(figure: Figure, text: FigureText, caption: str) -> None:
     becomes, and take what `margins` says.
     """
     inches = figure.get_figwidth() - 0.1
-    title_font = FontProperties(family=SANS.get_family(), size=9)
+    title_font = FontProperties(family=SANS.get_family(), size=9, **_PLAIN)
     title = [line for part in text.title().split("\n") for line in wrap(part, inches, title_font)]
     left = 0.05 / figure.get_figwidth()
     above = figure.suptitle("\n".join(title), x=left, ha="left", parse_math=False)
