@@ -80,7 +80,7 @@ def _checked_files() -> type:
     """Numba's files of machine code, with checksums: those that do not match are as if they were not there."""
     from numba.core.caching import IndexDataCacheFile
 
-    class CheckedFiles(IndexDataCacheFile):  # type: ignore[misc]
+    class CheckedFiles(IndexDataCacheFile):
         def _data_name(self, number: int) -> str:
             # No two processes write different code under one name, whose list holds one of them.
             return str(super()._data_name(number)).replace(".nbc", f"-{uuid4().hex[:8]}.nbc")

@@ -13,7 +13,7 @@ import select
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TextIO
+from typing import Any, TextIO, cast
 
 LEGIBLE = "modelcollapse.legible"
 """Name of the error handler that replaces letters which a stream cannot encode."""
@@ -131,16 +131,20 @@ def _is_own(stream: TextIO, descriptor: int) -> bool:
 
 def _survivor(before: TextIO | None, descriptor: int) -> io.TextIOWrapper:
     if before is None:
-        return io.TextIOWrapper(io.BufferedWriter(_Survivor(os.open(os.devnull, os.O_WRONLY))), encoding="utf-8")
+        return io.TextIOWrapper(_buffered(_Survivor(os.open(os.devnull, os.O_WRONLY))), encoding="utf-8")
     before.flush()
     return io.TextIOWrapper(
-        io.BufferedWriter(_Survivor(descriptor)),
+        _buffered(_Survivor(descriptor)),
         encoding=before.encoding,
         errors=LEGIBLE,
         newline="\n",
-        line_buffering=before.line_buffering,
+        line_buffering=bool(before.line_buffering),
         write_through=getattr(before, "write_through", False),
     )
+
+
+def _buffered(raw: io.RawIOBase) -> io.BufferedWriter:
+    return io.BufferedWriter(cast(Any, raw))
 
 
 def _survivor_of(stream: TextIO) -> _Survivor | None:

@@ -328,7 +328,7 @@ def own_matplotlib() -> None:
     settings = os.environ.get("MPLCONFIGDIR") or Path.home() / ".config" / "matplotlib"
     files = (MATPLOTLIB_FILE, os.environ.get("MATPLOTLIBRC", ""), Path(settings) / MATPLOTLIB_FILE)
     spec = find_spec("matplotlib")
-    if any(map(os.path.lexists, files)) and spec and spec.origin:
+    if any(os.path.lexists(file) for file in files) and spec and spec.origin:
         # Its own file lies there, and is found first.
         with chdir(Path(spec.origin).parent / "mpl-data"):
             import_module("matplotlib")

@@ -32,7 +32,7 @@ DOTS_PER_INCH = 200
 GREY = "0.4"
 """Real data, captions and everything else that is not a generation."""
 # What is not named would be that of a user's matplotlibrc.
-_PLAIN = {
+_PLAIN: dict[str, Any] = {
     "style": "normal",
     "variant": "normal",
     "weight": "normal",
