@@ -10,11 +10,14 @@ import warnings
 import zipfile
 
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from bundle_files import MANIFEST, altered, archive_of, json_changed, members, with_checksums
 from conftest import EXECUTION, run_chain_of
 from modelcollapse.code_digests.house import snapshot
 from modelcollapse.commands import bundle, replay
+from modelcollapse.config.extensions import prepared_configuration
 from modelcollapse.record.bundle import open_bundle
 from modelcollapse.sweeps.replaying import chains_of
 
@@ -362,6 +365,19 @@ def test_hostile_settings(bundled, refused, tmp_path, name):
     change, message = HOSTILE_SETTINGS[name]
     hostile = altered(bundled, tmp_path / "hostile.zip", SETTINGS, json_changed(change))
     assert message in refused(hostile)
+
+
+def test_a_folder_here_is_not_taken_for_an_id_of_the_hub(bundled, refused, tmp_path):
+    def change(values):
+        images = {"kind": "images", "name": "x", "path": "notes", "revision": None, "image_column": "x"}
+        rows = {"label_column": "x", "train_rows": 9, "validation_rows": 9, "test_rows": 9, "reserve": 0.0}
+        with initialize_config_dir(prepared_configuration(), version_base="1.3"):
+            vae = OmegaConf.to_container(compose("train", ["model=vae", "data=digits", "decoding=none"]).model)
+        values.update(model=vae, data={**images, **rows})
+
+    (tmp_path / "there" / "notes").mkdir()
+    hostile = altered(bundled, tmp_path / "hostile.zip", SETTINGS, json_changed(change))
+    assert "data.path: 'notes' is not allowed: a bundle names no files; give data.path=PATH" in refused(hostile)
 
 
 @pytest.mark.parametrize(

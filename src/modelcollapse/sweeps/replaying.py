@@ -188,12 +188,11 @@ def _chain(bundle: Bundle, number: int, title: str, words: Sequence[tuple[str, A
     values |= json.loads(json.dumps(LEFT_OUT))
     for name, value in words:
         _set(values, name, value)
-    recorded = values.get("generations") if not any(name == "generations" for name, _ in words) else None
     set_value(values, ["paths", "store"], str(store))
     settings = read_chain_settings(values)
     if problems := [*_named_files(settings, words), *_of_results(settings, words, bundle.runs[number].give)]:
         raise SettingsError(problems)
-    return Chain(number, title, settings, values, recorded is None)
+    return Chain(number, title, settings, values, any(name == "generations" for name, _ in words))
 
 
 def _hostile(values: Mapping[str, Any]) -> Iterator[str]:
@@ -208,11 +207,11 @@ def _hostile(values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _named_files(settings: ChainSettings, words: Sequence[tuple[str, Any]]) -> Iterator[str]:
-    """Files that the bundle names, and not whoever replays it; ids of the hub are no files."""
-    given = {name for name, _ in words}
+    """Files that the bundle names, and not whoever replays it; an id of the hub is one where a folder has its name."""
     for name, value, mark in file_settings(settings):
-        is_typed = any(name == each or name.startswith(f"{each}.") for each in given)
-        if not is_typed and not name.startswith("paths.") and not (mark.or_hub and HUB_ID.fullmatch(value)):
+        is_typed = any(name == each or name.startswith(f"{each}.") for each, _ in words)
+        is_id = mark.or_hub and HUB_ID.fullmatch(value) and not Path(value).exists()
+        if not is_typed and not name.startswith("paths.") and not is_id:
             yield f"{name}: {value!r} is not allowed: a bundle names no files; give {name}=PATH"
 
 
