@@ -19,6 +19,7 @@ from modelcollapse.config.hydra_internals import HOLDS_FOR, GuardedLoader
 
 INTERNALS = re.compile(
     r"hydra\._internal|hydra\.core\.plugins|hydra\.core\.override_parser|omegaconf\.basecontainer|hydra\.core\.utils"
+    r"|omegaconf\.base |omegaconf\.grammar_parser"
 )
 
 
@@ -26,9 +27,10 @@ INTERNALS = re.compile(
 def test_the_versions_that_the_hooks_hold_for(distribution):
     installed, tried = version(distribution), HOLDS_FOR[distribution]
     assert installed in tried, (
-        f"{distribution} {installed} is installed, and config/hydra_internals.py was tried with {', '.join(tried)}."
-        " Read what changed in the classes and functions that it imports, run tests/config, tests/sweeps,"
-        " tests/trust/test_settings_are_data.py and tests/commands/test_run.py, and add the version to HOLDS_FOR"
+        f"{distribution} {installed} is installed; hydra_internals.py and interpolations.py were tried with"
+        f" {', '.join(tried)}. Read what changed in the classes and functions that they import, run tests/config,"
+        " tests/sweeps, tests/trust/test_settings_are_data.py and tests/commands/test_run.py, and add the version to"
+        " HOLDS_FOR"
     )
 
 
@@ -80,4 +82,4 @@ def test_nothing_else_reaches_into_the_internals():
         for path in sorted((ROOT / "src").rglob("*.py"))
         if re.search(rf"^\s*(from|import) ({INTERNALS.pattern})", path.read_text("utf-8"), re.MULTILINE)
     ]
-    assert reaching == ["src/modelcollapse/config/hydra_internals.py"]
+    assert reaching == [f"src/modelcollapse/config/{name}.py" for name in ("hydra_internals", "interpolations")]

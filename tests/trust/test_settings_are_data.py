@@ -138,13 +138,16 @@ def test_samplers_of_optuna_may_be_chosen_and_nothing_else_there():
 
 def test_resolvers_of_a_notebook_are_there_again_afterwards():
     from omegaconf import OmegaConf
+    from omegaconf.errors import UnsupportedInterpolationType
 
-    OmegaConf.register_new_resolver("twice", lambda value: 2 * value, replace=True)
+    OmegaConf.register_new_resolver("eval", eval, replace=True)
     try:
         with sealed(), sealed():
             assert not OmegaConf.has_resolver("oc.create")
-            assert OmegaConf.create({"x": "${twice:4}"}).x == 8
+            with pytest.raises(UnsupportedInterpolationType):
+                OmegaConf.create({"x": "${eval:'2 * 4'}"}).x  # noqa: B018
+        assert OmegaConf.create({"x": "${eval:'2 * 4'}"}).x == 8
         assert OmegaConf.create({"x": "${oc.decode:'3'}"}).x == 3
         assert OmegaConf.create({"x": "${oc.env:PATH}"}).x
     finally:
-        OmegaConf.clear_resolver("twice")
+        OmegaConf.clear_resolver("eval")

@@ -4,7 +4,7 @@ Hydra makes objects of what its callbacks, its launcher, its sweeper and its log
 ``class``, before the job begins; a configuration from elsewhere could name any function. Here they are limited to
 Hydra's own and its installed plugins'. The settings of the project itself are never made into objects that way.
 
-The other ways of a configuration to reach code are closed too: OmegaConf's resolvers that build or decode values,
+The other ways of a configuration to reach code are closed too: resolvers but for those that look something up,
 environment variables of a job that an interpreter or a loader obeys, and shell commands of a launcher that stand in a
 file. A launcher's shell commands may be typed.
 """
@@ -13,6 +13,8 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from modelcollapse.config.interpolations import NamedResolver, ReferenceTooLarge, named_resolvers
 
 PLUGINS = ("hydra._internal.core_plugins.", "hydra_plugins.")
 """Where Hydra's launchers and sweepers are; Hydra itself makes objects of classes that are plugins only."""
@@ -55,18 +57,19 @@ SHELL_PLACES = ("hydra.launcher.setup", "hydra.launcher.additional_parameters")
 """What a SLURM launcher hands to a shell or to sbatch."""
 READ_VARIABLES = ("MODELCOLLAPSE_STORE",)
 """Environment variables that settings read by ``oc.env``."""
-RESOLVER = re.compile(r"\$\{\s*(?P<name>oc\.[\w.]+|env)\s*:\s*(?P<argument>\w*)")
-BRACES = re.compile(r"\$?\{[^{}]*\}")
-NAMED_LATER = re.compile(r"\$\{[^:]*\0[^:]*:")
-"""A reference whose resolver's name is made by another reference, which stands here as a zero byte."""
+RESOLVERS = ("hydra", "now", "python_version")
+"""What may be asked for by ``${name:...}`` besides ``oc.env``: Hydra's own, which look something up."""
 CHDIR_PLACE = "hydra.job.chdir"
 ECHOES = ("hydra.overrides", "hydra.job.override_dirname")
 """What was typed, once more: every part of it is checked in its own place."""
 
 
+MOST_SHOWN = 60
+
+
 @dataclass(frozen=True)
-class NoResolver:
-    """Stands for the value of a reference that asks for a resolver which there is not."""
+class Refused:
+    """Stands for the value of a reference that is not followed: its resolver is not there, or it would never end."""
 
     reason: str
 
@@ -94,8 +97,8 @@ def _items(values: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _problem(place: str, name: str, value: Any, typed: Collection[str]) -> str | None:
-    if isinstance(value, NoResolver):
-        return f"{place}: settings are data, and there is no such resolver ({value.reason})"
+    if isinstance(value, Refused):
+        return f"{place}: {value.reason}"
     if name == "_target_":
         return _target_problem(place, value)
     if place.startswith(LOGGING_PLACES):
@@ -140,23 +143,25 @@ def _logging_problem(place: str, name: str, value: Any) -> str | None:
 
 
 def _resolver_problem(place: str, text: str) -> str | None:
-    if _names_a_resolver_later(text):
-        return f"{place}: {text!r} is not allowed: settings are data, and a resolver is named as it is"
-    for found in RESOLVER.finditer(text):
-        name, argument = found["name"], found["argument"]
-        if name != "oc.env":
-            return f"{place}: {text!r} is not allowed: settings are data, and there is no resolver {name}"
-        if argument not in READ_VARIABLES:
-            return f"{place}: {text!r} is not allowed: {unread_variable(argument)}"
+    """What is wrong with the resolvers that a text names, whatever they are nested in."""
+    try:
+        found = named_resolvers(text)
+    except ReferenceTooLarge as error:
+        return f"{place}: {text[:MOST_SHOWN]!r}... is not allowed: {error}"
+    for resolver in found:
+        if problem := _named_problem(resolver):
+            return f"{place}: {text!r} is not allowed: {problem}"
     return None
 
 
-def _names_a_resolver_later(text: str) -> bool:
-    while found := BRACES.search(text):
-        if NAMED_LATER.match(found.group()):
-            return True
-        text = text[: found.start()] + ("\0" if found.group()[0] == "$" else "") + text[found.end() :]
-    return False
+def _named_problem(resolver: NamedResolver) -> str | None:
+    if resolver.name is None:
+        return "settings are data, and a resolver is named as it is"
+    if resolver.name in RESOLVERS:
+        return None
+    if resolver.name != "oc.env":
+        return f"settings are data, and there is no resolver {resolver.name}"
+    return None if resolver.argument in READ_VARIABLES else unread_variable(resolver.argument)
 
 
 def unread_variable(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Everything that reaches into the internals of Hydra and OmegaConf, which a new version of either may move.
+"""All that reaches into the internals of Hydra and OmegaConf, which a new version may move, but for interpolations.
 
 A test names the versions that this was tried with. The hooks are:
 
@@ -7,7 +7,9 @@ A test names the versions that this was tried with. The hooks are:
 * files of the groups ``regime`` and ``trainer`` are completed from an option of ours when they are composed;
 * copies of Hydra's sources of configurations share what is in them (:class:`SharedRepository`);
 * Hydra does not write ``hydra.output_subdir`` before a job begins: the job does, once its settings are accepted;
-* OmegaConf's resolvers that build, decode or read the environment are taken away while we compose (:func:`sealed`);
+* files whose YAML aliases make too much of little are refused before they are read (:class:`SharedRepository`);
+* resolvers that build, decode or read the environment are taken away while we compose (:func:`sealed`), and how much
+  references make is bounded (:mod:`modelcollapse.config.interpolations`);
 * folders are added to the search path by a plugin that is registered in the running process;
 * a grid is expanded by Hydra's basic sweeper.
 """
@@ -27,6 +29,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.default_element import ResultDefault
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep as Interval
 from hydra.core.override_parser.types import Override
@@ -40,7 +43,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.basecontainer import BaseContainer
 from omegaconf.errors import UnsupportedInterpolationType
 
-from modelcollapse.config.guard import READ_VARIABLES, NoResolver, foreign_code, unread_variable
+from modelcollapse.config.guard import READ_VARIABLES, RESOLVERS, Refused, foreign_code, unread_variable
+from modelcollapse.config.interpolations import ReferenceTooLarge, bounded, file_problem, size_problem
 from modelcollapse.credentials import secret_problems
 from modelcollapse.settings import MISSING
 
@@ -53,8 +57,6 @@ HOLDS_FOR = {"hydra-core": ("1.3.8",), "omegaconf": ("2.3.1",)}
 """Distribution -> versions that the hooks were tried with."""
 MODE_OF_A_RUN = "hydra.mode=RUN"
 """What Hydra adds to the overrides of a run."""
-RESOLVERS_OF_OMEGACONF = ("oc.", "env")
-"""What the names of its own resolvers begin with. Those of Hydra look something up, and stay."""
 
 
 _SAVE_CONFIG = hydra_utils._save_config
@@ -117,6 +119,9 @@ class GuardedLoader(ConfigLoaderImpl):
                     config = super().load_configuration(config_name, overrides, run_mode, *more, **options)
             except HydraException:
                 raise
+            except RecursionError as error:
+                typed = " ".join(overrides)
+                raise ConfigCompositionException(f"settings are nested too deeply (typed: {typed})") from error
             except Exception as error:
                 # Hydra asserts, or raises ValueError and others, for some of what people mistype.
                 raise ConfigCompositionException(f"{error} (typed: {' '.join(overrides)})") from error
@@ -174,6 +179,16 @@ class SharedRepository(ConfigRepository):
     def __deepcopy__(self, memo: dict[int, Any]) -> "SharedRepository":
         return copy.copy(self)
 
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        """What is in a file of settings. Raises ConfigCompositionException where its aliases make too much of it."""
+        source = self._find_object_source(config_path, ObjectType.CONFIG)
+        # Hydra imports its own plugins twice: the class of a source is not the one that can be imported.
+        if source is not None and source.scheme() == "file":
+            path = Path(source.path) / source._normalize_file_name(config_path)
+            if problem := file_problem(path):
+                raise ConfigCompositionException(f"{path}: {problem}")
+        return cast(ConfigResult | None, super().load_config(config_path))
+
 
 def _problems(config: DictConfig, run_mode: RunMode) -> list[str]:
     """What the configuration may not hold, as it is written and as it resolves."""
@@ -182,11 +197,24 @@ def _problems(config: DictConfig, run_mode: RunMode) -> list[str]:
     if problems := list(foreign_code(plain, typed=typed)):
         return problems
     values = resolved(config)
+    if isinstance(values["hydra"], Refused):
+        return [f"hydra: {values['hydra'].reason}"]
     if problems := list(foreign_code({**values, "hydra": _without_logging(values["hydra"])}, typed=typed)):
         return problems
     # The settings of a job are checked when it reads them, with all else; a sweep writes them down before that.
-    own = values if run_mode is RunMode.MULTIRUN else {"hydra": values["hydra"]}
-    return list(secret_problems({**own, "hydra": _without_echoes(own["hydra"])}))
+    is_sweep = run_mode is RunMode.MULTIRUN
+    own = values if is_sweep else {"hydra": values["hydra"]}
+    problems = list(secret_problems({**own, "hydra": _without_echoes(own["hydra"])}))
+    return problems or (list(secret_problems(_typed_values(plain))) if is_sweep else [])
+
+
+def _typed_values(plain: dict[str, Any]) -> dict[str, str]:
+    """What was typed for each setting, also where it is a value of a grid or was typed once more."""
+    overrides = plain["hydra"]["overrides"]
+    values: dict[str, str] = {}
+    for each in parsed([*overrides["hydra"], *overrides["task"]]):
+        values[each.key_or_group] = values.get(each.key_or_group, "") + f"{each.value()}\n{each.input_line}\n"
+    return values
 
 
 def _without_logging(values: dict[str, Any]) -> dict[str, Any]:
@@ -202,40 +230,59 @@ def _without_echoes(values: dict[str, Any]) -> dict[str, Any]:
 def resolved(node: DictConfig | ListConfig) -> Any:
     """The plain values of a configuration, references resolved; one that cannot be resolved yet stays as written.
 
-    A reference to a whole group gives that group as it is written: what it refers to is resolved in its own place.
+    A reference to a whole group gives that group as it is written: what it refers to is resolved in its own place. A
+    group that would be too large, or without end, with all references in it followed is :class:`Refused`.
     """
+    inner: dict[int, list[int]] = {}
+    values = _resolved(node, inner)
     if isinstance(node, DictConfig):
-        return {str(name): _resolved_item(node, name) for name in node}
-    return [_resolved_item(node, index) for index in range(len(node))]
+        for name in node:
+            if (group := id(node._get_node(name))) in inner and (problem := size_problem(inner, group)):
+                values[str(name)] = Refused(problem)
+    return values
 
 
-def _resolved_item(node: DictConfig | ListConfig, name: Any) -> Any:
+def _resolved(node: DictConfig | ListConfig, inner: dict[int, list[int]]) -> Any:
+    """The values of a group; notes in ``inner`` what :func:`size_problem` asks for."""
+    names = list(node) if isinstance(node, DictConfig) else range(len(node))
+    inner[id(node)] = []
+    values = {str(name): _resolved_item(node, name, inner) for name in names}
+    return values if isinstance(node, DictConfig) else list(values.values())
+
+
+def _resolved_item(node: DictConfig | ListConfig, name: Any, inner: dict[int, list[int]]) -> Any:
     written = OmegaConf.is_interpolation(node, name)
     try:
         value = node[name]
-    except UnsupportedInterpolationType as error:
-        return NoResolver(str(error).partition("\n")[0])
+    except (UnsupportedInterpolationType, ReferenceTooLarge) as error:
+        return Refused(str(error).partition("\n")[0])
     except Exception:
         # Whatever a resolver raises; Hydra's own wait for the job.
-        return OmegaConf.to_container(node, resolve=False)[name]  # type: ignore[index]
-    if not isinstance(value, (DictConfig, ListConfig)):
+        value = OmegaConf.to_container(node, resolve=False)[name]  # type: ignore[index]
+    is_group = isinstance(value, (DictConfig, ListConfig))
+    inner[id(node)].append(id(value) if is_group else 0)
+    if not is_group:
         return value
-    return OmegaConf.to_container(value, resolve=False) if written else resolved(value)
+    return OmegaConf.to_container(value, resolve=False) if written else _resolved(value, inner)
 
 
 @contextmanager
 def sealed() -> Iterator[None]:
-    """Within the block, of OmegaConf's own resolvers there is only ``oc.env``, of :data:`READ_VARIABLES`."""
+    """Within the block there are only Hydra's resolvers, and ``oc.env`` of :data:`READ_VARIABLES`.
+
+    Whatever else was registered, by OmegaConf, a plugin or a notebook, is there again afterwards.
+    """
     resolvers = BaseContainer._resolvers
-    own = {name: resolvers[name] for name in resolvers if name.startswith(RESOLVERS_OF_OMEGACONF)}
-    for name in own:
+    others = {name: resolvers[name] for name in resolvers if name not in RESOLVERS}
+    for name in others:
         del resolvers[name]
-    if read_environment := own.get("oc.env"):
+    if read_environment := others.get("oc.env"):
         resolvers["oc.env"] = _limited(read_environment)
     try:
-        yield
+        with bounded():
+            yield
     finally:
-        resolvers.update(own)
+        resolvers.update(others)
 
 
 def _limited(read_environment: Any) -> Any:
