@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from modelcollapse.credentials import without_secrets
+
 PROGRAM = "modelcollapse"
 
 _STARTED_AS: list[str] = []
@@ -59,8 +61,9 @@ def typed() -> list[str]:
 
 
 def typed_line() -> str:
-    """The whole command line as text; of work that was started from Python the call."""
-    return _CALLS[-1] if _CALLS else shlex.join(typed())
+    """The whole command line as text, without secrets; of work that was started from Python the call."""
+    # Quoted, a secret would look like another text.
+    return str(without_secrets(_CALLS[-1])) if _CALLS else shlex.join(without_secrets(typed()))
 
 
 @contextmanager

@@ -245,7 +245,10 @@ SECRETS = {
     "HF_TOKEN": "hf_AbCdEfGhIjKlMnOpQrStUvWxYz",
     "MY_SERVICE_PASSWORD": "correct horse battery staple",
     "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY",
+    "DB_PASS": "it's written nowhere",
+    "GITHUB_PAT": "github_pat_11ABCDEFG0aBcDeF",
 }
+IN_A_URL = "password-of-a-database"
 
 
 @pytest.fixture
@@ -253,11 +256,16 @@ def program(repository, tmp_path):
     """Run a script with secrets in its environment; the answer, after a check that none of them was written."""
 
     def run(*words, script="train.py"):
-        environment = {**os.environ, **SECRETS, "HOME": str(tmp_path / "home")}
+        environment = {
+            **os.environ,
+            **SECRETS,
+            "DATABASE_URL": f"postgresql://me:{IN_A_URL}@db/x",
+            "HOME": str(tmp_path / "home"),
+        }
         typed = [sys.executable, str(repository / script), *words]
         answer = subprocess.run(typed, cwd=tmp_path, env=environment, capture_output=True, timeout=300)
         written = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-        for name, secret in SECRETS.items():
+        for name, secret in {**SECRETS, "DATABASE_URL": IN_A_URL}.items():
             assert not [path for path, content in written.items() if secret.encode() in content], name
             assert secret.encode() not in answer.stdout + answer.stderr, name
         return answer

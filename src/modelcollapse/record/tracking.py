@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from modelcollapse.credentials import secret_problems
 from modelcollapse.settings import FILES, Characters, SettingsError, read_what_can_be
 
 Mode = Literal["online", "offline", "disabled"]
@@ -122,6 +123,7 @@ def tracking_problems(settings: TrackingSettings) -> list[str]:
         return []
     for name, value in _environment().items():
         if not getattr(settings, name):
+            problems += secret_problems(value, VARIABLES[name])
             problems += read_what_can_be(TrackingSettings, {name: value}, f"{VARIABLES[name]}, for tracking")[1]
     return problems + [f"{variable}: {say}" for variable, say in REFUSED.items() if os.environ.get(variable)]
 
