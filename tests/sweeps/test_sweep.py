@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from conftest import DETERMINISTIC
 from modelcollapse.commands.report import main
 from modelcollapse.record import read_lines
 from modelcollapse.record.sweep_folder import SweepFolder
+from modelcollapse.store.claims import read_claim
 
 CHEAP = (
     "experiment=paper_gaussian",
@@ -153,15 +155,44 @@ def test_ctrl_c_ends_the_chains_and_says_how_to_go_on(sweep, launcher):
     assert {*running.states()} == {"stopped", "waiting"}
 
 
-def test_chains_end_when_sweep_py_is_killed(sweep):
+def semaphores_of(process):
+    """The files in shared memory of joblib in a process."""
+    return list(Path("/dev/shm").glob(f"*loky-{process}-*"))
+
+
+def test_chains_and_helpers_end_when_sweep_py_is_killed(sweep):
     running = sweep(*CHEAP, *LONG, *JOBLIB, "seed=0,1,2,3", wait=False)
     processes = running.await_running(2)
+    helpers = {running.folder.process(number).runner for number in processes}
+    assert len(helpers) == 2
+    assert semaphores_of(running.process.pid)
     running.process.kill()
     running.process.wait()
-    await_gone(processes.values())
-    time.sleep(2)
+    await_gone([*processes.values(), *helpers])
+    while semaphores_of(running.process.pid):
+        time.sleep(0.1)
     # What the launcher had handed out beforehand does not begin.
     assert running.states() == ["stopped", "stopped", "waiting", "waiting"]
+
+
+@pytest.mark.slow
+def test_chains_within_helpers_end_when_train_py_is_killed(repository, tmp_path):
+    places = [f"paths.store={tmp_path / 'store'}", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
+    words = ["-m", *CHEAP, *LONG, *JOBLIB, "seed=0,1", *places]
+    process = subprocess.Popen([sys.executable, str(repository / "train.py"), *words], cwd=tmp_path)
+    runs = [tmp_path / "sweep" / str(number) for number in range(2)]
+    deadline = time.monotonic() + PATIENCE
+    while not all((run / "chain.json").exists() for run in runs):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    helpers = {read_claim(run).process for run in runs}
+    assert len(helpers - {process.pid}) == 2
+    process.kill()
+    process.wait()
+    await_gone(helpers)
+    while semaphores_of(process.pid):
+        time.sleep(0.1)
 
 
 def test_the_report_on_a_sweep_that_was_killed_names_its_chains(sweep, capsys):

@@ -27,6 +27,7 @@ from modelcollapse.record import read_error
 from modelcollapse.record.claiming import free_of_elsewhere
 from modelcollapse.record.sweep_folder import ChainProcess, SweepFolder, now
 from modelcollapse.registry import SCRIPT_VARIABLE, safe_imports
+from modelcollapse.sweeps.helpers import job_of
 from modelcollapse.sweeps.points import Grid
 from modelcollapse.sweeps.resources import gpus_of_its_own, jobs_at_once, usable_cores
 
@@ -145,13 +146,16 @@ def launch(grid: Grid, folder: Path, jobs: int, permit: str) -> None:
         f"hydra.sweep.dir={quoted(folder)}",
     ]
     if _launcher(grid).startswith(JOBLIB):
-        overrides.append(f"{JOBS_SETTING}={jobs}")
+        # A helper without a job would outlive a command that is killed.
+        overrides.append(f"{JOBS_SETTING}={min(jobs, len(grid.points)) if jobs > 0 else jobs}")
     environment = {name: os.environ[name] for name in (SCRIPT_VARIABLE,) if name in os.environ}
+    command = os.getpid()
 
     def run_chain(config: DictConfig) -> int:
         # Hydra gives the job its number; it sees no job fail.
         number = int(HydraConfig.get().job.num)
-        return run_planned(SweepFolder(folder), number, permit, environment)
+        with job_of(command, to_its_end=True):
+            return run_planned(SweepFolder(folder), number, permit, environment)
 
     typed, sys.argv = sys.argv, [sys.argv[0], *overrides, "--multirun"]
     try:
