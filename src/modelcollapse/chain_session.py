@@ -98,7 +98,7 @@ def run_settings(
     from modelcollapse.code_digests.house import hand_on_sources, snapshot
     from modelcollapse.preflight import refuse_hardware, refuse_to_redo
     from modelcollapse.record import ChainIdentity, Record
-    from modelcollapse.record.claiming import refuse_other_chain
+    from modelcollapse.record.claiming import overlap_problem, refuse_other_chain
     from modelcollapse.record.views import views
     from modelcollapse.training.trainer import prepare_process
 
@@ -119,11 +119,14 @@ def run_settings(
         profiles=folder / "profiles",
     )
     check_objective(settings, family)
+    artifacts = chain_artifacts(settings, family)
+    if problem := overlap_problem(folder, "run", store.root, {artifact.kind for artifact in artifacts}):
+        raise UserError(problem)
     refuse_other_chain(folder, chain_id(settings))
     refuse_to_redo(
         settings,
         store,
-        chain_artifacts(settings, family),
+        artifacts,
         lambda: chain_artifacts(settings, family_and_store(settings, reporter)[0]),
     )
     wanted = (goal for each in chain_generations(settings, family) for goal in goals(each, settings, family))

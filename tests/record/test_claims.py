@@ -1,29 +1,43 @@
 """Folders belong to one run, store or report: what is another's is neither written over nor deleted."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from conftest import run_command
 from modelcollapse.commands import store as store_command
+from modelcollapse.console import Announcements
 from modelcollapse.errors import UserError
-from modelcollapse.record.claiming import OtherChain, claimed, made_anew, refuse_other_chain, status_of
+from modelcollapse.record.claiming import (
+    OtherChain,
+    claimed,
+    claimed_by_report,
+    made_anew,
+    overlap_problem,
+    refuse_other_chain,
+    status_of,
+)
 from modelcollapse.store import Artifact, Store, locks
 from modelcollapse.store.claims import (
     MARKER_FILE,
     is_in_use,
     mark_files,
+    process_began,
     read_claim,
     release,
     store_problem,
     take_over,
     try_claim,
 )
+from modelcollapse.sweeps.measuring import measure_runs, runs_at
 
 CLAIM_AND_WAIT = """
 import sys, time
@@ -238,3 +252,170 @@ def test_a_copy_that_can_only_be_read_needs_no_lock_files(tmp_path, monkeypatch)
     with Store(store.root).reading(artifact) as folder:
         assert (folder / "weights").read_text() == "w"
     assert not (store.root / "locks").exists()
+
+
+# ---- stores, runs and sweeps beside and within each other ------------------------------------------------------------
+
+
+CHEAP = (
+    *("experiment=paper_gaussian", "generations=1", "data.rows=20", "model.replicates=2", "tracking=none"),
+    *("trainer.accelerator=cpu", "trainer.threads=1"),
+)
+PLACES = {
+    "one folder": ("S", "S", "is the run folder too"),
+    "a run in a store's runs": ("S", "S/runs", "runs is a folder of the store's own"),
+    "a run in a store's locks": ("S", "S/locks/mine", "locks is a folder of the store's own"),
+    "a run in a store's models": ("S", "S/model", "model is a folder of the store's own"),
+    "a store in a run's figures": ("R/figures", "R", "figures is a folder of the run folder's own"),
+    "a store in a run's W&B": ("R/wandb/store", "R", "wandb is a folder of the run folder's own"),
+    "a run in a store": ("S", "S/run", None),
+    "a run deep in a store": ("S", "S/runs_of_mine/today/run", None),
+    "a store in a run": ("R/store", "R", None),
+    "beside each other": ("S", "R", None),
+}
+"""Where a store and a run folder are, and what is said where they cannot be there."""
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_store_and_a_run_are_refused_or_accepted_both_times(tmp_path, place):
+    store, run, said = PLACES[place]
+    words = [*CHEAP, f"paths.store={store}", f"hydra.run.dir={run}"]
+    for more in (["plan=true"], [], []):
+        answer = run_command([*words, *more], tmp_path, tmp_path / run)
+        if said is None:
+            assert answer.code == 0, answer.err
+        else:
+            assert answer.code == 2, answer.out
+            assert said in answer.err
+            assert not list(tmp_path.iterdir())
+
+
+def test_a_store_and_a_sweep_are_refused_or_accepted():
+    refused = {
+        ("S", "S"): "is the folder of a sweep too",
+        ("S/0", "S"): "0 is a folder of the folder of a sweep's own",
+        ("S/report", "S"): "report is a folder",
+        ("S", "S/progress"): "progress is a folder of the store's own",
+    }
+    for (store, sweep), said in refused.items():
+        assert said in overlap_problem(Path(sweep), "sweep", Path(store))
+    for store, sweep in (("S", "S/sweep"), ("S/store", "S"), ("S", "R")):
+        assert overlap_problem(Path(sweep), "sweep", Path(store)) is None
+
+
+def test_a_sweep_in_its_store_is_refused_before_any_work(tmp_path):
+    words = ["experiment=paper_gaussian", "seed=0,1", "paths.store=S", "hydra.sweep.dir=S"]
+    for more in ([], ["plan=true"]):
+        answer = run_command([*words, *more], tmp_path, tmp_path, "sweep")
+        assert answer.code == 2, answer.out
+        assert "is the folder of a sweep too" in answer.err
+        assert not list(tmp_path.iterdir())
+
+
+# ---- reports ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_report_claims_its_folder(tmp_path, other_process):
+    process, _ = other_process
+    target = tmp_path / "report"
+    with claimed_by_report(target, ["report.html"]) as earlier:
+        assert earlier == ()
+        with pytest.raises(UserError, match="is using it"), claimed_by_report(target, ["report.html"]):
+            pass
+        (target / "report.html").write_text("x")
+        mark_files(target, "report", ["report.html"])
+    marker = target / MARKER_FILE
+    # As if that process wrote a report there.
+    claim = {**json.loads(marker.read_text()), "process": process.pid, "began": process_began(process.pid)}
+    marker.write_text(json.dumps(claim))
+    with pytest.raises(UserError, match=f"process {process.pid} on .* is using it"), claimed_by_report(target, []):
+        pass
+    process.kill()
+    process.wait()
+    with claimed_by_report(target, ["report.html"]) as earlier:
+        assert earlier == ("report.html",)
+        # Killed now, the next report still knows whose the files are.
+        assert read_claim(target).files == ("report.html",)
+    assert read_claim(target).process is None
+
+
+def test_a_report_that_comes_to_nothing_leaves_no_folder(tmp_path):
+    with pytest.raises(ZeroDivisionError), claimed_by_report(tmp_path / "report", ["report.html"]):
+        raise ZeroDivisionError
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_report_is_no_part_of_a_store(tmp_path):
+    Store(tmp_path / "store").obtain(Artifact("model", {}, {}, build, "a"))
+    with pytest.raises(UserError, match="holds files of a store"), claimed_by_report(tmp_path / "store" / "runs", []):
+        pass
+
+
+# ---- commands beside runs --------------------------------------------------------------------------------------------
+
+
+def test_a_run_in_use_is_not_measured(other_process, tmp_path, train):
+    process, folder = other_process
+    finished = train(*CHEAP)
+    shutil.copy(folder / MARKER_FILE, finished.folder / MARKER_FILE)
+    before = {path: path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()}
+    (run,) = runs_at(finished.folder)
+    with pytest.raises(UserError, match=f"process {process.pid} on .* is using it"):
+        list(measure_runs([run], ["metrics.set=full"], Announcements()))
+    assert {path: path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()} == before
+    process.kill()
+    process.wait()
+    assert len(list(measure_runs([run], ["metrics.set=full"], Announcements()))) == 1
+    assert read_claim(finished.folder).process is None
+
+
+def test_gc_by_another_process_beside_a_chain_at_work_takes_nothing_of_it(tmp_path, monkeypatch, train):
+    store, codes = tmp_path / "store", []
+    context = multiprocessing.get_context("fork")
+    publish = Store._publish
+
+    def published(self, builder):
+        publish(self, builder)
+        gc = context.Process(target=_collect, args=(store,))
+        gc.start()
+        gc.join()
+        codes.append(gc.exitcode)
+
+    monkeypatch.setattr(Store, "_publish", published)
+    words = [*CHEAP, "generations=5", "model.segment_length=2"]
+    finished = train(*words)
+    assert finished.code == 0, finished.err
+    assert len(codes) > 3
+    assert {*codes} == {0}
+    monkeypatch.undo()
+    again = train(*words)
+    assert "nothing was computed" in again.out, again.out
+    assert again.bytes() == finished.bytes()
+
+
+def _collect(store):
+    output = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(output, 1)
+    os._exit(store_command.main(["gc", "--yes", "--including-referenced", "--store", str(store)]))
+
+
+def test_keeping_the_ends_beside_a_finished_run_that_keeps_all(finished_chain, tmp_path):
+    finished, original, overrides = finished_chain
+    store = tmp_path / "store"
+    shutil.copytree(original, store)
+
+    def models():
+        return sorted(path.name for path in (store / "model").iterdir())
+
+    before = models()
+    words = [*overrides, f"paths.store={store}", f"hydra.run.dir={tmp_path / 'ends'}", "store.keep=ends"]
+    ends = run_command(words, tmp_path, tmp_path / "ends")
+    assert ends.code == 0, ends.err
+    assert models() == before
+    assert ends.bytes() == finished.bytes()
+    # Where the other run is gone, they go.
+    for note in (store / "runs").iterdir():
+        if str(finished.folder) in note.read_text():
+            note.unlink()
+    assert run_command(words, tmp_path, tmp_path / "ends").code == 0
+    assert len(models()) < len(before)

@@ -4,7 +4,6 @@ Nothing heavy is imported before the settings have been read: ``--help``, ``--cf
 """
 
 import os
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -18,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from modelcollapse.command_line import PROGRAM, arguments_kept, typed
+from modelcollapse.command_line import PROGRAM, arguments_kept, typed_line
 from modelcollapse.config.composing import HYDRA_VERSION_BASE, known_errors, settings_of
 from modelcollapse.config.extensions import prepared_configuration, use_config_dirs
 from modelcollapse.config.hydra_internals import parsed
@@ -124,8 +123,18 @@ def _print_version() -> None:
 
 def _through_hydra(configuration: str, folder: str, arguments: Sequence[str]) -> None:
     before, sys.argv = sys.argv, [sys.argv[0], *arguments]
+    command = os.getpid()
+
+    def job(config: DictConfig) -> float | None:
+        if os.getpid() == command:
+            return _job(config)
+        from modelcollapse.sweeps.helpers import job_of
+
+        with job_of(command, to_its_end=False):
+            return _job(config)
+
     try:
-        hydra.main(version_base=HYDRA_VERSION_BASE, config_path=folder, config_name=configuration)(_job)()
+        hydra.main(version_base=HYDRA_VERSION_BASE, config_path=folder, config_name=configuration)(job)()
         if {*INFORMATION} & {*arguments}:
             verify_printed()
     finally:
@@ -151,7 +160,7 @@ def _exit_codes() -> Iterator[None]:
     except Interrupted as interruption:
         _print_error(
             f"\nStopped by {interruption}. What was finished is kept;"
-            f" the same command goes on where it stopped:\n  {shlex.join(typed())}"
+            f" the same command goes on where it stopped:\n  {typed_line()}"
         )
         sys.exit(interruption.exit_code)
     except HydraException as error:
@@ -246,11 +255,16 @@ def _claimed(output: Path, is_plan: bool) -> Iterator[Path]:
 
 
 def _print_plan(settings: "ChainSettings", folder: Path) -> None:
+    from modelcollapse.chain import chain_artifacts
     from modelcollapse.chain_session import check_objective, family_and_store
     from modelcollapse.console import ChainReporter, print_plan
+    from modelcollapse.record.claiming import overlap_problem
 
     family, store = family_and_store(settings, ChainReporter(settings, folder))
     check_objective(settings, family)
+    kinds = {artifact.kind for artifact in chain_artifacts(settings, family)}
+    if problem := overlap_problem(folder, "run", store.root, kinds):
+        raise UserError(problem)
     print_plan(settings, family, store)
     verify_printed()
 

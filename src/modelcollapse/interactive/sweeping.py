@@ -32,6 +32,7 @@ from modelcollapse.record.run_tables import run_folders
 from modelcollapse.record.sweep_folder import GRID_FILE, ChainProcess, PlannedChain, SweepFolder, now
 from modelcollapse.settings import SettingsError
 from modelcollapse.sweeps.points import Grid, InvalidPoints, Point, read_grid
+from modelcollapse.sweeps.session import refuse_overlaps
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,6 +82,7 @@ def sweep(*overrides: str, folder: str | os.PathLike[str] | None = None, jobs: i
         words = overrides_of(overrides, settings, several=True)
         grid = grid_of(words)
         wanted = Path(grid.sweep_folder if folder is None else folder).absolute()
+        refuse_overlaps(grid, wanted)
         with no_empty_folder(wanted, Path.cwd()), claimed(wanted, "sweep", by_time=folder is None) as place:
             _Session(grid, SweepFolder(place), jobs, call_of("sweep", words)).run()
         return Sweep(place)

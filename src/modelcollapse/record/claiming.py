@@ -1,19 +1,21 @@
-"""Run folders and sweep folders belong to one process at a time, and to one chain or sweep for good."""
+"""Run folders, sweep folders and reports belong to one process at a time, and to one chain or sweep for good."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 from modelcollapse.errors import UserError
 from modelcollapse.record.identity import IDENTITY_FILE
+from modelcollapse.store.artifacts import RESERVED_FOLDERS
 from modelcollapse.store.claims import (
     MARKER_FILE,
     Claim,
     is_in_use,
+    keep_files,
     listed,
     read_claim,
     release,
@@ -22,6 +24,8 @@ from modelcollapse.store.claims import (
 )
 
 Kind = Literal["run", "sweep", "replay"]
+INNER_FOLDERS = frozenset({".hydra", "devices", "figures", "profiles", "report", "tensorboard", "wandb"})
+"""Folders within those of runs and sweeps, which a store cannot be."""
 OWN_FILES: Mapping[Kind, str] = {"run": IDENTITY_FILE, "sweep": "grid.json", "replay": "replay.json"}
 """What shows that a folder without a marker is one nevertheless: it was copied, or is of an earlier version."""
 NAMED_BY: Mapping[Kind, str] = {"run": "hydra.run.dir=", "sweep": "hydra.sweep.dir=", "replay": "--output "}
@@ -57,6 +61,76 @@ def claimed(folder: Path, what: Kind, *, by_time: bool) -> Iterator[Path]:
             (place / MARKER_FILE).unlink(missing_ok=True)
             if place != folder:
                 place.rmdir()
+
+
+@contextmanager
+def claimed_by_report(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Claim a folder, in which other files may be, for a report within the ``with`` block.
+
+    Args:
+        folder: need not be there.
+        names: of what the report writes; where they are there, an earlier report must have written them.
+
+    Yields the files that an earlier report wrote. Raises UserError where the folder is another's.
+    """
+    claim, was_there = read_claim(folder), folder.exists()
+    earlier: tuple[str, ...] = ()
+    if claim is not None and claim.what == "report":
+        earlier = claim.files
+        _succeed(folder, claim)
+        keep_files(folder, earlier)
+    else:
+        _refuse_report(folder, names)
+        if not try_claim(folder, "report"):
+            raise UserError(f"{folder}: another process has just begun to use it; name another: --to FOLDER")
+    try:
+        yield earlier
+    finally:
+        release(folder)
+        if is_untouched(folder):
+            (folder / MARKER_FILE).unlink(missing_ok=True)
+            if not was_there:
+                folder.rmdir()
+
+
+def _refuse_report(folder: Path, names: Sequence[str]) -> None:
+    claim = read_claim(folder)
+    there = [name for name in names if (folder / name).is_file() or _holds_something(folder / name)]
+    if claim is not None or there:
+        found = f"{', '.join(there)} there" if there else f"what is there ({claim.what if claim else ''})"
+        raise UserError(f"{folder}: is no folder of a report, and {found} would be replaced; name another: --to FOLDER")
+    for above in folder.resolve().parents:
+        inner = folder.resolve().relative_to(above).parts[0]
+        if inner in RESERVED_FOLDERS and (found_claim := read_claim(above)) and found_claim.what == "store":
+            raise UserError(f"{folder}: {above / inner} holds files of a store; name another: --to FOLDER")
+
+
+def _holds_something(folder: Path) -> bool:
+    return folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())
+
+
+def overlap_problem(folder: Path, what: Kind, store: Path, kinds: Collection[str] = ()) -> str | None:
+    """Why a store and the folder of a run or sweep cannot be where they are; None where they can.
+
+    One may lie within the other, but not in the place of what the other writes.
+
+    Args:
+        folder: of the run or sweep.
+        what: which of them.
+        store: as it is set.
+        kinds: of the artifacts, which are folders of the store.
+    """
+    folder, store = folder.resolve(), store.expanduser().resolve()
+    if folder == store:
+        return f"paths.store: {store} is the {_words(what)} too; name a folder of its own: {store / 'store'}"
+    if folder.is_relative_to(store) and (inner := folder.relative_to(store).parts[0]) in {*RESERVED_FOLDERS, *kinds}:
+        return f"hydra.{what}.dir: {folder}: {inner} is a folder of the store's own; name another: {store / 'outputs'}"
+    if store.is_relative_to(folder):
+        inner = store.relative_to(folder).parts[0]
+        if inner in INNER_FOLDERS or (what == "sweep" and inner.isdigit()):
+            own = f"{inner} is a folder of the {_words(what)}'s own"
+            return f"paths.store: {store}: {own}; name another: {folder / 'store'}"
+    return None
 
 
 def is_named_by_time(written: str) -> bool:
@@ -141,19 +215,26 @@ def _named(folder: Path, what: Kind) -> Path:
         return folder
     if claim.what != what:
         raise UserError(f"{folder}: is a {_words(claim.what)}, and cannot be a {_words(what)} too; name another folder")
-    if is_in_use(folder, claim):
-        raise UserError(f"{folder}: {claim.holder} is using it; wait for its end, or name another folder")
-    if claim.is_elsewhere:
-        raise UserError(
-            f"{folder}: {claim.holder} uses it, or was killed there; if it was, delete {folder / MARKER_FILE}"
-        )
-    if not take_over(folder, claim, _kind(claim)):
-        raise UserError(f"{folder}: another process has just begun to use it; name another folder")
+    _succeed(folder, claim)
     return folder
 
 
-def _kind(claim: Claim) -> Kind:
-    return next((kind for kind in OWN_FILES if kind == claim.what), "sweep")
+def use_problem(folder: Path, claim: Claim | None) -> str | None:
+    """Who is using a folder, for people; None where nobody is."""
+    if claim is not None and is_in_use(folder, claim):
+        return f"{claim.holder} is using it; wait for its end, or name another folder"
+    if claim is not None and claim.is_elsewhere:
+        return f"{claim.holder} uses it, or was killed there; if it was, delete {folder / MARKER_FILE}"
+    return None
+
+
+def _succeed(folder: Path, claim: Claim) -> None:
+    """Claim a folder that another process claimed before. Raises UserError where that uses it."""
+    if problem := use_problem(folder, claim):
+        raise UserError(f"{folder}: {problem}")
+    what = next((kind for kind in OWN_FILES if kind == claim.what), None)
+    if not take_over(folder, claim, what or "report"):
+        raise UserError(f"{folder}: another process has just begun to use it; name another folder")
 
 
 def _words(what: str) -> str:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from modelcollapse.errors import UserError
 from modelcollapse.families import presentation_of
 from modelcollapse.families.presentation import Presentation
 from modelcollapse.figures.style import save
+from modelcollapse.record.claiming import claimed_by_report
 from modelcollapse.report.appearance import appearances
 from modelcollapse.report.chains import NothingToReport, ReportChain, read_chains
 from modelcollapse.report.differences import (
@@ -29,7 +29,7 @@ from modelcollapse.report.groups import Cube, Group, groups_of
 from modelcollapse.report.page import PageContent, page
 from modelcollapse.report.states import ChainState, states_of
 from modelcollapse.report.tables import expectations, seed_points, shown_statistics, statistics_table, summary_table
-from modelcollapse.store.claims import mark_files, read_claim
+from modelcollapse.store.claims import mark_files
 from modelcollapse.store.files import delete, delete_abandoned, temporary_beside, whole_file, write_whole
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 
 TABLES = ("summary", "statistics", "paired_differences")
+REPORT_FILES = ("report.html", *(f"{table}.{suffix}" for table in TABLES for suffix in ("parquet", "csv")), "figures")
 _ROWS_AT_ONCE = 20_000
 
 
@@ -68,8 +69,14 @@ def write_sweep_report(folders: Sequence[Path], target: Path) -> ReportFiles:
         target: Where the report is written; made if missing, its files replaced one by one.
 
     Raises:
-        UserError: There is nothing to report, or a record is damaged.
+        UserError: There is nothing to report, a record is damaged, or the folder is another's or in use.
     """
+    with claimed_by_report(target, REPORT_FILES) as earlier:
+        return _write(folders, target, earlier)
+
+
+def _write(folders: Sequence[Path], target: Path, earlier: Sequence[str]) -> ReportFiles:
+    """Write the report into a claimed folder; ``earlier`` are the files of the one before."""
     every_group = groups_of(_chains(folders))
     groups = [group for group in every_group if group.seeds]
     presentations = {group.family: presentation_of(group.family) for group in groups}
@@ -82,8 +89,6 @@ def write_sweep_report(folders: Sequence[Path], target: Path) -> ReportFiles:
     headline = headline_table(groups, shown, points, metrics)
     states = states_of(folders, every_group)
     lacking = unfinished(every_group, states)
-    earlier = _earlier_files(target)
-    target.mkdir(parents=True, exist_ok=True)
     written = [
         # The summary is by far the largest, and nothing else is made of it.
         *write_table(summary_table(groups), target, "summary"),
@@ -112,23 +117,6 @@ def write_sweep_report(folders: Sequence[Path], target: Path) -> ReportFiles:
     html = write_whole(target / "report.html", page(content).encode())
     mark_files(target, "report", (path.relative_to(target).as_posix() for path in (html, *written, *figures)))
     return ReportFiles(html, tuple(written), tuple(figures), headline, statistics, differences, tuple(lacking))
-
-
-def _earlier_files(target: Path) -> tuple[str, ...]:
-    """What an earlier report wrote into a folder. Raises UserError where files of other origin would be replaced."""
-    claim = read_claim(target)
-    if claim is not None and claim.what == "report":
-        return claim.files
-    names = ("report.html", *(f"{table}.{suffix}" for table in TABLES for suffix in ("parquet", "csv")), "figures")
-    there = [name for name in names if (target / name).is_file() or _holds_something(target / name)]
-    if claim is not None or there:
-        found = f"{', '.join(there)} there" if there else f"what is there ({claim.what if claim else ''})"
-        raise UserError(f"{target}: is no folder of a report, and {found} would be replaced; name another: --to FOLDER")
-    return ()
-
-
-def _holds_something(folder: Path) -> bool:
-    return folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())
 
 
 def _chains(folders: Sequence[Path]) -> list[ReportChain]:

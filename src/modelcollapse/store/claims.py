@@ -152,6 +152,12 @@ def release(folder: Path) -> None:
         temporary.replace(path)
 
 
+def keep_files(folder: Path, files: Iterable[str]) -> None:
+    """Note in the marker of this process which files an earlier one wrote."""
+    if (claim := read_claim(folder)) is not None:
+        write_whole(folder / MARKER_FILE, _text(replace(claim, files=tuple(files))).encode())
+
+
 def mark_files(folder: Path, what: Kind, files: Iterable[str]) -> None:
     """Mark a folder in which only these files are ours."""
     claim = replace(Claim.own(what), process=None, began=None, files=tuple(sorted(files)))
@@ -168,13 +174,20 @@ def is_store(root: Path) -> bool:
 
 
 def store_problem(root: Path) -> str | None:
-    """Why a folder cannot become a store: files are in it besides hidden ones and claimed folders."""
+    """Why a folder cannot become a store: files are in it besides hidden ones, and those in claimed folders."""
     if not root.is_dir() or is_store(root):
         return None
-    others = sorted(path.name for path in root.iterdir() if path.name[0] != "." and read_claim(path) is None)
+    others = sorted(path.name for path in root.iterdir() if _holds_others(path))
     if not others:
         return None
     return f"{root}: holds {listed(others)}, and is no store; name a folder of its own, which is made: {root}/store"
+
+
+def _holds_others(path: Path) -> bool:
+    """Whether a path is a file that is not hidden, or a folder that nobody claimed with one in it, however deep."""
+    if path.name.startswith(".") or not path.is_dir():
+        return not path.name.startswith(".")
+    return read_claim(path) is None and any(map(_holds_others, path.iterdir()))
 
 
 def claim_store(root: Path) -> None:

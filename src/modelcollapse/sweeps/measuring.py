@@ -21,11 +21,12 @@ from modelcollapse.chain_session import Announcer, before_imports, family_and_st
 from modelcollapse.command_line import typed_line
 from modelcollapse.config.composing import known_errors
 from modelcollapse.config.hydra_internals import parsed
-from modelcollapse.credentials import without_secrets
 from modelcollapse.errors import UserError, spoken
 from modelcollapse.record import GENERATION_KEYS, GENERATIONS_FILE, IDENTITY_FILE
+from modelcollapse.record.claiming import claimed, use_problem
 from modelcollapse.record.run_folder import TIMINGS_FILE, RunFolder
 from modelcollapse.record.run_tables import run_folders
+from modelcollapse.store.claims import read_claim
 from modelcollapse.store.files import delete_abandoned, temporary_beside, write_whole
 
 if TYPE_CHECKING:
@@ -95,8 +96,10 @@ def measure_runs(
     if problems:
         raise UserError("\n".join(f"{_named(places)}: {problem}" for problem, places in problems.items()))
     for chain in found:
-        with known_errors():
-            yield _measure(chain)
+        # Another process may have begun to measure it, or to run it again, since it was looked at.
+        with known_errors(), claimed(chain.run.path, "run", by_time=False):
+            measured = _measure(chain)
+        yield measured
 
 
 def _checked(
@@ -183,6 +186,9 @@ def _joined_metrics(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[s
 def _problems(chain: _Measurable, refit: bool) -> Iterator[str]:
     from modelcollapse.chain import chain_generations, goals
 
+    if use := use_problem(chain.run.path, read_claim(chain.run.path)):
+        yield use
+        return
     wanted = chain.settings.generations + 1
     if (done := len(chain.run.generations)) < wanted:
         yield f"{done} of {wanted} generations are finished; the run's own command finishes them"
@@ -280,7 +286,7 @@ def _replace(run: RunFolder, staged: Path, extensions: Sequence[Mapping[str, Any
         place.parent.mkdir(exist_ok=True)
         path.replace(place)
     write_whole(run.path / TIMINGS_FILE, _timings(run, RunFolder(staged)))
-    command = without_secrets(typed_line())
+    command = typed_line()
     identity = {**run.identity, "extensions": list(extensions)}
     identity["measured"] = [*run.identity.get("measured", ()), command]
     write_whole(run.path / IDENTITY_FILE, (json.dumps(identity, indent=2) + "\n").encode())

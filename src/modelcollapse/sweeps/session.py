@@ -9,12 +9,12 @@ from pathlib import Path
 
 from modelcollapse.chain import chain_id
 from modelcollapse.code_digests.house import hand_on_sources
-from modelcollapse.command_line import program, sibling, typed
+from modelcollapse.command_line import program, sibling, typed_line
 from modelcollapse.config.extensions import config_dir_arguments
 from modelcollapse.console import print_messages, shown_path
-from modelcollapse.errors import interruptible
+from modelcollapse.errors import UserError, interruptible
 from modelcollapse.output import verify_printed
-from modelcollapse.record.claiming import claimed
+from modelcollapse.record.claiming import claimed, overlap_problem
 from modelcollapse.record.sweep_folder import PlannedChain, SweepFolder
 from modelcollapse.registry import SCRIPT_VARIABLE
 from modelcollapse.sweeps.points import Grid, Point, read_grid
@@ -31,6 +31,7 @@ def run_grid(overrides: Sequence[str]) -> int:
     """Run the grid that the overrides expand to, or print its plan; returns the exit code."""
     grid = read_grid(overrides)
     check_launcher(grid)
+    refuse_overlaps(grid, Path(grid.sweep_folder))
     jobs = jobs_of(grid)
     if grid.plan:
         print_plans(grid, jobs)
@@ -39,9 +40,16 @@ def run_grid(overrides: Sequence[str]) -> int:
         return _run_in(SweepFolder(place), grid, jobs)
 
 
+def refuse_overlaps(grid: Grid, folder: Path) -> None:
+    """Raise UserError where a store and the folder of the sweep cannot be where they are."""
+    for store in dict.fromkeys(point.settings.paths.store for point in grid.points):
+        if problem := overlap_problem(folder, "sweep", Path(store)):
+            raise UserError(problem)
+
+
 def _run_in(folder: SweepFolder, grid: Grid, jobs: int) -> int:
     chains = [planned(point, threads_of(jobs)) for point in grid.points]
-    permit = folder.begin(shlex.join(typed()), chains)
+    permit = folder.begin(typed_line(), chains)
     hand_on_sources(folder.path)
     try:
         _run(grid, folder, chains, jobs, permit)
