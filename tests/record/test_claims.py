@@ -197,9 +197,11 @@ def test_nothing_is_removed_from_a_folder_that_is_no_store(tmp_path, capsys):
 def test_a_folder_with_other_files_becomes_no_store(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     assert "holds thesis.tex" in store_problem(tmp_path)
-    for name in ("a", "b", "c", "d"):
-        (tmp_path / name).mkdir()
-    assert "holds a, b, c and 2 more, and is no store" in store_problem(tmp_path)
+    (tmp_path / "a").mkdir()
+    for name in ("b", "c", "d", "e"):
+        (tmp_path / name / "below").mkdir(parents=True)
+        (tmp_path / name / "below" / "file").touch()
+    assert "holds b, c, d and 2 more, and is no store" in store_problem(tmp_path)
     assert store_problem(tmp_path / "a") is None
     assert store_problem(tmp_path / "missing") is None
     (tmp_path / "a" / ".hidden").touch()
