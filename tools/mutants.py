@@ -78,14 +78,11 @@ COMPILING = 100
 WAITING = 300
 """Seconds after which a test that only waits has failed."""
 
-DISTRIBUTIONS = ("families/test_theory.py", "families/test_gaussian.py", "families/test_discrete.py")
 REGIMES = (
     "regimes/test_composition.py",
     "regimes/test_rules.py",
     "regimes/test_general.py",
-    "regimes/test_availability.py",
 )
-ARTIFACTS = ("store/test_keys.py", "store/test_making.py", "store/test_damaged_artifacts.py")
 DECODING = ("decoding/test_beam_search.py", "decoding/test_native_engine.py", "decoding/test_engines.py")
 MIXTURES = ("families/test_mixture_kernels.py", "families/test_mixture.py")
 
@@ -103,21 +100,21 @@ MODULES: dict[str, tuple[str, ...]] = {
     "regimes/shares": REGIMES,
     "regimes/rows": REGIMES,
     "regimes/reserve": REGIMES,
-    "regimes/availability": REGIMES,
+    "regimes/availability": ("regimes/test_availability.py",),
     "regimes/composition": REGIMES,
     "regimes/settings": REGIMES,
     "regimes/rules": REGIMES,
-    "store/artifacts": ARTIFACTS,
-    "store/manifest": ARTIFACTS,
+    "store/artifacts": ("store/test_keys.py",),
+    "store/manifest": ("store/test_making.py", "store/test_damaged_artifacts.py"),
     "store/claims": ("record/test_claims.py",),
     "decoding/native/search": DECODING,
     "decoding/native/beam_search": DECODING,
     "decoding/native/sampling": DECODING,
     "decoding/native/history": DECODING,
-    "families/gaussian/theory": DISTRIBUTIONS,
-    "families/gaussian/estimator": DISTRIBUTIONS,
-    "families/discrete/theory": DISTRIBUTIONS,
-    "families/discrete/estimator": DISTRIBUTIONS,
+    "families/gaussian/theory": ("families/test_theory.py",),
+    "families/gaussian/estimator": ("families/test_gaussian.py",),
+    "families/discrete/theory": ("families/test_theory.py",),
+    "families/discrete/estimator": ("families/test_discrete.py",),
     "record/comparison": ("record/test_comparison.py", "commands/test_compare.py"),
     "families/gaussian_mixture/estimator": MIXTURES,
     "families/gaussian_mixture/expectation_maximisation": MIXTURES,
