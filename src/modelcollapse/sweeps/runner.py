@@ -1,14 +1,12 @@
-"""The job of a launcher: it runs one chain as a process of its own and waits for it.
+"""The job of a launcher: it runs one chain as a process of its own, forked from a server, and waits for it.
 
 A chain that is killed, for memory or otherwise, ends nothing else: the job writes how its process ended.
 """
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +25,7 @@ from modelcollapse.record import read_error
 from modelcollapse.record.claiming import free_of_elsewhere
 from modelcollapse.record.sweep_folder import ChainProcess, SweepFolder, now
 from modelcollapse.registry import SCRIPT_VARIABLE, safe_imports
+from modelcollapse.sweeps.forking import ChainFork, Order, fork_chain
 from modelcollapse.sweeps.helpers import job_of
 from modelcollapse.sweeps.points import Grid
 from modelcollapse.sweeps.resources import gpus_of_its_own, jobs_at_once, usable_cores
@@ -45,35 +44,30 @@ def run_planned(sweep: SweepFolder, number: int, permit: str, environment: Mappi
     sweep.chain(number).mkdir(parents=True, exist_ok=True)
     free_of_elsewhere(sweep.chain(number))
     gpus = gpus_of_its_own(sweep.path / "devices", number, sweep.chains()[number].devices)
-    with sweep.output(number).open("wb") as output, gpus as devices:
-        child = subprocess.Popen(
-            _command(sweep, number),
-            env={**os.environ, **environment, SNAPSHOT_VARIABLE: str(sweep.path / SOURCES_FILE), **devices},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-        _watch(child, sweep, number, permit)
-    return child.returncode
+    # Of this run alone: a chain that is run again begins its output anew.
+    sweep.output(number).write_bytes(b"")
+    with gpus as devices:
+        variables = {**os.environ, **environment, SNAPSHOT_VARIABLE: str(sweep.path / SOURCES_FILE), **devices}
+        chain = fork_chain(Order(_overrides(sweep, number), variables, sweep.output(number)))
+        _watch(chain, sweep, number, permit)
+    assert chain.returncode is not None
+    return chain.returncode
 
 
-def _watch(child: "subprocess.Popen[bytes]", sweep: SweepFolder, number: int, permit: str) -> None:
+def _watch(chain: ChainFork, sweep: SweepFolder, number: int, permit: str) -> None:
     """Wait for the end of the process, and write its state when it begins and ends."""
-    state = ChainProcess(host=os.uname().nodename, runner=os.getpid(), started=now(), process=child.pid)
+    state = ChainProcess(host=os.uname().nodename, runner=os.getpid(), started=now(), process=chain.pid)
     try:
         sweep.write_process(number, state)
-        _wait(child, sweep, permit)
+        _wait(chain, sweep, permit)
     finally:
-        stopped = child.poll() is None
-        _end(child)
-        _write_end(sweep, number, replace(state, stopped=stopped), child.returncode)
+        stopped = chain.wait(0) is None
+        exit_code = _ended(chain)
+        _write_end(sweep, number, replace(state, stopped=stopped), exit_code)
 
 
-def _command(sweep: SweepFolder, number: int) -> list[str]:
-    overrides = sweep.chains()[number].overrides
-    module = [sys.executable, "-P", "-u", "-m", "modelcollapse.commands.child", str(os.getpid())]
-    return [*module, *overrides, f"hydra.run.dir={quoted(sweep.chain(number))}"]
+def _overrides(sweep: SweepFolder, number: int) -> tuple[str, ...]:
+    return (*sweep.chains()[number].overrides, f"hydra.run.dir={quoted(sweep.chain(number))}")
 
 
 def quoted(path: Path) -> str:
@@ -82,26 +76,23 @@ def quoted(path: Path) -> str:
     return f"'{escaped}'"
 
 
-def _wait(child: "subprocess.Popen[bytes]", sweep: SweepFolder, permit: str) -> None:
+def _wait(chain: ChainFork, sweep: SweepFolder, permit: str) -> None:
     """Wait until the chain has ended, or the permit. A job whose starter is gone takes the permit from all."""
     starter = os.getppid()
-    while sweep.may_run(permit):
-        with suppress(subprocess.TimeoutExpired):
-            child.wait(POLL_SECONDS)
-            return
+    while sweep.may_run(permit) and chain.wait(POLL_SECONDS) is None:
         if os.getppid() != starter:
             sweep.end(permit)
 
 
-def _end(child: "subprocess.Popen[bytes]") -> None:
-    """Terminate the process, which keeps what it has finished; kill it if it does not end."""
-    if child.poll() is None:
-        child.terminate()
-        try:
-            child.wait(PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+def _ended(chain: ChainFork) -> int:
+    """End the chain, which keeps what it has finished; kill it if it does not end. Returns its exit code."""
+    chain.signal(signal.SIGTERM)
+    exit_code = chain.wait(PATIENCE_SECONDS)
+    if exit_code is None:
+        chain.signal(signal.SIGKILL)
+        exit_code = chain.wait()
+    assert exit_code is not None
+    return exit_code
 
 
 def _write_end(sweep: SweepFolder, number: int, state: ChainProcess, exit_code: int) -> None:
