@@ -61,6 +61,17 @@ def other_process(tmp_path):
     process.stdout.close()
 
 
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason="needs the exit of a child that is not asked for")
+def test_a_process_that_nobody_waits_for_is_not_at_work_in_its_folder(other_process):
+    """Its number stays: as that of an orphan in a container whose first process asks for no exit codes."""
+    process, folder = other_process
+    assert read_claim(folder).is_live
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    os.kill(process.pid, 0)
+    assert not read_claim(folder).is_live
+
+
 def test_a_folder_is_claimed_by_one_of_many(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(lambda _: made_anew(tmp_path / "made") == tmp_path / "made", range(8))) == 1

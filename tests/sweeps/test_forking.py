@@ -15,7 +15,7 @@ SMALL = (
     *("model=discrete", "data=categorical_samples", "decoding=none", "tracking=none"),
     *("data.rows=20", "model.replicates=3", "trainer.threads=1", "trainer.accelerator=cpu"),
 )
-LONG = ("generations=20000", "model.replicates=2000", "data.rows=1000", "regime=accumulate")
+LONG = ("model.replicates=20000", "generations=2000", "model.segment_length=2000")
 
 
 def begun(tmp_path, *chains):

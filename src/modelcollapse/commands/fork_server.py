@@ -75,8 +75,8 @@ class Server:
                 continue
             process = _fork()
             if process == 0:
+                # The answers stay open: their reader sees an end once the server and its chain are gone, both.
                 os.close(self._orders)
-                os.close(self._answers)
                 return order
             self._answer(started=process)
             status = self._wait(process)

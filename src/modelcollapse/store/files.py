@@ -149,14 +149,26 @@ def delete_abandoned(folder: Path, name: str = "*") -> None:
 
 
 def is_alive(process: int) -> bool:
-    """Whether a process of this machine, by its number, has not ended."""
+    """Whether a process of this machine, by its number, has not ended.
+
+    One that has ended keeps its number until its parent asks for its exit code: in a container, for ever perhaps.
+    """
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    return True
+    return not _is_zombie(process)
+
+
+def _is_zombie(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    except OSError:
+        # macOS has no such files.
+        return False
+    return state == b"Z"
 
 
 def make_folder(folder: Path) -> None:

@@ -6,21 +6,18 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from modelcollapse.store.files import is_alive
-
 SERVER = "modelcollapse.commands.fork_server"
-POLL_SECONDS = 0.05
 
 
 class ServerEnded(Exception):
-    """The server is gone: killed, or it could not start."""
+    """The server is gone, killed or unable to start, and so is the chain that it ran."""
 
 
 @dataclass(frozen=True)
@@ -118,14 +115,15 @@ class ChainFork:
                 answer = self._server.answer(seconds)
                 self.returncode = None if answer is None else answer["exit_code"]
             except ServerEnded:
-                _wait_for_end(self.pid)
                 self.returncode = -signal.SIGTERM
         return self.returncode
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the chain, if it has not ended."""
         if self.wait(0) is None:
-            self._server.send(signal=int(number))
+            # Without its server it ends by itself.
+            with suppress(ServerEnded):
+                self._server.send(signal=int(number))
 
 
 def fork_chain(order: Order) -> ChainFork:
@@ -140,9 +138,3 @@ def fork_chain(order: Order) -> ChainFork:
 def _server(process: int) -> list[ForkServer]:
     """The server of this process, if it has one; a process that was forked from another begins with none."""
     return []
-
-
-def _wait_for_end(process: int) -> None:
-    """Wait until a process that is no child of this one is gone."""
-    while is_alive(process):
-        time.sleep(POLL_SECONDS)
