@@ -25,7 +25,7 @@ CHEAP = (
     "model.replicates=4",
     "model.segment_length=2",
 )
-"""A chain that takes no longer than to import its libraries."""
+"""A chain of a second."""
 LONG = ("generations=100000", "model.segment_length=100000", "model.replicates=1000")
 """A chain that goes on until it is stopped."""
 PATIENCE = 550
@@ -196,7 +196,8 @@ def test_chains_within_helpers_end_when_train_py_is_killed(repository, tmp_path)
 
 
 def test_the_report_on_a_sweep_that_was_killed_names_its_chains(sweep, capsys):
-    killed = sweep(*CHEAP, "seed=0,1,2", wait=False)
+    long = ("generations=200", "model.segment_length=200", "model.replicates=4,200000,5")
+    killed = sweep(*CHEAP, *long, wait=False)
     while 1 not in (running := killed.await_running(1)):
         time.sleep(0.05)
     killed.process.kill()
@@ -205,8 +206,8 @@ def test_the_report_on_a_sweep_that_was_killed_names_its_chains(sweep, capsys):
     main([str(killed.folder.path)])
     printed = capsys.readouterr().out.splitlines()
     assert printed[printed.index("unfinished:") + 1 :] == [
-        "  replace, seed 1 (1): killed in generation 0 of 3",
-        "  replace, seed 2 (2): has not begun",
+        "  replicates=200000, seed 0 (1): killed in generation 0 of 200",
+        "  replicates=5, seed 0 (2): has not begun",
     ]
     page = (killed.folder.path / "report" / "report.html").read_text()
     assert "3 chains, 1 of them finished" in page
