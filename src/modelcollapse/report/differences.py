@@ -242,11 +242,10 @@ def _cells(own: pd.DataFrame, mean: str, metrics: Mapping[str, str], points: pd.
     return cells
 
 
-def _places(differences: pd.DataFrame) -> Mapping[Any, Sequence[int]]:
+def _places(differences: pd.DataFrame) -> Mapping[Any, list[int]]:
     """Setting, both values and where both stand -> the rows of that pair."""
     keys = differences.groupby(["setting", "first", "second", "elsewhere"], sort=False, observed=True)
-    found: Mapping[Any, Sequence[int]] = keys.indices
-    return found
+    return {pair: [int(row) for row in rows] for pair, rows in keys.indices.items()}
 
 
 def interval_text(mean: float, low: float, high: float) -> str:
