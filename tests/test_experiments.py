@@ -32,6 +32,7 @@ SMALL = (
 REDUCED = {
     "quickstart": (*SMALL, "generations=2", "data.block_length=8", "data.train_blocks=60", "model.training.epochs=1"),
     "paper_opt": PAPER_OPT,
+    "real_text": PAPER_OPT,
     "small_opt": (
         *TEXT,
         *SMALL,

@@ -139,14 +139,16 @@ def _fork() -> int:
 def _import_all() -> None:
     """Import what chains need. What cannot be imported is for a chain to report."""
     from modelcollapse.chain_session import before_imports
+    from modelcollapse.surroundings import own_process
     from modelcollapse.training.processes import quiet_transformers
 
-    before_imports()
-    quiet_transformers()
-    for name in NEEDED_BY_CHAINS:
-        with suppress(Exception):
-            import_module(name)
-            _import_inside(name)
+    with own_process():
+        before_imports()
+        quiet_transformers()
+        for name in NEEDED_BY_CHAINS:
+            with suppress(Exception):
+                import_module(name)
+                _import_inside(name)
     # Nothing of it is garbage, and pages that no collection writes to are shared with the chains.
     gc.freeze()
 
