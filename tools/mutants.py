@@ -71,6 +71,8 @@ SECONDS, TIMES = 20, 5
 """A mutant's processor time: so many seconds, and so many times those of the tests on the code as it is."""
 LONGEST = 4
 """Processor seconds of the longest test that mutants run."""
+BROKEN = 77
+"""Exit code of a process in which the tool itself failed."""
 CALLS = 100
 """How many calls of a function are traced in each test."""
 COMPILING = 100
@@ -162,7 +164,10 @@ class Verdict:
 
 
 def forked(function: Callable[[Path], Mapping[str, Any]], limit: float) -> dict[str, Any]:
-    """What a function returns in a process of its own, with a folder and limited processor time."""
+    """What a function returns in a process of its own, with a folder and limited processor time.
+
+    Raises RuntimeError where the function does.
+    """
     place = Path(tempfile.mkdtemp(prefix="mutant-"))
     process = os.fork()
     if process == 0:
@@ -174,9 +179,11 @@ def forked(function: Callable[[Path], Mapping[str, Any]], limit: float) -> dict[
         found = dict(json.loads((place / "found.json").read_text()))
     except FileNotFoundError:
         found = {"failed": f"status {os.waitstatus_to_exitcode(status)}"}
-    output = (place / "output").read_text(errors="replace")
+    output = (place / "output").read_text(errors="replace")[-2000:]
     shutil.rmtree(place, ignore_errors=True)
-    return {**found, "output": output[-2000:]}
+    if found["failed"] == f"status {BROKEN}":
+        raise RuntimeError(f"a mutant could not be run:\n{output}")
+    return {**found, "output": output}
 
 
 def _be_child(function: Callable[[Path], Mapping[str, Any]], place: Path, limit: float) -> None:
@@ -187,11 +194,15 @@ def _be_child(function: Callable[[Path], Mapping[str, Any]], place: Path, limit:
         os.dup2(output, stream)
     try:
         (place / "found.json").write_text(json.dumps(function(place)))
+        code = 0
+    except Exception:  # the tests' own are noted by pytest: this one is of the tool
+        traceback.print_exc()
+        code = BROKEN
     except BaseException:  # whatever a mutant raises, it must not go on as its parent
         traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        os._exit(0)
+        code = 1
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def run_pytest(place: Path, tests: Sequence[str], *plugins: object) -> int:
@@ -372,7 +383,8 @@ def functions_of(module: str) -> Functions:
 def patch(module: str, mutation: Mutation, functions: Functions) -> bool:
     """Replace the code of the changed functions; whether there was one whose code is what runs."""
     path, values = str(file_of(module)), vars(sys.modules[name_of(module)]).values()
-    compiled = {id(getattr(value, "py_func", None)) for value in values}
+    # By their types: some values answer every question about their attributes with an error.
+    compiled = {id(value.py_func) for value in values if type(value).__module__.startswith("numba")}
     is_patched = False
     for code in _codes(compile(mutated_source(module, mutation), path, "exec", dont_inherit=True)):
         for function in functions.get((code.co_qualname, code.co_firstlineno), ()):
@@ -382,7 +394,7 @@ def patch(module: str, mutation: Mutation, functions: Functions) -> bool:
                 function.__code__ = code
                 is_patched = True
     for value in values:
-        if hasattr(value, "cache_clear"):
+        if hasattr(type(value), "cache_clear"):
             value.cache_clear()
     return is_patched
 
