@@ -48,6 +48,8 @@ OTHER_BEGINNINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x1f\x8b": "
 """What a file seems to be that begins so."""
 LONG_LINE = 2**20
 """Characters that a line is handed out whole with, at most; longer ones come in parts."""
+PARTS_OF_A_LONG_LINE = 8
+"""How many parts together are as long as LONG_LINE: tokenizers take memory for the longest text that they are given."""
 LONGEST_WORD = 2**24
 """Characters between two blanks, at most."""
 BLANK = re.compile(r"(?<=\S) (?=\S)")
@@ -164,12 +166,12 @@ def _lines(path: Path, texts: Iterator[str]) -> Iterator[str]:
     for text in texts:
         *lines, rest = (rest + text).split("\n")
         for line in lines:
-            *parts, last = _divided(line, f"{path}: line {number}")
+            *parts, last = _divided(line, kind, f"{path}: line {number}")
             for part in (*parts, f"{last}\n"):
                 yield kind(part)
                 kind = Continued
             number, kind = number + 1, str
-        *parts, rest = _divided(rest, f"{path}: line {number}")
+        *parts, rest = _divided(rest, kind, f"{path}: line {number}")
         for part in parts:
             yield kind(part)
             kind = Continued
@@ -177,10 +179,13 @@ def _lines(path: Path, texts: Iterator[str]) -> Iterator[str]:
         yield kind(rest)
 
 
-def _divided(line: str, place: str) -> list[str]:
-    """Parts of a line, each divided from the next at a blank, the last of which may be continued."""
-    parts = []
-    while len(line) > LONG_LINE:
+def _divided(line: str, kind: type[str], place: str) -> list[str]:
+    """Parts of a line, each divided from the next at a blank, the last of which may be continued.
+
+    A line is divided where it is long, and then, as is one that is Continued, into parts that are not.
+    """
+    parts: list[str] = []
+    while len(line) > (LONG_LINE if kind is str and not parts else LONG_LINE // PARTS_OF_A_LONG_LINE):
         if (end := _last_blank(line)) is None:
             if len(line) <= LONGEST_WORD:
                 break
@@ -191,13 +196,14 @@ def _divided(line: str, place: str) -> list[str]:
 
 
 def _last_blank(line: str) -> int | None:
-    """Where a long line is divided: at the last blank among its first LONG_LINE characters, or else the first one."""
-    end = line.rfind(" ", 1, LONG_LINE)
+    """Where a long line is divided: at the last blank among the first characters of a part, or else the first one."""
+    longest = LONG_LINE // PARTS_OF_A_LONG_LINE
+    end = line.rfind(" ", 1, longest)
     while end > 0 and (line[end - 1].isspace() or line[end + 1].isspace()):
         end = line.rfind(" ", 1, end)
     if end > 0:
         return end
-    found = BLANK.search(line, LONG_LINE)
+    found = BLANK.search(line, longest)
     return found.start() if found else None
 
 
