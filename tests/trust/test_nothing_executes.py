@@ -81,18 +81,17 @@ def test_pickles_beside_the_files_of_a_store_do_not_run(tmp_path, marker):
 # ---- downloads ------------------------------------------------------------------------------------------------
 
 
-PLANTED = (
+READ = ("model.safetensors", "tokenizer.json", "special_tokens_map.json")
+BESIDE = (
     "pytorch_model.bin",
-    "model.safetensors",
     "adapter_model.bin",
-    "tokenizer.json",
     "tokenizer.model",
     "vocab.json",
     "vocab.pkl",
     "merges.txt",
-    "special_tokens_map.json",
     "training_args.bin",
 )
+"""Files that libraries look for, in place of those that are read or beside them."""
 
 
 @pytest.fixture
@@ -107,19 +106,28 @@ def download(pretrained, texts, tmp_path):
     return folder, (*TINY_SMALL_OPT, *files, base, *pretrained_words)
 
 
-@pytest.mark.parametrize("alone", [True, False], ids=["in its place", "and nothing else"])
-@pytest.mark.parametrize("name", PLANTED)
-def test_pickles_in_a_download_do_not_run(train, download, marker, name, alone):
-    folder, words = download
-    if not alone:
-        for path in folder.iterdir():
-            if path.suffix in (".safetensors", ".bin") or path.name.startswith(("tokenizer", "vocab", "merges")):
-                path.unlink()
-    (folder / name).write_bytes(pickle.dumps(Malice(marker)))
+def check_nothing_runs(train, words, folder, marker, names):
+    for name in names:
+        (folder / name).write_bytes(pickle.dumps(Malice(marker)))
     finished = train(*words)
     assert "Traceback" not in finished.err
     assert finished.code in (0, 2)
     assert not marker.exists()
+
+
+@pytest.mark.parametrize("names", [*((name,) for name in READ), BESIDE], ids=[*READ, "beside those that are read"])
+def test_pickles_in_a_download_do_not_run(train, download, marker, names):
+    folder, words = download
+    check_nothing_runs(train, words, folder, marker, names)
+
+
+@pytest.mark.parametrize("name", [*READ, *BESIDE])
+def test_a_pickle_in_a_download_that_holds_nothing_else_does_not_run(train, download, marker, name):
+    folder, words = download
+    for path in folder.iterdir():
+        if path.suffix in (".safetensors", ".bin") or path.name.startswith(("tokenizer", "vocab", "merges")):
+            path.unlink()
+    check_nothing_runs(train, words, folder, marker, [name])
 
 
 CODE = "import os\nos.mknod({marker!r})\nclass Anything: pass\n"
