@@ -204,7 +204,20 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize("name", MOMENTS)
+ALWAYS_TRIED = (
+    "base, between parts",
+    "fit, within its first epoch",
+    "fit, before the second checkpoint has its name",
+    "fit, before it is published",
+    "synthesis, before a shard has its name",
+    "scoring, between batches",
+)
+"""One of each kind; the others are minutes long together. Kills at random moments are in tests/trust."""
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in ALWAYS_TRIED else pytest.param(name, marks=pytest.mark.slow) for name in MOMENTS]
+)
 def test_a_killed_chain_ends_with_the_same_bits(runner, keys, undisturbed, chain, overrides, name):
     label, event, pattern, nth = MOMENTS[name]
     kind, key = keys[label].split("/")
