@@ -6,6 +6,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ class ForkServer:
     """A running server; it runs one chain at a time."""
 
     def __init__(self, environment: Mapping[str, str], output: Path) -> None:
+        self.is_free = True
+        """Whether it runs no chain."""
         with output.open("ab") as errors:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-u", "-m", SERVER],
@@ -116,6 +119,7 @@ class ChainFork:
                 self.returncode = None if answer is None else answer["exit_code"]
             except ServerEnded:
                 self.returncode = -signal.SIGTERM
+            self._server.is_free = self.returncode is not None
         return self.returncode
 
     def signal(self, number: signal.Signals) -> None:
@@ -126,15 +130,23 @@ class ChainFork:
                 self._server.send(signal=int(number))
 
 
+_CHOOSING = threading.Lock()
+
+
 def fork_chain(order: Order) -> ChainFork:
-    """Start a chain, from a server that this process has or starts."""
-    server = _server(os.getpid())
-    if not server or not server[-1].is_running:
-        server[:] = [ForkServer(order.environment, order.output)]
-    return ChainFork(server[-1], order)
+    """Start a chain, from a server of this process that runs none, or from a new one."""
+    with _CHOOSING:
+        servers = _servers(os.getpid())
+        servers[:] = [server for server in servers if server.is_running]
+        free = [server for server in servers if server.is_free]
+        if not free:
+            free = [ForkServer(order.environment, order.output)]
+            servers += free
+        free[0].is_free = False
+    return ChainFork(free[0], order)
 
 
 @cache
-def _server(process: int) -> list[ForkServer]:
-    """The server of this process, if it has one; a process that was forked from another begins with none."""
+def _servers(process: int) -> list[ForkServer]:
+    """The servers of this process; one that was forked from another begins with none."""
     return []
