@@ -98,6 +98,13 @@ READINGS: tuple[Reading, ...] = (
         "`trainer.threads`, else torch's number, binds torch and the BLAS of NumPy and SciPy",
     ),
     _of("OpenMP", "environment", "OMP_* KMP_* GOMP_*", "recorded", "how loops are divided among threads"),
+    _of(
+        "OpenMP",
+        "environment",
+        "KMP_DUPLICATE_LIB_OK KMP_INIT_AT_FORK",
+        "no result",
+        "what scikit-learn sets when it is imported, so that several copies of OpenMP get on with each other",
+    ),
     _of("BLAS", "environment", "MKL_* OPENBLAS_* BLIS_*", "recorded", "kernels of another processor (`MKL_CBWR`, ...)"),
     _of("NumPy", "environment", "NPY_*", "recorded", "instructions of another processor"),
     _of("NumPy", "process", "seterr", "given", "numpy's own, while work is done"),

@@ -85,7 +85,7 @@ def completed(cwd, line):
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("modelcollapse re", ["report"]),
+        ("modelcollapse re", ["report", "replay"]),
         ("modelcollapse ", list(COMMANDS)),
         ("modelcollapse train regime=gol", ["regime=golden_ratio"]),
         ("modelcollapse sweep regime=replace trainer.accel", ["trainer.accelerator="]),
