@@ -28,7 +28,11 @@ def names_encoding(call):
 def opens_text(call):
     """Whether what is opened is text: what classes open, URLs, file descriptors and gzip's default are not."""
     owner = getattr(getattr(call.func, "value", None), "id", "")
-    if owner and call.func.attr == "open" and (owner[:1].isupper() or owner in ("os", "urllib", "webbrowser", "archive")):
+    if (
+        owner
+        and call.func.attr == "open"
+        and (owner[:1].isupper() or owner in ("os", "urllib", "webbrowser", "archive"))
+    ):
         return False
     if owner == "gzip":
         return any(isinstance(mode, ast.Constant) and "t" in str(mode.value) for mode in call.args[1:2])

@@ -54,7 +54,7 @@ OF_COMPOSING = {
         f"modelcollapse.config.{name}"
         for name in ("composing", "extensions", "guard", "hydra_internals", "interpolations", "other_names")
     ),
-    *(f"modelcollapse.{name}" for name in ("errors", "registry", "settings")),
+    *(f"modelcollapse.{name}" for name in ("errors", "output", "registry", "settings", "surroundings")),
 }
 """Modules of this package that composing needs: none of a family, of the record, of the store."""
 COMPLETED = "python train.py regime="
