@@ -249,6 +249,7 @@ def test_what_was_finished_before_the_kill_is_not_done_again(runner, keys):
     assert runner.counts() == {"step": 0, "forward": 16, "rename": 4}
 
 
+@pytest.mark.slow
 def test_a_chain_killed_over_and_over_ends_with_the_same_bits(runner, keys, undisturbed):
     """Each attempt ends at its fourth rename, the first of which notes the run: an epoch, shards or more."""
     for _ in range(60):

@@ -124,6 +124,7 @@ def test_an_edited_estimator_is_fitted_anew_beside_the_old_and_undone_nothing_is
     assert copy.run(*CHAINS["gaussian"]) == []
 
 
+@pytest.mark.slow
 def test_an_edited_fit_and_an_edited_metric_of_a_language_model(copy):
     overrides = CHAINS["language_model"]
     everything = copy.run(*overrides)

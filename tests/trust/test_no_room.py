@@ -64,7 +64,7 @@ def undisturbed(tmp_path_factory):
 # ---- a full disk ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+@pytest.mark.parametrize("share", [0.5, *(pytest.param(share, marks=pytest.mark.slow) for share in (0.2, 0.8))])
 @pytest.mark.parametrize("family", ["language_model", "gaussian"])
 def test_a_full_disk_is_reported_and_the_same_command_goes_on_when_there_is_room(undisturbed, tmp_path, family, share):
     record, size = undisturbed(family)
@@ -86,7 +86,7 @@ def test_a_full_disk_is_reported_and_the_same_command_goes_on_when_there_is_room
         assert not made & finished
 
 
-@pytest.mark.parametrize("size", ["4k", "40k"])
+@pytest.mark.parametrize("size", [pytest.param("4k", marks=pytest.mark.slow), "40k"])
 def test_a_full_disk_under_the_run_folder_is_reported_and_the_store_keeps_what_was_finished(tmp_path, size):
     with small_disk(tmp_path / "disk", size) as disk:
         stopped = run("gaussian", disk / "run", tmp_path / "store")
