@@ -15,6 +15,7 @@ from modelcollapse.training.trainer import Execution
 
 FILE = Path(__file__).with_suffix(".json")
 EXPERIMENTS = sorted(path.stem for path in (configuration_folder() / "experiment").glob("*.yaml"))
+REVISION = "27dcfa74d334bc871f3234de431e71c6eeba5dd6"
 BASE_TEXT = "One paragraph a line.\nAnother one.\n"
 
 
@@ -22,7 +23,7 @@ def keys(folder):
     """Experiment -> chain id, and the keys of generations 0 and 1 by role."""
     text = Path(folder) / "base.txt"
     text.write_bytes(BASE_TEXT.encode())
-    own = {"small_opt": (f"model.base.text={text}",)}
+    own = {"small_opt": (f"model.base.text={text}",), "real_text": (f"model.revision={REVISION}",)}
     return {name: experiment_keys(f"experiment={name}", *own.get(name, ())) for name in EXPERIMENTS}
 
 
