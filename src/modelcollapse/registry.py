@@ -377,6 +377,12 @@ def _names_entry_points(file: Path) -> bool:
     return False
 
 
+def use_script(script: Path) -> str:
+    """Let this process, and those that it starts, import a script for what it registers; returns its full path."""
+    os.environ[SCRIPT_VARIABLE] = str(script.expanduser().resolve())
+    return os.environ[SCRIPT_VARIABLE]
+
+
 def _import_script() -> None:
     """Import the script that the work was started by, in a process that it started; the script itself is running."""
     script = os.environ.get(SCRIPT_VARIABLE)

@@ -155,7 +155,7 @@ ARCHIVES = {
     "a file beside it, from within": (added("runs/0/../../../outside.md"), "is no name that a member"),
     "a file beside an artifact": (added(f"{ARTIFACT}/../../../../outside"), "is no name that a member"),
     "a file beside it, as Windows writes": (added(f"{ARTIFACT}/..\\outside"), "is no name that a member"),
-    "a file anywhere": (added("/tmp/outside.md"), "is no name that a member"),
+    "a file anywhere": (added("/elsewhere/outside.md"), "is no name that a member"),
     "a script": (added("runs/0/sitecustomize.py"), "is no name that a member"),
     "a hidden file": (added("runs/0/.modelcollapse.json"), "is no name that a member"),
     "a name that a terminal obeys": (added(f"{ARTIFACT}/\x1b[2J"), "is no name that a member"),
@@ -340,7 +340,7 @@ HOSTILE_SETTINGS = {
     "a path": (lambda values: values["data"].update(name="/etc/passwd"), "a bundle names no files"),
     "a path below the home folder": (lambda values: values["data"].update(name="~/x"), "a bundle names no files"),
     "a path upwards": (lambda values: values["data"].update(name="a/../../x"), "a bundle names no files"),
-    "a store": (lambda values: values["paths"].update(store="/tmp/x"), "a bundle names no files"),
+    "a store": (lambda values: values["paths"].update(store="/elsewhere/store"), "a bundle names no files"),
     "a file of text": (
         lambda values: values.update(
             data={"kind": "text_files", "name": "x", "train": "notes.txt", "validation": "notes.txt"}

@@ -1,7 +1,6 @@
 """Puts runs into one archive that others can check: ``modelcollapse bundle RUN``."""
 
 import argparse
-import os
 import shlex
 from collections.abc import Sequence
 from functools import partial
@@ -9,7 +8,7 @@ from pathlib import Path
 
 from modelcollapse.command_line import program
 from modelcollapse.commands.exit_codes import DONE, complain, reported
-from modelcollapse.registry import SCRIPT_VARIABLE
+from modelcollapse.registry import use_script
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(chosen: argparse.Namespace) -> int:
     if chosen.script is not None:
-        os.environ[SCRIPT_VARIABLE] = str(chosen.script.expanduser().resolve())
+        use_script(chosen.script)
     from modelcollapse.console import byte_bar, shown_path
     from modelcollapse.sweeps.bundling import contents, summary, write_contents
 

@@ -1,7 +1,6 @@
 """Adds metrics to finished runs: ``modelcollapse measure RUN metrics.add=[NAME,...]``."""
 
 import argparse
-import os
 import shlex
 from collections.abc import Sequence
 from functools import partial
@@ -10,7 +9,7 @@ from pathlib import Path
 from modelcollapse.command_line import program
 from modelcollapse.commands.exit_codes import DONE, complain, reported
 from modelcollapse.errors import UserError
-from modelcollapse.registry import SCRIPT_VARIABLE
+from modelcollapse.registry import use_script
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(chosen: argparse.Namespace) -> int:
     if chosen.script is not None:
-        os.environ[SCRIPT_VARIABLE] = str(chosen.script.expanduser().resolve())
+        use_script(chosen.script)
     from modelcollapse.console import Announcements, shown_path
     from modelcollapse.sweeps.measuring import measure_runs, runs_at
 

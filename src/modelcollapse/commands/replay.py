@@ -1,7 +1,6 @@
 """Runs a bundle again and says what agrees: ``modelcollapse replay BUNDLE``."""
 
 import argparse
-import os
 import shlex
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from modelcollapse.command_line import program
 from modelcollapse.commands.exit_codes import DONE, FOUND, reported
 from modelcollapse.errors import UserError, spoken
-from modelcollapse.registry import SCRIPT_VARIABLE
+from modelcollapse.registry import use_script
 
 if TYPE_CHECKING:
     from modelcollapse.record.bundle import Bundle
@@ -110,8 +109,7 @@ def _script(script: Path | None) -> Sequence[str]:
     """The origin of the members of a script, which is imported when members are asked for."""
     if script is None:
         return ()
-    os.environ[SCRIPT_VARIABLE] = str(script.expanduser().resolve())
-    return (os.environ[SCRIPT_VARIABLE],)
+    return (use_script(script),)
 
 
 def _run(bundle: "Bundle", chains: Sequence["Chain"], folder: Path, tolerance: float | None) -> int:

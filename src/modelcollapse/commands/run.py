@@ -24,7 +24,7 @@ from modelcollapse.config.hydra_internals import parsed
 from modelcollapse.credentials import without_secrets
 from modelcollapse.errors import Interrupted, UserError, interruptible
 from modelcollapse.output import NotPrinted, lost_output, surviving_output, verify_printed
-from modelcollapse.registry import SCRIPT_VARIABLE, safe_imports
+from modelcollapse.registry import safe_imports, use_script
 from modelcollapse.surroundings import own_process
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def main() -> None:
     """
     script = getattr(sys.modules["__main__"], "__file__", None)
     if script is not None:
-        os.environ[SCRIPT_VARIABLE] = str(Path(script).resolve())
+        use_script(Path(script).resolve())
     (sweep if _is_grid(sys.argv[1:]) else train)()
 
 
