@@ -347,18 +347,13 @@ def test_a_chain_notes_what_it_refers_to(chain, tiny, capsys, tmp_path):
     assert again.computed() == []
 
 
-def test_help_answers_at_once():
-    best = float("inf")
-    for _ in range(3):
-        started = time.monotonic()
-        answer = subprocess.run(
-            [sys.executable, "-m", "modelcollapse", "store", "--help"], capture_output=True, text=True, timeout=60
-        )
-        best = min(best, time.monotonic() - started)
+def test_help_names_every_command():
+    answer = subprocess.run(
+        [sys.executable, "-m", "modelcollapse", "store", "--help"], capture_output=True, text=True, timeout=60
+    )
     assert answer.returncode == 0
     for command in ("verify", "list", "tree", "gc"):
         assert command in answer.stdout
-    assert best < 1
 
 
 def test_the_store_is_the_one_that_the_settings_name(tmp_path):
