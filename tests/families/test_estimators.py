@@ -42,6 +42,10 @@ FAMILIES = {
     "discrete": (*SMALL, "model=discrete", "data=categorical_samples", "model.synthesis=samples"),
     "discrete by statistics": (*SMALL, "model=discrete", "data=categorical_samples"),
     "gaussian_mixture": (*SMALL, "model=gaussian_mixture", *GAUSSIAN[-3:]),
+    "linear_regression": (*SMALL, "model=linear_regression", "data=linear_samples", "model.synthesis=samples"),
+    "linear_regression by statistics": (*SMALL, "model=linear_regression", "data=linear_samples"),
+    "logistic_regression": (*SMALL, "model=logistic_regression", "data=logistic_samples", "model.ridge=0.1"),
+    "kernel_density": (*SMALL, "model=kernel_density", "data=shapes", "model.centres=80"),
 }
 POSSIBLE = [
     (family, regime)
@@ -65,14 +69,16 @@ def test_every_family_runs_under_every_regime(chain, family, regime):
     assert all((later != metrics[0]) is not same for later in metrics[1:])
 
 
-@pytest.mark.parametrize("family", ["gaussian by statistics", "discrete by statistics"])
+@pytest.mark.parametrize(
+    "family", ["gaussian by statistics", "discrete by statistics", "linear_regression by statistics"]
+)
 @pytest.mark.parametrize("regime", sorted(set(REGIMES) - set(WITHOUT_SAMPLES)))
 def test_a_regime_that_needs_samples_is_refused_without_them(compose_values, family, regime):
     with pytest.raises(SettingsError, match=r"model\.synthesis: 'statistics' .* it must be samples"):
         read_chain_settings(compose_values(*FAMILIES[family], f"regime={regime}"))
 
 
-@pytest.mark.parametrize("family", ["gaussian", "discrete", "gaussian_mixture"])
+@pytest.mark.parametrize("family", ["gaussian", "discrete", "gaussian_mixture", "linear_regression", "kernel_density"])
 def test_choosing_a_model_only_reports_what_goes_with_it(compose_values, family):
     with pytest.raises(SettingsError) as caught:
         read_chain_settings(compose_values(f"model={family}"))
@@ -193,7 +199,9 @@ def test_a_chain_that_is_stopped_and_lengthened_has_the_bits_of_one_run_at_once(
     assert lengthened.bytes() == whole.bytes()
 
 
-@pytest.mark.parametrize("family", ["gaussian by statistics", "discrete by statistics"])
+@pytest.mark.parametrize(
+    "family", ["gaussian by statistics", "discrete by statistics", "linear_regression by statistics"]
+)
 @pytest.mark.parametrize("regime", ["accumulate", "augment"])
 def test_without_samples_the_bits_do_not_depend_on_the_segments(chain, tmp_path, family, regime):
     overrides = (*FAMILIES[family], f"regime={regime}", "generations=7")

@@ -31,6 +31,9 @@ WITH = {
     "gaussian": ("model=gaussian", "data=gaussian_samples", "decoding=none"),
     "gaussian_mixture": ("model=gaussian_mixture", "data=gaussian_samples", "decoding=none"),
     "discrete": ("model=discrete", "data=categorical_samples", "decoding=none"),
+    "linear_regression": ("model=linear_regression", "data=linear_samples", "decoding=none"),
+    "logistic_regression": ("model=logistic_regression", "data=logistic_samples", "decoding=none"),
+    "kernel_density": ("model=kernel_density", "data=shapes", "decoding=none"),
 }
 """Words of chains that between them have every setting."""
 CHOSEN = {
@@ -42,6 +45,9 @@ CHOSEN = {
     "gaussian": ("gaussian", "gaussian_samples", "none"),
     "gaussian_mixture": ("gaussian_mixture", "gaussian_samples", "none"),
     "discrete": ("discrete", "categorical_samples", "none"),
+    "linear_regression": ("linear_regression", "linear_samples", "none"),
+    "logistic_regression": ("logistic_regression", "logistic_samples", "none"),
+    "kernel_density": ("kernel_density", "shapes", "none"),
 }
 NAMES_OF_CLASSES = ("family", "kind")
 """Settings that say which class their group is read by."""
@@ -159,7 +165,7 @@ IMPOSSIBLE = {
     "decoding for a gaussian": ((*WITH["gaussian"], "decoding=beam"), ["decoding.kind: 'beam'", "decoding=none"]),
     "an unknown family": (
         ("model.family=gpt",),
-        ["model.family: 'gpt'", "one of discrete, gaussian, gaussian_mixture, language_model, vae"],
+        ["model.family: 'gpt'", "one of discrete, gaussian, gaussian_mixture, kernel_density, language_model"],
     ),
     "unknown kinds and more": (
         ("data.kind=langage", "decoding.kind=beem", "seed=x", "trainer.precision=8"),
@@ -268,7 +274,7 @@ IMPOSSIBLE = {
     "a group taken away": (("~trainer",), ["trainer: is missing", "a group of settings"]),
     "no model": (
         ("~model",),
-        ["model.family: None", "one of discrete, gaussian, gaussian_mixture, language_model, vae"],
+        ["model.family: None", "one of discrete, gaussian, gaussian_mixture, kernel_density, language_model"],
     ),
     "a misspelt setting": (("model.training.epocs=3",), ["model.training.epocs: no such setting", "epochs"]),
     "a setting beside all others": (("+model.training.speed=3",), ["model.training.speed: no such setting", "epochs"]),

@@ -10,6 +10,8 @@ names its form, its settings class, and its class, which is constructed with the
 | ``images`` | :class:`~.settings.ImageSettings` | :class:`~.images.Images` |
 | ``gaussian_samples`` | :class:`~.settings.SamplesSettings` with ``mean`` and ``covariance`` | none |
 | ``categorical_samples`` | the same with ``probabilities`` | none |
+| ``linear_samples``, ``logistic_samples`` | :class:`~.labelled_samples.LabelledSamplesSettings` | none |
+| ``points`` | :class:`~.settings.SamplesSettings` | one with ``draw(replicates, rows, stream)`` |
 | ``samples`` | the same with ``mean`` and ``covariance`` | one with ``draw(replicates, rows, stream)`` |
 
 A family from outside may name a form of its own.

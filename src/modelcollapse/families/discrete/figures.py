@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from modelcollapse.families.estimators.figures import measures_and_theory
 from modelcollapse.figures import curves, style
-from modelcollapse.figures.axes import logarithmic_generation_axis
 from modelcollapse.figures.style import FigureText
 
 if TYPE_CHECKING:
@@ -24,22 +22,12 @@ _PANELS = {
 }
 
 
-@style.paper()
 def loss_of_states(table: pd.DataFrame, text: FigureText) -> Figure:
     """States left, entropy, heterozygosity and the share of absorbed replicates against the generation.
 
     Columns: `generation`, `measure/statistic` for each, and `theory/measure`, NaN where no closed form is known.
     """
-    curves.require(table, ("generation", *(f"{name}/mean" for name in _PANELS)))
-    figure = Figure(figsize=(style.DOUBLE_COLUMN, 4.6), layout="constrained")
-    for axes, (name, heading) in zip(figure.subplots(2, 2).flat, _PANELS.items(), strict=True):
-        _draw_measure(axes, table, name, text.regime)
-        axes.set_ylabel(heading)
-    known = bool(table["theory/heterozygosity"].notna().any())
-    grey = "Grey: exact expectation." if known else "No closed form is known for this regime."
-    caption = curves.caption("Lines: mean over the replicates; bands: 5th to 95th percentile.", grey)
-    style.label(figure, text, caption)
-    return figure
+    return measures_and_theory(table, text, _PANELS, log_generations=True, without_bands=("single",))
 
 
 @style.paper()
@@ -70,15 +58,3 @@ def end_states(ends: pd.DataFrame, text: FigureText) -> Figure:
     axes.set_ylabel("share that ended there")
     style.label(figure, text, f"{absorbed:,} replicates with a single state left. Bars: 90 % of samples of that size.")
     return figure
-
-
-def _draw_measure(axes: Axes, table: pd.DataFrame, name: str, regime: str) -> None:
-    colour, dashes = style.regime_line(regime)
-    places = table["generation"] + 1
-    logarithmic_generation_axis(axes, int(table["generation"].max()))
-    axes.plot(places, table[f"theory/{name}"], zorder=1, **style.THEORY)
-    if name != "single":
-        low, high = (np.asarray(table[f"{name}/{level}"]) for level in ("p05", "p95"))
-        axes.fill_between(places, low, high, color=colour, alpha=0.18, linewidth=0, zorder=2)
-    axes.plot(places, table[f"{name}/mean"], color=colour, linestyle=dashes, linewidth=1.0, zorder=3)
-    axes.set_ylim(bottom=0)

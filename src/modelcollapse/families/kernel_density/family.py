@@ -1,0 +1,59 @@
+"""The family of kernel density estimates: its estimator, figures and tables."""
+
+import numpy as np
+import pandas as pd
+
+from modelcollapse.families.base import ChainReport, ChainTitle
+from modelcollapse.families.estimators.family import ChainData, EstimatorFamily
+from modelcollapse.families.estimators.theory import Plan
+from modelcollapse.families.kernel_density.estimator import KernelDensityEstimator
+from modelcollapse.families.kernel_density.presentation import KERNEL_DENSITY
+from modelcollapse.families.kernel_density.stages import STAGES
+from modelcollapse.families.kernel_density.theory import kernel_density_expectations
+from modelcollapse.seeding import Stream
+
+PANELS = {
+    "test_loss": "test loss (nats)",
+    "spread": "spread about the true mean",
+    "variance": "variance of the rows",
+    "reached": "share of test points reached",
+}
+DRAWN_GENERATIONS = 5
+MOST_DRAWN = 500
+
+
+class KernelDensityFamily(EstimatorFamily):
+    """Kazdan et al. (2024), kernel density estimation."""
+
+    name = "kernel_density"
+    stages = STAGES
+    headline = KERNEL_DENSITY.headline
+
+    def build_estimator(self) -> KernelDensityEstimator:
+        """The estimator of the model and data settings."""
+        return KernelDensityEstimator(self.model, self.data)
+
+    def present(self, chain: ChainData, title: ChainTitle) -> ChainReport:
+        """Losses and variances of every generation, theory beside them; what one replicate writes in some."""
+        from modelcollapse.families.estimators.figures import measures_and_theory
+        from modelcollapse.families.kernel_density import figures
+
+        text = self.figure_text(title)
+        plan = Plan(self.regime, int(chain.generations[-1]), self.data.rows)
+        table = chain.table(kernel_density_expectations(plan, self.model, self.data)).assign(rows=self.data.rows)
+        drawn = {"density_estimates": measures_and_theory(table, text, PANELS)}
+        if self.data.numbers_per_row > 1:
+            drawn["rows_by_generation"] = figures.rows_by_generation(self._rows(chain), text)
+        return ChainReport({"kernel_density": table}, {}, drawn)
+
+    def _rows(self, chain: ChainData) -> pd.DataFrame:
+        """What the first replicate writes in some generations, in the first two coordinates."""
+        last = int(chain.generations[-1])
+        shown = np.unique(np.linspace(0, last, DRAWN_GENERATIONS).round()).astype(int).tolist()
+        return pd.concat([self._rows_of(chain, generation) for generation in shown])
+
+    def _rows_of(self, chain: ChainData, generation: int) -> pd.DataFrame:
+        state, stream = chain.state(generation), Stream(self.seed, generation, "synthesis")
+        rows = min(self.model.centres or self.data.rows, MOST_DRAWN)
+        points = self.build_estimator().draw(state, rows, stream)[0]
+        return pd.DataFrame({"generation": generation, "x": points[:, 0], "y": points[:, 1]})

@@ -1,0 +1,21 @@
+"""Kernel density estimation's entry in the registry."""
+
+from modelcollapse.families.estimators.settings import memory_problems
+from modelcollapse.families.kernel_density.settings import KernelDensitySettings, centre_problems, point_problems
+from modelcollapse.families.options import FLOAT64_ON_CPU, family
+
+MEMBERS = (
+    family(
+        "kernel_density",
+        "modelcollapse.families.kernel_density.family:KernelDensityFamily",
+        KernelDensitySettings,
+        forms=("points", "gaussian_samples"),
+        goes_with="data=shapes decoding=none",
+        checks=(point_problems,),
+        chain_checks=(centre_problems, memory_problems),
+        accelerators=FLOAT64_ON_CPU,
+        stages="modelcollapse.families.kernel_density.stages:STAGES",
+        exporter="modelcollapse.families.estimators.exporting:export",
+        presentation="modelcollapse.families.kernel_density.presentation:KERNEL_DENSITY",
+    ),
+)

@@ -1,0 +1,5 @@
+"""The stages of the family kernel_density."""
+
+from modelcollapse.families.estimators.stages import estimator_stages
+
+STAGES = estimator_stages("kernel_density", "modelcollapse.families.kernel_density.estimator:KernelDensityEstimator")

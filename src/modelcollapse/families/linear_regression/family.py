@@ -1,0 +1,32 @@
+"""The family of linear regression: its estimator, figure and table."""
+
+from modelcollapse.families.base import ChainReport, ChainTitle
+from modelcollapse.families.estimators.family import ChainData, EstimatorFamily
+from modelcollapse.families.estimators.theory import Plan
+from modelcollapse.families.linear_regression.estimator import LinearRegressionEstimator
+from modelcollapse.families.linear_regression.presentation import LINEAR_REGRESSION
+from modelcollapse.families.linear_regression.stages import STAGES
+from modelcollapse.families.linear_regression.theory import linear_regression_expectations
+
+PANELS = {"test_error": "test error, noiseless labels", "squared_norm": "squared norm of the weights"}
+
+
+class LinearRegressionFamily(EstimatorFamily):
+    """Gerstgrasser et al. (2024), linear regression."""
+
+    name = "linear_regression"
+    stages = STAGES
+    headline = LINEAR_REGRESSION.headline
+
+    def build_estimator(self) -> LinearRegressionEstimator:
+        """The estimator of the model and data settings."""
+        return LinearRegressionEstimator(self.model, self.data)
+
+    def present(self, chain: ChainData, title: ChainTitle) -> ChainReport:
+        """Errors of every generation, theory beside what is measured."""
+        from modelcollapse.families.estimators.figures import measures_and_theory
+
+        plan = Plan(self.regime, int(chain.generations[-1]), self.data.rows)
+        table = chain.table(linear_regression_expectations(plan, self.model, self.data)).assign(rows=self.data.rows)
+        drawn = {"regression_errors": measures_and_theory(table, self.figure_text(title), PANELS)}
+        return ChainReport({"linear_regression": table}, {}, drawn)

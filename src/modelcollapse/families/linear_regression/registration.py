@@ -1,0 +1,20 @@
+"""Linear regression's entry in the registry."""
+
+from modelcollapse.families.estimators.settings import memory_problems, synthesis_problems
+from modelcollapse.families.linear_regression.settings import LinearRegressionSettings
+from modelcollapse.families.options import FLOAT64_ON_CPU, family
+
+MEMBERS = (
+    family(
+        "linear_regression",
+        "modelcollapse.families.linear_regression.family:LinearRegressionFamily",
+        LinearRegressionSettings,
+        forms=("linear_samples",),
+        goes_with="data=linear_samples decoding=none",
+        chain_checks=(synthesis_problems, memory_problems),
+        accelerators=FLOAT64_ON_CPU,
+        stages="modelcollapse.families.linear_regression.stages:STAGES",
+        exporter="modelcollapse.families.estimators.exporting:export",
+        presentation="modelcollapse.families.linear_regression.presentation:LINEAR_REGRESSION",
+    ),
+)

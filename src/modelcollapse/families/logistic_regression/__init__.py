@@ -1,0 +1,1 @@
+"""Logistic regression: labels written by the model of the generation before (Dey and Donoho 2024)."""

@@ -1,0 +1,39 @@
+"""The family of logistic regression: its estimator, figure and table."""
+
+from modelcollapse.families.base import ChainReport, ChainTitle
+from modelcollapse.families.estimators.family import ChainData, EstimatorFamily
+from modelcollapse.families.estimators.theory import Plan
+from modelcollapse.families.logistic_regression.estimator import LogisticRegressionEstimator
+from modelcollapse.families.logistic_regression.presentation import LOGISTIC_REGRESSION
+from modelcollapse.families.logistic_regression.stages import STAGES
+from modelcollapse.families.logistic_regression.theory import logistic_regression_expectations
+
+PANELS = {
+    "squared_error": "squared error of the weights",
+    "squared_norm": "squared norm of the weights",
+    "kl_from_true": "KL from the truth (nats a label)",
+    "disagreement": "disagreement with the true labels",
+}
+
+
+class LogisticRegressionFamily(EstimatorFamily):
+    """Dey and Donoho (2024), logistic regression."""
+
+    name = "logistic_regression"
+    stages = STAGES
+    headline = LOGISTIC_REGRESSION.headline
+
+    def build_estimator(self) -> LogisticRegressionEstimator:
+        """The estimator of the model and data settings."""
+        return LogisticRegressionEstimator(self.model, self.data)
+
+    def present(self, chain: ChainData, title: ChainTitle) -> ChainReport:
+        """Errors of every generation, theory beside the one it is known for."""
+        from modelcollapse.families.estimators.figures import measures_and_theory
+
+        plan = Plan(self.regime, int(chain.generations[-1]), self.data.rows)
+        table = chain.table(logistic_regression_expectations(plan, self.model, self.data)).assign(rows=self.data.rows)
+        figure = measures_and_theory(
+            table, self.figure_text(title), PANELS, expected="expectation to first order in 1/M"
+        )
+        return ChainReport({"logistic_regression": table}, {}, {"classifier_errors": figure})

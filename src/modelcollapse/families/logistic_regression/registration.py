@@ -1,0 +1,20 @@
+"""Logistic regression's entry in the registry."""
+
+from modelcollapse.families.estimators.settings import memory_problems
+from modelcollapse.families.logistic_regression.settings import LogisticRegressionSettings
+from modelcollapse.families.options import FLOAT64_ON_CPU, family
+
+MEMBERS = (
+    family(
+        "logistic_regression",
+        "modelcollapse.families.logistic_regression.family:LogisticRegressionFamily",
+        LogisticRegressionSettings,
+        forms=("logistic_samples",),
+        goes_with="data=logistic_samples decoding=none",
+        chain_checks=(memory_problems,),
+        accelerators=FLOAT64_ON_CPU,
+        stages="modelcollapse.families.logistic_regression.stages:STAGES",
+        exporter="modelcollapse.families.estimators.exporting:export",
+        presentation="modelcollapse.families.logistic_regression.presentation:LOGISTIC_REGRESSION",
+    ),
+)

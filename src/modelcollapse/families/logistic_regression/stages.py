@@ -1,0 +1,7 @@
+"""The stages of the family logistic_regression."""
+
+from modelcollapse.families.estimators.stages import estimator_stages
+
+STAGES = estimator_stages(
+    "logistic_regression", "modelcollapse.families.logistic_regression.estimator:LogisticRegressionEstimator"
+)
