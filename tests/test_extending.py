@@ -20,7 +20,7 @@ REDUCED = {
     "fading": (SMALL, "survivors/mean"),
     "min_p": (NETWORK, "test/perplexity"),
     "plain": (NETWORK, "selection/threshold"),
-    "tournament": (NETWORK, "selection/threshold"),
+    "knockout": (NETWORK, "selection/threshold"),
     "smoothed": (FIT, "test/perplexity"),
     "rmsprop": (FIT, "test/perplexity"),
     "cooldown": (FIT, "test/perplexity"),

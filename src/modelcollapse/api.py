@@ -60,7 +60,7 @@ def rule(name: str, *, label: str = "", version: int = 1, **options: Any) -> Dec
     """Register a rule of a selection, chosen by ``selection/rule=NAME``.
 
     It is called with the number of candidates and the number of rows wanted, and by the option ``needs`` with
-    ``scores`` [candidates] and ``stream``; see :mod:`modelcollapse.selections.rules`.
+    ``scores`` [candidates], ``stream`` and ``shortfall``; see :mod:`modelcollapse.selections.rules`.
     """
     return _registering("rules", name, label, version, options)
 

@@ -11,8 +11,9 @@ from hypothesis import given
 from modelcollapse.errors import UserError
 from modelcollapse.registry import Choice, Member, register, registry
 from modelcollapse.seeding import Stream
-from modelcollapse.selections.choosing import choose, score, selection_metrics, write_scores
+from modelcollapse.selections.choosing import Scored, choose, score, selection_metrics, write_scores
 from modelcollapse.selections.kept import place_weights, read_kept
+from modelcollapse.selections.recipes import Choosing
 from modelcollapse.selections.rules import Random, Top
 
 STREAM = Stream(0, 3, "selection.rule")
@@ -50,13 +51,15 @@ def test_random_is_a_function_of_its_stream_and_nested():
 def context(tmp_path):
     """Where a stage is at work, beside a finished artifact of scores."""
 
-    def at_work(scores=None):
+    def at_work(scores=None, measures=()):
         folder, of_scores = tmp_path / "made", tmp_path / "scores"
         folder.mkdir(exist_ok=True)
         of_scores.mkdir(exist_ok=True)
         parents = {}
         if scores is not None:
-            write_scores(SimpleNamespace(folder=of_scores), torch.tensor(scores, dtype=torch.float64))
+            write_scores(
+                SimpleNamespace(folder=of_scores), Scored(torch.tensor(scores, dtype=torch.float64), dict(measures))
+            )
             parents["candidate_scores"] = of_scores
         return SimpleNamespace(folder=folder, parents=parents)
 
@@ -78,9 +81,13 @@ def chosen():
         del registry(kind)._members["testing"]
 
 
+def by(rule, within="set"):
+    return Choosing(rule, STREAM, within, "stop")
+
+
 def test_what_was_kept_is_published_with_its_scores(context):
     at_work = context([1.0, 5.0, 3.0, 4.0])
-    kept = choose(at_work, Choice("rules", "top"), 4, 2, STREAM)
+    kept = choose(at_work, by(Choice("rules", "top")), 4, 2, None)
     assert kept.rows.tolist() == [1, 3]
     found = read_kept(at_work.folder)
     assert (found.rows.tolist(), found.weights.tolist()) == ([1, 3], [1.0, 1.0])
@@ -96,7 +103,7 @@ def test_a_set_that_was_not_selected_has_no_such_metrics(tmp_path, context):
     assert selection_metrics(tmp_path) == {}
     assert place_weights(tmp_path) is None
     at_work = context()
-    choose(at_work, Choice("rules", "random"), 8, 2, STREAM)
+    choose(at_work, by(Choice("rules", "random")), 8, 2, None)
     assert selection_metrics(at_work.folder) == {"selection/kept_share": 0.25}
 
 
@@ -109,7 +116,7 @@ def test_a_scorer_gets_what_it_needs_and_nothing_else_is_computed(chosen):
 
     available = {"writer_losses": lambda: torch.tensor([1.0, 2.0]), "reference_losses": unasked}
     by_loss = chosen("scorers", negative, needs=("writer_losses",))
-    assert score(by_loss, torch.zeros(2, 5), available).tolist() == [-1.0, -2.0]
+    assert score(by_loss, torch.zeros(2, 5), available).scores.tolist() == [-1.0, -2.0]
 
 
 @pytest.mark.parametrize(
@@ -143,7 +150,7 @@ def test_scores_by_which_nothing_can_be_chosen_are_one_message(chosen, returned,
 def test_a_rule_that_gives_back_what_was_not_asked_for_is_one_message(context, chosen, returned, message):
     rule = chosen("rules", lambda candidates, wanted: returned, needs=())
     with pytest.raises(UserError) as caught:
-        choose(context(), rule, 4, 2, STREAM)
+        choose(context(), by(rule), 4, 2, None)
     assert message in str(caught.value)
 
 
@@ -151,8 +158,23 @@ def test_a_rule_may_keep_a_row_twice_and_weigh(context, chosen):
     places, weights = torch.tensor([2, 2, 0]), torch.tensor([1.0, 1.0, 3.0])
     rule = chosen("rules", lambda candidates, wanted: (places, weights), needs=())
     at_work = context()
-    choose(at_work, rule, 4, 3, STREAM)
+    choose(at_work, by(rule), 4, 3, None)
     assert read_kept(at_work.folder).rows.tolist() == [2, 2, 0]
     assert read_kept(at_work.folder).weights.tolist() == pytest.approx([0.6, 0.6, 1.8])
     assert place_weights(at_work.folder).tolist() == pytest.approx([0.6, 0.6, 1.8])
     assert selection_metrics(at_work.folder)["selection/kept_share"] == 0.5
+
+
+def test_within_prompts_a_rule_chooses_among_the_candidates_of_each(context):
+    at_work = context([0.0, 9.0, 8.0, 1.0, 3.0, 2.0, 5.0])
+    assert choose(at_work, by(Choice("rules", "top")), 7, 3, 3).rows.tolist() == [1, 2, 6]
+    within = choose(at_work, by(Choice("rules", "top"), "prompt"), 7, 3, 3)
+    assert within.rows.tolist() == [6, 1, 2]
+    twice = choose(at_work, by(Choice("rules", "top"), "prompt"), 7, 5, 3)
+    assert twice.rows.tolist() == [3, 1, 2, 6, 4]
+
+
+def test_what_was_measured_of_a_scorer_is_recorded_with_what_was_kept(context):
+    at_work = context([1.0, 2.0], {"detector_auc": 0.75})
+    choose(at_work, by(Choice("rules", "top")), 2, 1, None)
+    assert selection_metrics(at_work.folder)["selection/detector_auc"] == 0.75

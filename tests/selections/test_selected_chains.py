@@ -109,6 +109,40 @@ def test_the_same_chain_in_another_store_keeps_the_same(top, chain):
     assert chain(*SAMPLED, "selection=top").bytes() == top.bytes()
 
 
+@pytest.mark.parametrize(
+    ("words", "measured"),
+    [
+        (("selection=tournament",), "selection/mean_score_kept"),
+        (("selection=verifier", "selection.rule.at_least=-30", "selection.shortfall=repeat"), "selection/threshold"),
+        (("selection=resample", "selection.rule.exponent=1"), "selection/detector_auc"),
+        (("selection=top", "selection/scorer=confidence", "selection.within=prompt"), "selection/threshold"),
+    ],
+)
+def test_every_rule_gives_exactly_the_rows_that_the_regime_asks_for(chain, words, measured):
+    run = chain(*SAMPLED, *words)
+    assert len(read_blocks(folder(run, 1, "synthetic"), "blocks")) == N
+    rows = read_kept(folder(run, 1, "synthetic")).rows
+    assert all(measured in line for line in run.lines())
+    if "selection.within=prompt" in words or words == ("selection=tournament",):
+        assert (rows % N).tolist() == list(range(N))
+    assert run.bytes() == chain(*SAMPLED, *words).bytes()
+
+
+def test_prompts_and_shortfall_are_in_the_keys_where_they_decide(chain):
+    before, within, repeated = (
+        chain(*SAMPLED, "selection=top", *more, execute=False).generations()[0].artifacts
+        for more in ((), ("selection.within=prompt",), ("selection.shortfall=repeat",))
+    )
+    assert before["candidate_scores"] == within["candidate_scores"]
+    assert before["synthetic"] != within["synthetic"]
+    assert before["synthetic"] == repeated["synthetic"]
+
+
+def test_images_have_no_prompts(compose_values):
+    (problem,) = problems(compose_values, *VAE, "selection=top", "selection.within=prompt")
+    assert problem.startswith("selection.within: 'prompt' is not allowed with model.family=vae")
+
+
 # ---- keys -----------------------------------------------------------------------------------------------------
 
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -12,57 +12,105 @@ from modelcollapse.errors import UserError
 from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
 from modelcollapse.selections.kept import KEPT_FILE, Kept
-from modelcollapse.selections.recipes import CANDIDATE_SCORES
-from modelcollapse.selections.settings import SCORES, STREAM, needs_of, needs_of_rule
+from modelcollapse.selections.recipes import CANDIDATE_SCORES, Choosing
+from modelcollapse.selections.settings import SCORES, SHORTFALL, STREAM, needs_of, needs_of_rule
 from modelcollapse.store import BuildContext
 
 SCORES_FILE = "scores.safetensors"
 SUMMARY_FILE = "selection.json"
 
 
-def score(scorer: Choice, candidates: torch.Tensor, available: Mapping[str, Callable[[], Any]]) -> torch.Tensor:
+class Scored(NamedTuple):
+    """What a scorer may return instead of scores: these, and what is to be recorded of how they were found."""
+
+    scores: torch.Tensor
+    measures: Mapping[str, float]
+
+
+def score(scorer: Choice, candidates: torch.Tensor, available: Mapping[str, Callable[[], Any]]) -> Scored:
     """The scores float64 [rows] of candidates [rows, ...].
 
     ``available`` computes each thing that a scorer may need; only what this one asks for is computed.
     Raises UserError where the scorer does not return a finite number for each row.
     """
     given = {need: available[need]() for need in needs_of(scorer)}
-    scores = torch.as_tensor(scorer.build()(candidates, **given))
-    if scores.shape != (len(candidates),):
+    returned = scorer.build()(candidates, **given)
+    found = returned if isinstance(returned, Scored) else Scored(torch.as_tensor(returned), {})
+    if found.scores.shape != (len(candidates),):
         raise UserError(
             f"selection.scorer: {scorer.name!r} must return a number for each of {len(candidates)} candidates; it"
-            f" returned {list(scores.shape)} numbers"
+            f" returned {list(found.scores.shape)} numbers"
         )
-    scores = scores.detach().cpu().double()
+    scores = found.scores.detach().cpu().double()
     if broken := (~scores.isfinite()).nonzero().flatten().tolist():
         raise UserError(
             f"selection.scorer: {scorer.name!r} gave {len(broken)} of {len(candidates)} candidates no finite number,"
             f" row {broken[0]} the first of them ({float(scores[broken[0]])}); by such scores nothing can be chosen"
         )
-    return scores
+    return Scored(scores, found.measures)
 
 
-def write_scores(context: BuildContext, scores: torch.Tensor) -> None:
-    """Publish the scores of the candidates."""
-    save_file({SCORES: scores.contiguous()}, context.folder / SCORES_FILE)
+def write_scores(context: BuildContext, scored: Scored) -> None:
+    """Publish the scores of the candidates, and what was measured of the scorer."""
+    save_file({SCORES: scored.scores.contiguous()}, context.folder / SCORES_FILE)
+    if scored.measures:
+        (context.folder / SUMMARY_FILE).write_text(_json(scored.measures), encoding="utf-8")
 
 
-def choose(context: BuildContext, rule: Choice, candidates: int, wanted: int, stream: Stream) -> Kept:
+def choose(context: BuildContext, choosing: Choosing, candidates: int, wanted: int, prompts: int | None) -> Kept:
     """The ``wanted`` places that the rule fills from that many candidates, published with a summary.
 
-    Raises UserError where the rule gives back anything but that many numbers of candidates.
+    Row i, i + ``prompts``, ... continue prompt i; None where there are no prompts. Raises UserError where the rule
+    gives back anything but that many numbers of candidates.
     """
-    scores = None
+    scores, measures = None, {}
     if CANDIDATE_SCORES in context.parents:
-        scores = load_file(context.parents[CANDIDATE_SCORES] / SCORES_FILE)[SCORES]
-    offered = {SCORES: scores, STREAM: stream}
-    given = {need: offered[need] for need in needs_of_rule(rule)}
-    kept = _checked(rule, rule.build()(candidates, wanted, **given), candidates, wanted)
+        folder = context.parents[CANDIDATE_SCORES]
+        scores = load_file(folder / SCORES_FILE)[SCORES]
+        if (folder / SUMMARY_FILE).is_file():
+            measures = json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))
+    if choosing.within == "set" or prompts is None:
+        kept = _chosen(choosing, torch.arange(candidates), wanted, scores, choosing.stream)
+    else:
+        kept = _chosen_by_prompt(choosing, candidates, wanted, scores, prompts)
     save_file({name: tensor.contiguous() for name, tensor in kept._asdict().items()}, context.folder / KEPT_FILE)
     (context.folder / SUMMARY_FILE).write_text(
-        json.dumps(summary(kept, candidates, scores), indent=1, sort_keys=True), encoding="utf-8"
+        _json({**summary(kept, candidates, scores), **measures}), encoding="utf-8"
     )
     return kept
+
+
+def _chosen(choosing: Choosing, places: torch.Tensor, wanted: int, scores: torch.Tensor | None, stream: Stream) -> Kept:
+    """What the rule keeps of the candidates at some places."""
+    offered = {
+        SCORES: None if scores is None else scores[places],
+        STREAM: stream,
+        SHORTFALL: choosing.shortfall,
+    }
+    given = {need: offered[need] for need in needs_of_rule(choosing.rule)}
+    returned = choosing.rule.build()(len(places), wanted, **given)
+    kept = _checked(choosing.rule, returned, len(places), wanted)
+    return Kept(places[kept.rows], kept.weights)
+
+
+def _chosen_by_prompt(
+    choosing: Choosing, candidates: int, wanted: int, scores: torch.Tensor | None, prompts: int
+) -> Kept:
+    """What the rule keeps of each prompt's candidates, in the order in which they would have been generated."""
+    of_prompts = [
+        _chosen(
+            choosing,
+            torch.arange(prompt, candidates, prompts),
+            len(range(prompt, wanted, prompts)),
+            scores,
+            choosing.stream.at(prompt),
+        )
+        for prompt in range(min(prompts, wanted))
+    ]
+    rows, weights = torch.empty(wanted, dtype=torch.int64), torch.empty(wanted, dtype=torch.float64)
+    for prompt, kept in enumerate(of_prompts):
+        rows[prompt::prompts], weights[prompt::prompts] = kept.rows, kept.weights
+    return Kept(rows, weights / weights.mean())
 
 
 def _checked(rule: Choice, returned: Any, candidates: int, wanted: int) -> Kept:
@@ -92,6 +140,10 @@ def summary(kept: Kept, candidates: int, scores: torch.Tensor | None) -> dict[st
         "mean_score_kept": float(of_kept.mean()),
         "mean_score_candidates": float(scores.mean()),
     }
+
+
+def _json(values: Mapping[str, float]) -> str:
+    return json.dumps(values, indent=1, sort_keys=True)
 
 
 def selection_metrics(synthetic: Path) -> dict[str, float]:

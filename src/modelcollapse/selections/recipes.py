@@ -6,7 +6,15 @@ from typing import Any, Protocol
 
 from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
-from modelcollapse.selections.settings import STREAM, SelectionSettings, needs_of, needs_of_rule
+from modelcollapse.selections.settings import (
+    SHORTFALL,
+    STREAM,
+    SelectionSettings,
+    Shortfall,
+    Within,
+    needs_of,
+    needs_of_rule,
+)
 from modelcollapse.store import Artifact, BuildContext
 
 CANDIDATES, CANDIDATE_SCORES, SYNTHETIC = "candidates", "candidate_scores", "synthetic"
@@ -29,6 +37,26 @@ class Candidates:
     """What decides the scores beside the scorer and its sources, such as the precision; for the recipe."""
     expected_bytes: int | None = None
     """Size on disk of what is kept."""
+
+
+@dataclass(frozen=True)
+class Choosing:
+    """How candidates are chosen."""
+
+    rule: Choice
+    stream: Stream
+    within: Within
+    shortfall: Shortfall
+
+    def recipe(self) -> dict[str, Any]:
+        """What decides the choice; the last two only where they are not the usual ones."""
+        needs = needs_of_rule(self.rule)
+        return {
+            "rule": self.rule.recipe(),
+            "stream": self.stream.recipe() if STREAM in needs else None,
+            **({"within": self.within} if self.within != "set" else {}),
+            **({"shortfall": self.shortfall} if SHORTFALL in needs and self.shortfall != "stop" else {}),
+        }
 
 
 class SelectionStage(Protocol):
@@ -58,7 +86,7 @@ def declare(
     found = {CANDIDATES: candidates.synthetic}
     if selection.scorer is not None:
         found[CANDIDATE_SCORES] = _scores(selection.scorer, candidates, scoring, stage_context)
-    return {**found, SYNTHETIC: _selected(selection.rule, candidates, found, selecting, stage_context)}
+    return {**found, SYNTHETIC: _selected(selection, selection.rule, candidates, found, selecting, stage_context)}
 
 
 def _scores(scorer: Choice, candidates: Candidates, stage: SelectionStage, stage_context: Any) -> Artifact:
@@ -80,15 +108,16 @@ def _scores(scorer: Choice, candidates: Candidates, stage: SelectionStage, stage
 
 
 def _selected(
-    rule: Choice, candidates: Candidates, found: Mapping[str, Artifact], stage: SelectionStage, stage_context: Any
+    selection: SelectionSettings,
+    rule: Choice,
+    candidates: Candidates,
+    found: Mapping[str, Artifact],
+    stage: SelectionStage,
+    stage_context: Any,
 ) -> Artifact:
     stream = Stream(candidates.seed, candidates.generation, "selection.rule")
-    recipe = {
-        **stage.recipe(),
-        "rule": rule.recipe(),
-        "rows": candidates.rows,
-        "stream": stream.recipe() if STREAM in needs_of_rule(rule) else None,
-    }
-    build = stage.build(stage_context, rule=rule, rows=candidates.rows, stream=stream)
+    choosing = Choosing(rule, stream, selection.within, selection.shortfall)
+    recipe = {**stage.recipe(), "rows": candidates.rows, **choosing.recipe()}
+    build = stage.build(stage_context, choosing=choosing, rows=candidates.rows)
     label = f"generation {candidates.generation} · selecting"
     return Artifact("selected", recipe, {**found, "real": candidates.real}, build, label, candidates.expected_bytes)

@@ -16,3 +16,19 @@ class Surplexity:
     def __call__(self, candidates: torch.Tensor, *, reference_losses: torch.Tensor) -> torch.Tensor:
         """Scores [rows], in nats."""
         return reference_losses
+
+
+class Confidence:
+    """The log-likelihood under the model that generated the row: self-verification."""
+
+    def __call__(self, candidates: torch.Tensor, *, writer_losses: torch.Tensor) -> torch.Tensor:
+        """Scores [rows], in nats."""
+        return -writer_losses
+
+
+class TrueLikelihood:
+    """The log-likelihood under the true distribution, where that is known: what a perfect verifier would go by."""
+
+    def __call__(self, candidates: torch.Tensor, *, true_log_likelihood: torch.Tensor) -> torch.Tensor:
+        """Scores [rows], in nats."""
+        return true_log_likelihood

@@ -7,9 +7,11 @@ from typing import Annotated, Any, Literal
 
 from modelcollapse.regimes.shares import exact
 from modelcollapse.registry import Choice, Registered, registry
-from modelcollapse.settings import Range
+from modelcollapse.settings import IntroducedAs, Range
 
-SCORES, STREAM = "scores", "stream"
+SCORES, STREAM, SHORTFALL = "scores", "stream", "shortfall"
+Shortfall = Literal["stop", "repeat"]
+Within = Literal["set", "prompt"]
 NEEDS: Mapping[str, str] = MappingProxyType(
     {
         "reference_losses": "losses [rows] float64 of the candidates under the reference model, in nats",
@@ -34,6 +36,10 @@ class SelectionSettings:
     """Candidates generated for every row that the regime asks for."""
     scope: Literal["synthetic"]
     """What is selected from: what each model generates, once, before anything is trained on it or continues it."""
+    within: Annotated[Within, IntroducedAs("set")] = "set"
+    """Whether a rule chooses among all candidates, or for each prompt among those that continue it."""
+    shortfall: Annotated[Shortfall, IntroducedAs("stop")] = "stop"
+    """What happens where fewer candidates pass a rule than rows are wanted: the run stops, or rows are repeated."""
 
     @property
     def is_active(self) -> bool:

@@ -10,6 +10,7 @@ from modelcollapse.regimes import rows_of
 from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
 from modelcollapse.selections.choosing import choose, score, write_scores
+from modelcollapse.selections.recipes import Choosing
 from modelcollapse.store import BuildContext
 
 
@@ -30,9 +31,9 @@ def _true_log_likelihood(stage: StageContext, candidates: torch.Tensor) -> torch
     return torch.from_numpy(data_of(stage.data).truth().log_likelihood(candidates.numpy()))
 
 
-def build_selected(stage: StageContext, context: BuildContext, *, rule: Choice, rows: float, stream: Stream) -> None:
+def build_selected(stage: StageContext, context: BuildContext, *, choosing: Choosing, rows: float) -> None:
     """Keep as many of the candidates as the regime asks for, as a synthetic set of their own."""
     candidates = read_blocks(context.parents["candidates"], "blocks")
-    wanted = rows_of(rows, block_count(context.parents["real"], "train"))
-    kept = choose(context, rule, len(candidates), wanted, stream)
+    prompts = block_count(context.parents["real"], "train")
+    kept = choose(context, choosing, len(candidates), rows_of(rows, prompts), prompts)
     write_blocks(context.folder, blocks=candidates[kept.rows].numpy())

@@ -7,6 +7,7 @@ from modelcollapse.families.stage import Stage, stage
 from modelcollapse.regimes import Draw
 from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
+from modelcollapse.selections.recipes import Choosing
 from modelcollapse.store import BuildContext
 
 
@@ -115,11 +116,11 @@ def score_candidates(stage: StageContext, context: BuildContext, *, scorer: Choi
 
 
 @stage("language_model.select", version=1, work="synthesis")
-def select(stage: StageContext, context: BuildContext, *, rule: Choice, rows: float, stream: Stream) -> None:
+def select(stage: StageContext, context: BuildContext, *, choosing: Choosing, rows: float) -> None:
     """The candidates that the rule of a selection keeps."""
     from modelcollapse.families.language_model.selecting import build_selected
 
-    build_selected(stage, context, rule=rule, rows=rows, stream=stream)
+    build_selected(stage, context, choosing=choosing, rows=rows)
 
 
 STAGES: Sequence[Stage] = (

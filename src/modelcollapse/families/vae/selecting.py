@@ -14,6 +14,7 @@ from modelcollapse.regimes import rows_of
 from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
 from modelcollapse.selections.choosing import choose, score, write_scores
+from modelcollapse.selections.recipes import Choosing
 from modelcollapse.store import BuildContext
 from modelcollapse.training.progress import BatchProgress, stage_bar
 
@@ -57,9 +58,9 @@ def _image_losses(stage: StageContext, context: BuildContext, role: str, images:
     return torch.cat([torch.as_tensor(losses).cpu() for losses in batches])
 
 
-def build_selected(stage: StageContext, context: BuildContext, *, rule: Choice, rows: float, stream: Stream) -> None:
+def build_selected(stage: StageContext, context: BuildContext, *, choosing: Choosing, rows: float) -> None:
     """Keep as many of the candidates as the regime asks for, as a synthetic set of their own."""
     candidates = read_images(context.parents["candidates"], "train")
     wanted = rows_of(rows, image_count(context.parents["real"], "train"))
-    kept = choose(context, rule, len(candidates), wanted, stream)
+    kept = choose(context, choosing, len(candidates), wanted, prompts=None)
     write_images(context.folder, "train", candidates[kept.rows])

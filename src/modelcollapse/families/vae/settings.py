@@ -150,5 +150,11 @@ def _scorer_problems(selection: SelectionSettings, model: VaeSettings, data: Ima
     return lacking(selection, OFFERS, f"model.family={model.family}")
 
 
-SELECTION_CHECKS = (_streamed_selection_problems, _scorer_problems)
+def _prompt_problems(selection: SelectionSettings, model: VaeSettings, data: ImageSettings, decoding: Any) -> list[str]:
+    if selection.within == "set":
+        return []
+    return ["selection.within: 'prompt' is not allowed with model.family=vae, which has no prompts; it must be set"]
+
+
+SELECTION_CHECKS = (_streamed_selection_problems, _scorer_problems, _prompt_problems)
 """As CHECKS, of selection, model, data and decoding."""
