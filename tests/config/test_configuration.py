@@ -41,6 +41,8 @@ GIVEN = {
     ("data", "logistic_samples"): ("model=logistic_regression", "decoding=none"),
     ("model", "kernel_density"): ("data=shapes", "decoding=none"),
     ("data", "shapes"): ("model=kernel_density", "decoding=none"),
+    ("selection", "threshold"): ("selection.rule.at_least=-50", "decoding=sample"),
+    ("selection", "verifier"): ("selection.rule.at_least=-50", "decoding=sample"),
     ("model", "vae"): ("data=digits", "decoding=none"),
     ("data", "mnist"): ("model=vae", "decoding=none"),
     ("data", "digits"): ("model=vae", "decoding=none"),
