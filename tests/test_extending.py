@@ -18,7 +18,7 @@ REDUCED = {
     "laplace": (SMALL, "scale/mean"),
     "ring": (SMALL, "mean_error/mean"),
     "fading": (SMALL, "survivors/mean"),
-    "min_p": (NETWORK, "test/perplexity"),
+    "eta": (NETWORK, "test/perplexity"),
     "plain": (NETWORK, "selection/threshold"),
     "knockout": (NETWORK, "selection/threshold"),
     "smoothed": (FIT, "test/perplexity"),

@@ -63,6 +63,7 @@ KINDS = [
     {"no_repeat_ngram": 2},
     {"kind": "sample", "beams": 1},
     {"kind": "sample", "beams": 1, "temperature": 3.0, "top_k": 5, "top_p": 0.9},
+    {"kind": "sample", "beams": 1, "min_p": 0.2, "typical_p": 0.9, "epsilon": 0.02},
     {"new_tokens": 1},
 ]
 
@@ -245,6 +246,7 @@ def test_the_recipe_holds_what_the_kind_of_decoding_reads_and_nothing_else():
     for name, value in {"batch_size": 9, "shown_prompts": 3, "prompts": "previous", "memory_gb": 1.0}.items():
         assert recipe(**{name: value}) == beam
     assert recipe(temperature=2.0) == beam
+    assert recipe(kind="sample", min_p=0.1) == {**sample, "min_p": 0.1}
     assert recipe(kind="sample", beams=7) == sample
 
 

@@ -7,12 +7,15 @@ from scipy.stats import chisquare
 from small_networks import EOS, network, settings, trained
 from torch.nn import functional
 from transformers import (
+    EpsilonLogitsWarper,
     LogitsProcessorList,
     MinNewTokensLengthLogitsProcessor,
+    MinPLogitsWarper,
     RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
+    TypicalLogitsWarper,
 )
 
 from modelcollapse.decoding.native import NativeEngine, kernels, linear, vocabulary
@@ -20,7 +23,7 @@ from modelcollapse.decoding.native.forward import CompiledAttention, TorchAttent
 from modelcollapse.decoding.native.history import History, Restrictions
 from modelcollapse.decoding.native.key_value_slots import KeyValueSlots, Placement
 from modelcollapse.decoding.native.linear import FUSED_ACTIVATIONS, Linear, packing_works
-from modelcollapse.decoding.native.sampling import Sampler, least_kept
+from modelcollapse.decoding.native.sampling import Cut, Sampler, least_kept
 from modelcollapse.decoding.native.search import CompiledSearch, TorchSearch
 from modelcollapse.decoding.native.vocabulary import Vocabulary
 from modelcollapse.seeding import Stream
@@ -47,6 +50,10 @@ CUTS = [
     {"temperature": 1.5, "top_k": 6},
     {"top_p": 0.7},
     {"temperature": 1.3, "top_k": 12, "top_p": 0.8},
+    {"min_p": 0.3},
+    {"typical_p": 0.6},
+    {"epsilon": 0.06},
+    {"temperature": 1.4, "top_k": 12, "top_p": 0.95, "min_p": 0.05, "typical_p": 0.8, "epsilon": 0.05},
     {"repetition_penalty": 1.7},
     {"repetition_penalty": 2.5, "top_p": 0.9, "temperature": 1.2},
 ]
@@ -65,6 +72,12 @@ def processed_probabilities(model, texts, length, cuts):
         rules.append(TopKLogitsWarper(cuts["top_k"]))
     if "top_p" in cuts:
         rules.append(TopPLogitsWarper(cuts["top_p"]))
+    if "min_p" in cuts:
+        rules.append(MinPLogitsWarper(cuts["min_p"]))
+    if "typical_p" in cuts:
+        rules.append(TypicalLogitsWarper(cuts["typical_p"]))
+    if "epsilon" in cuts:
+        rules.append(EpsilonLogitsWarper(cuts["epsilon"]))
     with torch.no_grad():
         logits = model(input_ids=texts, attention_mask=torch.ones_like(texts)).logits[:, -1]
     return rules(texts, logits).double().softmax(1)
@@ -104,7 +117,7 @@ def test_the_most_probable_tokens_are_found_without_sorting_the_vocabulary(sprea
 def test_chance_reaches_every_token_and_no_other():
     logits = torch.tensor([[0.0, -torch.inf, 1.0, -torch.inf]]).expand(3, -1)
     chance = torch.tensor([0.0, 0.2, 1 - 2**-53], dtype=torch.float64)
-    assert Sampler(1.0, 0, 1.0)(logits, chance).tolist() == [0, 0, 2]
+    assert Sampler(1.0, Cut())(logits, chance).tolist() == [0, 0, 2]
 
 
 def test_a_text_does_not_depend_on_the_others_of_its_group_or_on_the_memory(fitted):

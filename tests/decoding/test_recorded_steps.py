@@ -29,6 +29,7 @@ OPTIONS = [
     {"beams": 1, "no_repeat_ngram": 3},
     {"kind": "sample"},
     {"kind": "sample", "top_k": 7, "top_p": 0.8, "temperature": 1.3, "repetition_penalty": 1.5},
+    {"kind": "sample", "min_p": 0.1, "typical_p": 0.8, "epsilon": 0.01},
 ]
 
 

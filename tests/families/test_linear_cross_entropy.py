@@ -9,7 +9,7 @@ from transformers import OPTConfig, OPTForCausalLM
 
 from modelcollapse.families.language_model import layers
 from modelcollapse.families.language_model import losses as module
-from modelcollapse.families.language_model.losses import linear_loss, truncated_cross_entropy
+from modelcollapse.families.language_model.losses import focal, linear_loss, truncated_cross_entropy
 from modelcollapse.families.language_model.module import weighted_loss
 
 SHAPES = [(1, 2, 3), (5, 8, 40), (64, 16, 300), (127, 24, 1001), (300, 48, 5003)]
@@ -211,6 +211,28 @@ def test_with_gamma_1_it_is_cross_entropy(dtype, chunks):
     assert torch.equal(losses, expected)
     for found, wanted in zip(torch.autograd.grad(total, (hidden, weight)), gradients, strict=True):
         assert relative_error(found, wanted.double()) < (1e-6 if dtype == torch.float32 else 1e-14)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_focal_loss_is_the_plain_formula(gamma, chunks):
+    hidden, weight, targets, row_weights = likely_targets((64, 16, 300))
+    total, losses = linear_loss(hidden, weight, targets, row_weights, partial(focal, gamma=gamma))
+    total.backward()
+    inputs, matrix = (tensor.detach().double().requires_grad_() for tensor in (hidden, weight))
+    probabilities = (inputs @ matrix.t()).softmax(1).gather(1, targets[:, None]).squeeze(1)
+    expected = -((1 - probabilities) ** gamma) * probabilities.log()
+    (expected * row_weights.double()).sum().backward()
+    assert (losses.double() - expected.detach()).abs().max() < 1e-5
+    assert relative_error(hidden.grad, inputs.grad) < 1e-5
+    assert relative_error(weight.grad, matrix.grad) < 1e-5
+
+
+def test_a_certain_target_has_a_focal_loss_of_zero_and_a_finite_gradient():
+    logits = torch.tensor([[200.0, 0.0]], requires_grad=True)
+    loss = focal(logits, torch.tensor([0]), gamma=0.5)
+    loss.sum().backward()
+    assert loss.item() == 0
+    assert logits.grad.isfinite().all()
 
 
 def test_differentiated_automatically_the_full_logits_never_exist(monkeypatch):

@@ -63,7 +63,8 @@ def decoding_recipe(settings: DecodingSettings, model_type: str) -> dict[str, An
     member = registry("decodings")[settings.kind]
     if FIELDS not in member.options:
         return {**identity_of(settings), "version": member.version}
-    read = {name: getattr(settings, name) for name in member.options[FIELDS]}
+    identity = identity_of(settings)
+    read = {name: identity[name] for name in member.options[FIELDS] if name in identity}
     return {**read, "engine": engine_name(settings, model_type)}
 
 

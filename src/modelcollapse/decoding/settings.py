@@ -1,9 +1,9 @@
 """Settings of decoding."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from modelcollapse.settings import EXECUTION, Count, OptionalCount, Positive, Processes, Range
+from modelcollapse.settings import EXECUTION, Count, IntroducedAs, OptionalCount, Positive, Processes, Range
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,14 @@ class DecodingSettings:
     """Samples among the k most probable tokens; 0 among all."""
     top_p: Annotated[float, Range(above=0, high=1)]
     """Samples among the most probable tokens that together hold this probability."""
+    min_p: Annotated[float, Range(low=0, high=1), IntroducedAs(0.0)] = field(default=0.0, kw_only=True)
+    """Samples among tokens of at least this part of the largest probability (Nguyen et al., arXiv 2407.01082)."""
+    typical_p: Annotated[float, Range(above=0, high=1), IntroducedAs(1.0)] = field(default=1.0, kw_only=True)
+    """Samples among the tokens whose information is nearest to the entropy, that together hold this probability
+    (Meister et al., arXiv 2202.00666)."""
+    epsilon: Annotated[float, Range(low=0, high=1), IntroducedAs(0.0)] = field(default=0.0, kw_only=True)
+    """Samples among tokens of at least this probability, the most probable one in any case (Hewitt et al., arXiv
+    2210.15191)."""
     batch_size: Annotated[Count, EXECUTION]
     """Prompts continued at once; not in any key."""
     workers: Annotated[Processes, EXECUTION]

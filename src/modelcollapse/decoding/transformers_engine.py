@@ -54,4 +54,7 @@ def generation_config(settings: DecodingSettings, network: PreTrainedModel) -> G
         temperature=settings.temperature,
         top_k=settings.top_k,
         top_p=settings.top_p,
+        min_p=settings.min_p or None,
+        typical_p=settings.typical_p,
+        epsilon_cutoff=settings.epsilon,
     )

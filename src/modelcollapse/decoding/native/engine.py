@@ -15,7 +15,7 @@ from modelcollapse.decoding.native.history import Restrictions
 from modelcollapse.decoding.native.key_value_slots import KeyValueSlots, Texts, Writer, bytes_per_slot
 from modelcollapse.decoding.native.network import Network
 from modelcollapse.decoding.native.recorded_steps import CudaGraphs, RecordedSteps, Recorder, Step, run_all
-from modelcollapse.decoding.native.sampling import Sampler, TokenByToken, most_probable
+from modelcollapse.decoding.native.sampling import Cut, Sampler, TokenByToken, most_probable
 from modelcollapse.decoding.native.vocabulary import Vocabulary
 from modelcollapse.decoding.precision import as_it_is, for_writing
 from modelcollapse.decoding.settings import DecodingSettings
@@ -119,7 +119,8 @@ class NativeEngine:
         if settings.kind == "beam" and settings.beams > 1:
             recycle = recycling_pays(device)
             return BeamSearch(self._network, vocabulary, restrictions, settings.beams, settings.new_tokens, recycle)
-        sampler = Sampler(settings.temperature, settings.top_k, settings.top_p)
+        cut = Cut(settings.top_k, settings.top_p, settings.min_p, settings.typical_p, settings.epsilon)
+        sampler = Sampler(settings.temperature, cut)
         choose = most_probable if settings.kind == "beam" else sampler
         return TokenByToken(self._network, vocabulary, restrictions, choose, settings.new_tokens)
 

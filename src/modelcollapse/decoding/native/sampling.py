@@ -86,26 +86,62 @@ def most_probable(logits: Tensor, chance: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Sampler:
-    """Draws from the model's distribution, sharpened and cut."""
+class Cut:
+    """Which tokens are drawn from; one cut after the other, each of what the others leave."""
 
-    temperature: float
-    """Divides the logits."""
-    top_k: int
+    top_k: int = 0
     """Keeps the k most probable tokens; 0 keeps all. The tokens as probable as the last one stay too."""
-    top_p: float
+    top_p: float = 1.0
     """Keeps the most probable tokens, each that has less than this probability before it, and those as probable."""
+    min_p: float = 0.0
+    """Keeps the tokens of at least this part of the largest probability."""
+    typical_p: float = 1.0
+    """Keeps the tokens of the most typical information, each that has less than this probability before it."""
+    epsilon: float = 0.0
+    """Keeps the tokens of at least this probability, and the most probable ones."""
 
-    def __call__(self, logits: Tensor, chance: Tensor) -> Tensor:
-        """See Choice."""
-        logits = logits / self.temperature
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Probabilities [rows, vocabulary], or multiples of them, of what is kept, and 0 of the rest."""
         if 0 < self.top_k < logits.shape[1]:
             least = logits.topk(self.top_k, 1).values[:, -1:]
             logits = logits.masked_fill(logits < least, -torch.inf)
         probabilities = logits.softmax(1)
         if self.top_p < 1:
             probabilities = probabilities.masked_fill(probabilities < least_kept(probabilities, self.top_p), 0)
-        return draw(probabilities, chance)
+        if self.min_p > 0:
+            least = self.min_p * probabilities.amax(1, keepdim=True)
+            probabilities = probabilities.masked_fill(probabilities < least, 0)
+        if self.typical_p < 1:
+            probabilities = _typical(probabilities / probabilities.sum(1, keepdim=True), self.typical_p)
+        if self.epsilon > 0:
+            probabilities = probabilities / probabilities.sum(1, keepdim=True)
+            largest = probabilities.amax(1, keepdim=True)
+            probabilities = probabilities.masked_fill(probabilities < largest.clamp(max=self.epsilon), 0)
+        return probabilities
+
+
+def _typical(probabilities: Tensor, mass: float) -> Tensor:
+    """Probabilities of the tokens whose information, -log p, is nearest to the entropy, and 0 of the rest."""
+    information = -probabilities.log()
+    distance = (information - torch.special.entr(probabilities).sum(1, keepdim=True)).abs()
+    order = distance.argsort(dim=1, stable=True)
+    ordered = probabilities.gather(1, order)
+    before = ordered.cumsum(1) - ordered
+    return torch.zeros_like(probabilities).scatter(1, order, ordered.where(before < mass, 0))
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Draws from the model's distribution, sharpened and cut."""
+
+    temperature: float
+    """Divides the logits."""
+    cut: Cut
+    """What is kept of the tokens."""
+
+    def __call__(self, logits: Tensor, chance: Tensor) -> Tensor:
+        """See Choice."""
+        return draw(self.cut(logits / self.temperature), chance)
 
 
 def least_kept(probabilities: Tensor, top_p: float) -> Tensor:

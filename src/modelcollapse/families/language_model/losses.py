@@ -65,6 +65,18 @@ def truncated_cross_entropy(logits: Tensor, targets: Tensor, *, gamma: float) ->
     return losses.where(losses.detach() >= -math.log(gamma), 0.0)
 
 
+def focal(logits: Tensor, targets: Tensor, *, gamma: float) -> Tensor:
+    """(1 - p)^gamma times the cross-entropy, p the probability of the target (Lin et al., arXiv 1708.02002).
+
+    Targets that the model is sure of weigh little, without the step of ``truncated_cross_entropy``; ``gamma`` 0 is
+    cross-entropy.
+    """
+    log_probability = _log_probabilities(logits).gather(1, targets[:, None]).squeeze(1)
+    # Of a target that is certain 1 - p has no power with a finite slope below 1.
+    doubt = (-torch.expm1(log_probability)).clamp(min=torch.finfo(log_probability.dtype).tiny)
+    return -(doubt**gamma) * log_probability
+
+
 def _log_probabilities(logits: Tensor) -> Tensor:
     return torch.log_softmax(logits, 1, dtype=torch.promote_types(logits.dtype, torch.float32))
 

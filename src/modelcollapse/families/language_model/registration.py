@@ -3,6 +3,7 @@
 from modelcollapse.families.language_model.settings import (
     CHECKS,
     SELECTION_CHECKS,
+    FocalSettings,
     LanguageModelSettings,
     TruncatedCrossEntropySettings,
     same_block_problems,
@@ -38,4 +39,5 @@ MEMBERS = (
         settings=TruncatedCrossEntropySettings,
         label="truncated cross-entropy",
     ),
+    Member("losses", "focal", f"{_LOSSES}:focal", settings=FocalSettings, label="focal loss"),
 )

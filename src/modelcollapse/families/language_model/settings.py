@@ -86,6 +86,14 @@ class TruncatedCrossEntropySettings:
 
 
 @dataclass(frozen=True)
+class FocalSettings:
+    """Settings of the loss ``focal``."""
+
+    gamma: NonNegative = 2.0
+    """Exponent of 1 - p, p the probability of a target; 0 is cross-entropy."""
+
+
+@dataclass(frozen=True)
 class BaseSettings:
     """A base model that the project pretrains once and then treats as the pretrained one."""
 
