@@ -213,11 +213,11 @@ def test_all_that_is_wrong_with_chosen_members_is_reported_at_once():
     }
     with pytest.raises(SettingsError) as caught:
         read(Chosen, values)
-    allowed = "it must be one of cross_entropy, truncated_cross_entropy, or {name: ..., and its settings}"
+    allowed = "it must be one of cross_entropy, focal, truncated_cross_entropy, or {name: ..., and its settings}"
     assert caught.value.problems == (
         "loss.gama: no such setting (did you mean gamma?); there are: gamma",
         "loss.gamma: 0 is not allowed; it must be a number, above 0 and at most 1",
-        "others[0]: 'cros_entropy' is no loss (did you mean cross_entropy?); there are: cross_entropy,"
+        "others[0]: 'cros_entropy' is no loss (did you mean cross_entropy?); there are: cross_entropy, focal,"
         " truncated_cross_entropy",
         "others[1].gamma: no such setting; loss cross_entropy has none",
         f"others[2]: 3 is not allowed; {allowed}",
