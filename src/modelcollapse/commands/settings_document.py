@@ -8,6 +8,7 @@ import dataclasses
 import inspect
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -59,7 +60,7 @@ def page() -> str:
     groups = {*MEMBER_GROUPS, "regime"}
     single = [name for name, hint in chain.items() if name not in groups and not _is_group(hint)]
     of_the_chain = list(_settings(ChainSettings, "", single))
-    sections = [INTRODUCTION, _experiments(), "## The chain\n", _table(of_the_chain, {"": _composed([])})]
+    sections = [INTRODUCTION, _experiments(), "## The chain\n", _table(of_the_chain, {"": _composed()})]
     for group, cls, word, members in _chosen_groups():
         sections += [f"## `{group}`: {', '.join(members)}\n", _group_table(cls, group, word, members)]
     sections += ["## `regime`\n", VALUES_OF_REGIMES, _table(list(_settings(RegimeSettings, "regime")), {})]
@@ -71,7 +72,7 @@ def page() -> str:
 
 
 def _general_form() -> str:
-    composed = {"general": _composed(["regime=general"])}
+    composed = {"general": _composed("regime=general")}
     return _table(list(_settings(GeneralSettings, "regime")), composed)
 
 
@@ -106,7 +107,7 @@ def _group_table(cls: Any, group: str, word: str | None = None, members: Sequenc
     """The settings of a class, with their values in every option of the group, or those of some ``members``."""
     columns = {}
     for option in _options(group) or [""]:
-        values = _composed([f"{group}={option}"] if option else [])
+        values = _composed(*([f"{group}={option}"] if option else []))
         if word is None or values[group][word] in members:
             columns[option] = values
     lines = [f"- `{group}={option}`: {_first_comment(group, option)}" for option in columns if option]
@@ -117,7 +118,8 @@ def _options(group: str) -> list[str]:
     return sorted(path.stem for path in (configuration_folder() / group).glob("*.yaml"))
 
 
-def _composed(overrides: Sequence[str]) -> dict[str, Any]:
+@cache
+def _composed(*overrides: str) -> dict[str, Any]:
     """The configuration as ``train.py`` composes it, interpolations as they are written."""
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
