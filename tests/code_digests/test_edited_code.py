@@ -158,6 +158,7 @@ def test_a_file_that_changes_under_a_run_stops_it(copy):
     assert "modelcollapse.families.gaussian.estimator" in finished.stderr
 
 
+@pytest.mark.slow
 def test_much_finished_work_is_not_done_again_unasked(copy):
     assert copy.run(*CHAINS["gaussian"]) == FITS
     for path in Path(copy.folder / "store").glob("model/*/manifest.json"):

@@ -107,6 +107,7 @@ def test_dear_metrics_are_artifacts_and_the_rest_is_taken_from_the_store(train, 
     assert run.lines("provenance.jsonl")[0]["synthetic_kid"] in notes[0]["artifacts"]
 
 
+@pytest.mark.slow
 def test_all_runs_of_a_sweep_with_its_report(train, tmp_path, capsys):
     train(*GAUSSIAN, "--multirun", "seed=0,1")
     sweep = tmp_path / "run-0"

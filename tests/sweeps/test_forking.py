@@ -5,6 +5,8 @@ import signal
 import subprocess
 import threading
 
+import pytest
+
 from conftest import DETERMINISTIC, run_command
 from modelcollapse.record.sweep_folder import PlannedChain, SweepFolder
 from modelcollapse.sweeps.forking import Order, fork_chain
@@ -63,6 +65,7 @@ def test_each_chain_has_its_own_variables_folder_and_output(tmp_path, monkeypatc
     assert chains[0].pid != chains[1].pid
 
 
+@pytest.mark.slow
 def test_a_killed_server_ends_its_chain_and_the_next_chain_has_another(tmp_path):
     sweep, permit = begun(tmp_path, LONG, ("generations=2",))
     job = threading.Thread(target=run_planned, args=(sweep, 0, permit))

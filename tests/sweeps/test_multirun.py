@@ -70,6 +70,7 @@ def test_the_basic_sweeper_gets_the_same_objectives_and_sweep_py_has_the_same_ch
     assert ids == [chain_id(point.settings) for point in points]
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_or_is_not_finite_is_a_failed_trial_and_the_search_goes_on(place):
     words = ("hydra.sweeper.n_trials=4", "hydra.sweeper.max_failure_rate=1.0", "hydra.sweeper.sampler.seed=2")
     # The standard deviation of one replicate is none. With this seed there are trials of all kinds; the first values

@@ -192,6 +192,7 @@ train()
 """
 
 
+@pytest.mark.slow
 def test_a_chain_that_outgrows_its_memory_keeps_what_it_finished(tmp_path):
     """A real limit on a real process, beyond what the libraries take; the same words with fewer rows finish."""
     overrides = [*CHAINS["gaussian"], "model.synthesis=samples", f"paths.store={tmp_path / 'store'}"]

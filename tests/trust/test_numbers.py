@@ -77,8 +77,10 @@ ON_CPU = [
         for chain in ("language_model", "vae")
         for word in (BATCHES[1], THREADS[1])
     ),
-    Case("language model without dropout", (DEVICES,), REORDERED),
-    pytest.param(Case("vae", (DEVICES,), REORDERED), marks=pytest.mark.slow),
+    *(
+        pytest.param(Case(chain, (DEVICES,), REORDERED), marks=pytest.mark.slow)
+        for chain in ("language model without dropout", "vae")
+    ),
     *(Case(chain, (HALF_TRAINING,), HALF) for chain in ("language_model", "vae")),
     Case("language_model", (HALF_WRITING,), HALF),
     Case("language model with beams", (HALF_WRITING,), HALF),
