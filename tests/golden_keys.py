@@ -16,6 +16,7 @@ from modelcollapse.training.trainer import Execution
 FILE = Path(__file__).with_suffix(".json")
 EXPERIMENTS = sorted(path.stem for path in (configuration_folder() / "experiment").glob("*.yaml"))
 REVISION = "27dcfa74d334bc871f3234de431e71c6eeba5dd6"
+PUBLISHED = ("model.pretrained=facebook/opt-125m", f"model.revision={REVISION}")
 BASE_TEXT = "One paragraph a line.\nAnother one.\n"
 
 
@@ -23,7 +24,7 @@ def keys(folder):
     """Experiment -> chain id, and the keys of generations 0 and 1 by role."""
     text = Path(folder) / "base.txt"
     text.write_bytes(BASE_TEXT.encode())
-    own = {"small_opt": (f"model.base.text={text}",), "real_text": (f"model.revision={REVISION}",)}
+    own = {"small_opt": (f"model.base.text={text}",), "real_text": PUBLISHED}
     return {name: experiment_keys(f"experiment={name}", *own.get(name, ())) for name in EXPERIMENTS}
 
 

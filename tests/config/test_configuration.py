@@ -49,7 +49,7 @@ GIVEN = {
     ("decoding", "none"): ("model=gaussian", "data=gaussian_samples"),
 }
 """What an option needs beside it: the ??? of its file, and what goes with it."""
-EXPERIMENT_GIVEN = {"small_opt": ("model.base.text=base.txt",)}
+EXPERIMENT_GIVEN = {"small_opt": ("model.base.text=base.txt",), "real_text": ("model.pretrained=weights",)}
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)

@@ -4,10 +4,14 @@ import hashlib
 import os
 import shutil
 import socket
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
+from omegaconf import OmegaConf
 
+from modelcollapse.config.extensions import configuration_folder
 from modelcollapse.data import hub, sources
 from modelcollapse.data.sources import BadSource, file_digest, files_of, fingerprint, verify_unchanged, view
 
@@ -184,7 +188,7 @@ def test_a_file_of_the_hubs_cache_that_was_changed_is_refused(cached, name):
 
 def test_a_hub_that_cannot_be_reached_is_reported_with_what_to_type(cached):
     with (
-        pytest.raises(BadSource, match=r"the hub cannot be reached, .*; without a network, model.pretrained=FOLDER"),
+        pytest.raises(BadSource, match=r"the hub cannot be reached .*; without it, model.pretrained=FOLDER"),
         hub.taken_in("owner/other", COMMIT, "model.pretrained"),
     ):
         pass
@@ -205,6 +209,51 @@ def test_a_hub_that_does_not_answer_is_given_up_within_seconds(monkeypatch, tmp_
             pass
 
 
+@pytest.mark.parametrize(
+    ("code", "said"), [(503, r"cannot be reached \(HTTP 503\)"), (404, "no such commit.*HTTP 404")]
+)
+def test_a_hub_that_refuses_is_asked_once(monkeypatch, tmp_path, code, said):
+    """Its library would ask again for half a minute; the cache is looked at all the same."""
+    from huggingface_hub import constants
+
+    asked = []
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(code)
+            self.end_headers()
+
+        def log_message(self, *arguments):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+        with pytest.raises(BadSource, match=said), hub.taken_in("owner/name", COMMIT, "data.path", "dataset"):
+            pass
+        server.shutdown()
+    assert asked == [f"/api/datasets/owner/name/revision/{COMMIT}"]
+
+
+def test_a_name_that_nothing_resolves_is_given_up(monkeypatch, tmp_path):
+    """A resolver of names that does not answer is waited for by no timeout of the library's."""
+    from huggingface_hub import constants
+
+    ended = Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **more: ended.wait() and [])
+    monkeypatch.setattr(constants, "ENDPOINT", "http://hub.invalid")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(hub, "REACHED_WITHIN", 0.2)
+    with (
+        pytest.raises(BadSource, match=r"cannot be reached \(.*data.path=FOLDER"),
+        hub.taken_in("owner/name", COMMIT, "data.path", "dataset"),
+    ):
+        pass
+    ended.set()
+
+
 @pytest.mark.parametrize("source", ["./gpt2", "../gpt2", "/no/such/folder", "~/no-such-folder", "a/b/c", "a b"])
 def test_a_path_is_never_asked_of_the_hub(source):
     with pytest.raises(BadSource, match=r"data.path=FOLDER or data.path=OWNER/NAME"):
@@ -216,6 +265,18 @@ def test_a_repository_is_named_by_a_commit(revision):
     """A branch is another model tomorrow, under the same key."""
     with pytest.raises(BadSource, match=r"model.revision=.* is none; it must have 40 hexadecimal digits"):
         hub.source_recipe("owner/name", revision, "model.pretrained")
+
+
+def test_a_commit_that_the_configuration_names_is_of_no_other_repository():
+    named = [OmegaConf.load(path) for path in configuration_folder().glob("*/*.yaml")]
+    pinned = {each.revision: each.get("pretrained") or each.path for each in named if each.get("revision")}
+    assert pinned == hub.PINNED
+    for revision, owner in pinned.items():
+        assert hub.source_recipe(owner, revision, "model.pretrained") == {"hub": owner, "revision": revision}
+        with pytest.raises(
+            BadSource, match=f"model.revision={revision} is one of {owner}; it must be one of me/other, "
+        ):
+            hub.source_recipe("me/other", revision, "model.pretrained")
 
 
 def test_a_folder_that_has_the_name_of_a_repository_is_named_by_its_content(tmp_path, monkeypatch):

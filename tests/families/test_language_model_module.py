@@ -20,13 +20,13 @@ from modelcollapse.families.language_model.module import (
     weighted_loss,
 )
 from modelcollapse.families.language_model.network import new_network, scoring_bytes
-from modelcollapse.families.language_model.recipes import parameter_count
 from modelcollapse.families.language_model.scoring import ScoringModule
 from modelcollapse.families.language_model.settings import (
     ArchitectureSettings,
     TrainingSettings,
     TruncatedCrossEntropySettings,
 )
+from modelcollapse.families.language_model.shapes import shape_of
 from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
 from modelcollapse.training import trainer
@@ -452,11 +452,11 @@ def test_the_parameter_count_is_that_of_a_real_network(shape):
     *sizes, vocabulary = shape
     architecture = ArchitectureSettings(*sizes, dropout=0.1, attention_dropout=0.0)
     built = new_network(architecture, Vocabulary(vocabulary), Stream(0, 0, "test.weights"))
-    assert parameter_count(architecture, vocabulary) == sum(weight.numel() for weight in built.parameters())
+    assert shape_of(architecture, vocabulary).parameters == sum(weight.numel() for weight in built.parameters())
 
 
 def test_the_parameter_count_of_opt_125m():
-    assert parameter_count(ArchitectureSettings(768, 12, 12, 3072, 2048, 0.1, 0.0), 50272) == 125_239_296
+    assert shape_of(ArchitectureSettings(768, 12, 12, 3072, 2048, 0.1, 0.0), 50272).parameters == 125_239_296
 
 
 def test_a_new_network_depends_on_its_stream_only():

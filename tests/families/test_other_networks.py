@@ -1,5 +1,7 @@
 """Chains from published weights that are no OPT's: GPT-2 and Llama, output weights tied and not."""
 
+import re
+
 import pytest
 import torch
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
@@ -61,6 +63,8 @@ def overrides(folder, texts):
 
 def test_a_whole_chain(chain, overrides, folder):
     run = chain(*overrides)
+    kind, parameters = {GPT2LMHeadModel: "GPT-2", LlamaForCausalLM: "Llama"}[type(load_network(folder))], r"[\d.]+ k"
+    assert re.fullmatch(rf"{kind} of {parameters} parameters \({folder.name}\)", run.family.title)
     first, second = run.lines()
     assert first["test/perplexity"] < 0.9 * first["zero_shot/test/perplexity"]
     assert second["test/perplexity"] > 1

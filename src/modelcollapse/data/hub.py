@@ -11,12 +11,20 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any, Literal
 
 from modelcollapse.data.sources import BadSource, file_bytes, files_of, fingerprint, reason_of, view
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?")
+PINNED = {
+    "27dcfa74d334bc871f3234de431e71c6eeba5dd6": "facebook/opt-125m",
+    "b08601e04326c79dfdd32d625aee71d232d685c3": "Salesforce/wikitext",
+    "77f3279092a1c1579b2250db8eafed0ad422088c": "ylecun/mnist",
+}
+"""Commits that options of the configuration name, and whose they are: where another repository is chosen, they are not
+its."""
 REACHED_WITHIN = 5.0
 """Seconds in which the hub answers, or it is taken for unreachable."""
 Kind = Literal["model", "dataset"]
@@ -45,12 +53,18 @@ def source_recipe(source: str, revision: str | None, setting: str) -> dict[str, 
     """
     if folder := local_folder(source, setting):
         return {"folder": fingerprint(folder)}
+    place = f"{setting.rpartition('.')[0]}.revision"
+    local = f"or {setting}=FOLDER name a local copy"
     if revision is None or not COMMIT.fullmatch(revision):
-        place = setting.partition(".")[0]
         raise BadSource(
             f"{setting}={source}: there is no such folder here, and a repository of the hub is named by its commit, of"
-            f" which {place}.revision={'null' if revision is None else revision} is none; it must have 40 hexadecimal"
-            f" digits, or {setting}=FOLDER name a local copy"
+            f" which {place}={'null' if revision is None else revision} is none; it must have 40 hexadecimal digits,"
+            f" {local}"
+        )
+    if (owner := PINNED.get(revision, source)) != source:
+        raise BadSource(
+            f"{setting}={source}: there is no such folder here, and a repository of the hub is named by its commit:"
+            f" {place}={revision} is one of {owner}; it must be one of {source}, {local}"
         )
     return {"hub": source, "revision": revision}
 
@@ -76,8 +90,9 @@ def _fetched(repository: str, revision: str, setting: str, kind: Kind, configura
 
     place: dict[str, Any] = {"revision": revision, "repo_type": kind}
     advice = f"{setting}=FOLDER takes a local copy"
+    refusal = _refusal(repository, revision, kind)
     try:
-        if _is_reachable():
+        if refusal is None:
             names = huggingface_hub.HfApi().list_repo_files(repository, **place)
             patterns = _patterns(names, configuration) if kind == "dataset" else WEIGHTS
             folder = huggingface_hub.snapshot_download(repository, **place, allow_patterns=patterns)
@@ -85,8 +100,8 @@ def _fetched(repository: str, revision: str, setting: str, kind: Kind, configura
             folder = huggingface_hub.snapshot_download(repository, **place, local_files_only=True)
     except LocalEntryNotFoundError as error:
         raise BadSource(
-            f"{setting}={repository}: the hub cannot be reached, and its cache does not hold commit {revision};"
-            f" without a network, {advice}"
+            f"{setting}={repository}: {refusal or UNREACHABLE}, and its cache does not hold commit {revision};"
+            f" without it, {advice}"
         ) from error
     except Exception as error:
         # What a server answers is of no one kind.
@@ -98,15 +113,37 @@ def _fetched(repository: str, revision: str, setting: str, kind: Kind, configura
     return Path(folder)
 
 
-def _is_reachable() -> bool:
-    """Whether the hub answers at all: its library tries for more than a minute before it gives up."""
-    from huggingface_hub import constants, get_session
+UNREACHABLE = "the hub cannot be reached"
+UNKNOWN_THERE = (401, 403, 404)
+"""What the hub answers where a repository or commit is not there, or not for everybody."""
 
+
+def _refusal(repository: str, revision: str, kind: Kind) -> str | None:
+    """Why the hub does not give a commit, in words; None where it does.
+
+    It is asked once, for as long as people wait: its library tries for minutes before it gives up.
+    """
+    answers: list[str | None] = []
+    # In a thread: the time that a resolver of names takes is bounded by no argument.
+    asking = Thread(target=lambda: answers.append(_answer(repository, revision, kind)), daemon=True)
+    asking.start()
+    asking.join(2 * REACHED_WITHIN)
+    return answers[0] if answers else f"{UNREACHABLE} (no answer in {2 * REACHED_WITHIN:g} s)"
+
+
+def _answer(repository: str, revision: str, kind: Kind) -> str | None:
+    from huggingface_hub import constants, get_session
+    from huggingface_hub.utils import build_hf_headers
+
+    address = f"{constants.ENDPOINT}/api/{kind}s/{repository}/revision/{revision}"
     try:
-        get_session().head(constants.ENDPOINT, timeout=REACHED_WITHIN)
-    except Exception:
-        return False
-    return True
+        code = get_session().get(address, headers=build_hf_headers(), timeout=REACHED_WITHIN).status_code
+    except Exception as error:
+        # What becomes of a connection is of no one kind.
+        return f"{UNREACHABLE} ({reason_of(error)})"
+    if code in UNKNOWN_THERE:
+        return f"the hub gives no such commit, or gives it only to those who log in (HTTP {code})"
+    return None if code < 400 else f"{UNREACHABLE} (HTTP {code})"
 
 
 WEIGHTS = ["*.json", "*.safetensors", "pytorch_model*.bin", "*.txt", "*.model", "*.jinja"]

@@ -148,7 +148,7 @@ class ChainDisplay(Reporter):
 
     @property
     def _title(self) -> str:
-        name = self._family.title if self._family else self._settings.model.name
+        name = self._family.title if self._family else self._settings.model.name or self._settings.model.family
         return f"{name}, regime {self._settings.regime.name}, seed {self._settings.seed}"
 
     def _html(self, state: str) -> str:

@@ -24,6 +24,7 @@ from modelcollapse.families.language_model.metric_inputs import metric_subjects
 from modelcollapse.families.language_model.presentation import PRESENTATION
 from modelcollapse.families.language_model.recipes import StageContext
 from modelcollapse.families.language_model.settings import LanguageModelSettings
+from modelcollapse.families.language_model.shapes import known_shape, shown_name
 from modelcollapse.families.stage import Declare
 from modelcollapse.metrics.base import ChosenMetrics, Subject
 from modelcollapse.metrics.computing import compute_metrics, dear_artifacts
@@ -58,7 +59,7 @@ class LanguageModelFamily:
         self._seed, self._precision = settings.seed, settings.trainer.precision
         self._callbacks, self._fit_arguments = settings.callbacks, trainer_recipe(settings.trainer)
         self._execution = execution
-        self.title = self._model.name
+        self.title = shown_name(self._model)
         self.initial = self._model.init
         self.prompts = self._decoding.prompts
 
@@ -259,10 +260,8 @@ class LanguageModelFamily:
 
     @cached_property
     def _model_bytes(self) -> int | None:
-        vocabulary = self._model.tokenizer.vocabulary_size
-        if self._model.architecture is None or vocabulary is None:
-            return None
-        return 4 * recipes.parameter_count(self._model.architecture, vocabulary)
+        shape = known_shape(self._model)
+        return None if shape is None else shape.bytes
 
     def _synthetic_bytes(self, rows: float) -> int | None:
         blocks = self._data.train_blocks

@@ -1,7 +1,7 @@
 """Estimate of the peak memory of a chain of language models, from its settings alone."""
 
 from modelcollapse.families.base import ChainNeeds
-from modelcollapse.families.language_model.settings import ArchitectureSettings, LanguageModelSettings
+from modelcollapse.families.language_model.shapes import PUBLISHED, Shape, known_shape
 
 PROCESS_BYTES = 1_000_000_000
 """A chain's process with the libraries of its family, before it has a model."""
@@ -15,9 +15,8 @@ LOGIT_COPIES = 3
 """Logits, their logarithms and their gradient are there at once."""
 SCORING_BYTES = 500_000_000
 """What scoring keeps to where no batch size is set."""
-PRETRAINED = ArchitectureSettings(768, 12, 12, 3072, 2048, 0.1, 0.0)
-"""The shape that is taken for pretrained weights, which are not read before the work begins: OPT-125m."""
-PRETRAINED_VOCABULARY = 50_272
+UNKNOWN = PUBLISHED["facebook/opt-125m"]
+"""The shape that is taken for pretrained weights that are not here yet."""
 WORDS = 1_000
 """Upper bound of the built-in language's vocabulary."""
 
@@ -29,28 +28,16 @@ def expected_memory(chain: ChainNeeds) -> int:
     backward pass and what decoding keeps of keys, values and logits.
     """
     devices = chain.trainer.devices
-    shape = chain.model.architecture or PRETRAINED
-    vocabulary = _vocabulary(chain.model)
-    fit = max(_step_numbers(shape, vocabulary, batch, chain.data.block_length) for batch in _batch_sizes(chain))
-    working = max(4 * fit, _scoring_bytes(chain, vocabulary), _decoding_bytes(chain, shape, vocabulary))
-    return devices * (PROCESS_BYTES + BYTES_PER_PARAMETER * _parameters(shape, vocabulary)) + working
+    shape = known_shape(chain.model, WORDS) or UNKNOWN
+    fit = max(_step_numbers(shape, batch, chain.data.block_length) for batch in _batch_sizes(chain))
+    working = max(4 * fit, _scoring_bytes(chain, shape), _decoding_bytes(chain, shape))
+    return devices * (PROCESS_BYTES + BYTES_PER_PARAMETER * shape.parameters) + working
 
 
-def _scoring_bytes(chain: ChainNeeds, vocabulary: int) -> int:
+def _scoring_bytes(chain: ChainNeeds, shape: Shape) -> int:
     batch = chain.trainer.scoring_batch_size
     # Without a number, scoring keeps within bounds of its own.
-    return SCORING_BYTES if batch is None else 4 * LOGIT_COPIES * batch * chain.data.block_length * vocabulary
-
-
-def _vocabulary(model: LanguageModelSettings) -> int:
-    if model.tokenizer.kind == "words":
-        return WORDS
-    return model.tokenizer.vocabulary_size or PRETRAINED_VOCABULARY
-
-
-def _parameters(shape: ArchitectureSettings, vocabulary: int) -> int:
-    layer = 4 * shape.hidden_size**2 + 2 * shape.hidden_size * shape.feedforward_size
-    return (vocabulary + shape.positions) * shape.hidden_size + shape.layers * layer
+    return SCORING_BYTES if batch is None else 4 * LOGIT_COPIES * batch * chain.data.block_length * shape.vocabulary
 
 
 def _batch_sizes(chain: ChainNeeds) -> list[int]:
@@ -59,25 +46,25 @@ def _batch_sizes(chain: ChainNeeds) -> list[int]:
     return [min(size, at_once or size) for size in (chain.model.training.batch_size, *base)]
 
 
-def _step_numbers(shape: ArchitectureSettings, vocabulary: int, batch: int, length: int) -> int:
+def _step_numbers(shape: Shape, batch: int, length: int) -> int:
     attention = shape.heads * length
-    widths = ACTIVATION_WIDTHS * shape.hidden_size + 2 * shape.feedforward_size + 2 * attention
-    return batch * length * (shape.layers * widths + LOGIT_COPIES * vocabulary)
+    widths = ACTIVATION_WIDTHS * shape.width + 2 * shape.inner + 2 * attention
+    return batch * length * (shape.layers * widths + LOGIT_COPIES * shape.vocabulary)
 
 
-def _decoding_bytes(chain: ChainNeeds, shape: ArchitectureSettings, vocabulary: int) -> int:
+def _decoding_bytes(chain: ChainNeeds, shape: Shape) -> int:
     decoding = chain.decoding
     sequences = decoding.batch_size * decoding.sequences_per_prompt
     length = (decoding.prompt_tokens or chain.data.block_length) + decoding.new_tokens
     # Keys and values are copied when beams are reordered.
-    wanted = 4 * sequences * (2 * 2 * shape.layers * shape.hidden_size * length + LOGIT_COPIES * vocabulary)
+    wanted = 4 * sequences * (2 * 2 * shape.layers * shape.width * length + LOGIT_COPIES * shape.vocabulary)
     if decoding.engine == "transformers":
-        return decoding.workers * wanted + _worker_bytes(chain, shape, vocabulary)
+        return decoding.workers * wanted + _worker_bytes(chain, shape)
     bounded = min(decoding.workers * wanted, int(decoding.memory_gb * 10**9))
-    return bounded + _worker_bytes(chain, shape, vocabulary)
+    return bounded + _worker_bytes(chain, shape)
 
 
-def _worker_bytes(chain: ChainNeeds, shape: ArchitectureSettings, vocabulary: int) -> int:
+def _worker_bytes(chain: ChainNeeds, shape: Shape) -> int:
     """Several workers are processes of their own, which hold the weights as they were and as they are laid out."""
     workers = chain.decoding.workers
-    return 0 if workers == 1 else workers * (PROCESS_BYTES + 8 * _parameters(shape, vocabulary))
+    return 0 if workers == 1 else workers * (PROCESS_BYTES + 8 * shape.parameters)

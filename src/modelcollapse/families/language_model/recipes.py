@@ -8,11 +8,11 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from modelcollapse.data import data_code, data_of
-from modelcollapse.data.hub import source_recipe
+from modelcollapse.data.hub import local_folder, source_recipe
 from modelcollapse.data.settings import UNPACKED_GB, LanguageModelData, TextSettings
 from modelcollapse.data.text import text_fingerprint
 from modelcollapse.decoding.settings import DecodingSettings
-from modelcollapse.families.language_model.settings import ArchitectureSettings, BaseSettings, LanguageModelSettings
+from modelcollapse.families.language_model.settings import BaseSettings, LanguageModelSettings
 
 if TYPE_CHECKING:
     from modelcollapse.training.trainer import Execution
@@ -36,8 +36,13 @@ def tokenizer_recipe(model: LanguageModelSettings, data: LanguageModelData) -> d
 
 def tokenizer_source(model: LanguageModelSettings) -> tuple[str, str | None, str]:
     """Where a pretrained tokenizer is: folder or repository, its commit, and the setting that names it."""
-    setting = "model.tokenizer.path" if model.tokenizer.path else "model.pretrained"
-    return model.tokenizer.path or str(model.pretrained), model.revision, setting
+    path, pretrained = model.tokenizer.path, model.pretrained
+    if path is None:
+        return str(pretrained), model.revision, "model.pretrained"
+    is_of_weights = pretrained in (None, path) or local_folder(str(pretrained), "model.pretrained") is not None
+    # The commit of one repository is never asked of another.
+    revision = model.tokenizer.revision or (model.revision if is_of_weights else None)
+    return path, revision, "model.tokenizer.path"
 
 
 def weights_recipe(model: LanguageModelSettings) -> dict[str, Any]:
@@ -69,13 +74,6 @@ def base_data_recipe(base: BaseSettings, data: LanguageModelData) -> dict[str, A
         "maximum_blocks": base.maximum_blocks,
         "validation_share": base.validation_share,
     }
-
-
-def parameter_count(architecture: ArchitectureSettings, vocabulary_size: int) -> int:
-    """Number of weights of an OPT of this shape, output weights tied to the embeddings."""
-    width, inner = architecture.hidden_size, architecture.feedforward_size
-    layer = 4 * (width * width + width) + 2 * width * inner + inner + width + 4 * width
-    return vocabulary_size * width + (architecture.positions + 2) * width + architecture.layers * layer + 2 * width
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,8 @@ class TokenizerSettings:
     """Number of byte-pair tokens (``byte_pairs`` only)."""
     path: Annotated[str, FILES_OR_HUB] | None = None
     """Folder or hub id of a pretrained tokenizer; null takes ``model.pretrained``."""
+    revision: Annotated[str | None, IntroducedAs(None)] = None
+    """Commit of the tokenizer's hub repository; null takes ``model.revision`` where the weights are of no other one."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,8 @@ class LanguageModelSettings:
 
     family: Literal["language_model"]
     """Names the family."""
-    name: Annotated[str, EXECUTION]
-    """Name for people and figures; not in any key."""
+    name: Annotated[str | None, EXECUTION]
+    """Name for people and figures; null takes the model's own, from config.json or the hub id. Not in any key."""
     architecture: ArchitectureSettings | None
     """Shape of the network; null where pretrained weights bring their own."""
     pretrained: Annotated[str, FILES_OR_HUB] | None
