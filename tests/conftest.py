@@ -33,7 +33,7 @@ DETERMINISTIC = (
     "continuations.md",
 )
 """Files of the run folder that equal values make equal to the byte."""
-EXECUTION = ("tracking=none", "trainer.threads=1", "trainer.accelerator=cpu")
+EXECUTION = ("tracking=none", "trainer.threads=1", "trainer.accelerator=cpu", "trainer.checkpoint_seconds=0")
 TINY_NETWORK = (
     "model.architecture.hidden_size=16",
     "model.architecture.layers=1",

@@ -13,6 +13,7 @@ from modelcollapse.data.block_batches import BlocksDataModule
 from modelcollapse.errors import FitFailed
 from modelcollapse.families.language_model.module import FittingModule
 from modelcollapse.seeding import Stream
+from modelcollapse.training.checkpoints import Pace
 from modelcollapse.training.fit import Fit, fit_resumably, steps_per_epoch, training_rows, validation_rows
 from modelcollapse.training.settings import NO_ARGUMENTS, TrainerSettings
 from modelcollapse.training.trainer import Execution
@@ -42,6 +43,7 @@ def fit(
     on_nan="stop",
     arguments=NO_ARGUMENTS,
     dropout=0.2,
+    checkpoint_seconds=0.0,
     **more,
 ):
     """The fitted network and the lines of its epochs; the module is made anew, as after a kill."""
@@ -68,7 +70,9 @@ def fit(
     )
     _, _, lines = fit_resumably(
         described,
-        execution=Execution(TrainerSettings("cpu", "32-true", 1, 4, False), None),
+        execution=Execution(
+            TrainerSettings("cpu", "32-true", 1, 4, False, checkpoint_seconds=checkpoint_seconds), None
+        ),
         progress=Progress(progress, owner, discard),
         on_epoch=on_epoch,
     )
@@ -192,6 +196,70 @@ def test_only_the_newest_checkpoint_is_kept(tmp_path):
     ]
 
 
+# ---- when checkpoints are written -----------------------------------------------------------------------------
+
+
+SELDOM = 3600.0
+
+
+def test_a_checkpoint_is_due_when_there_is_more_to_lose_than_it_costs():
+    times = iter([0.0, 59.0, 60.0, 60.0, 70.0, 269.0, 270.0, 270.0, 271.0, 330.0, 331.0])
+    pace = Pace(60.0, lambda: next(times))
+    assert not pace.is_due()  # 59 s after the start
+    assert pace.is_due()
+    with pace.writing():  # takes 10 s, and is worth 200 s of work
+        pass
+    assert not pace.is_due()
+    assert pace.is_due()
+    with pace.writing():  # takes 1 s
+        pass
+    assert not pace.is_due()
+    assert pace.is_due()
+    assert Pace(0.0, lambda: 0.0).is_due()
+
+
+def test_a_short_fit_writes_no_checkpoint_and_ends_with_the_same_bits(tmp_path, whole):
+    keep_best, weights, lines = whole
+    again, again_lines = fit(tmp_path / "progress", keep_best, checkpoint_seconds=SELDOM)
+    assert_same_bits(again, weights)
+    assert again_lines == lines
+    assert not list((tmp_path / "progress").iterdir())
+
+
+def test_interrupted_without_a_checkpoint_a_fit_computes_its_epochs_again(tmp_path, whole):
+    keep_best, weights, lines = whole
+    with pytest.raises(Interruption):
+        fit(tmp_path / "progress", keep_best, interrupted_after(1))
+    with pytest.raises(Interruption):
+        fit(tmp_path / "progress", keep_best, interrupted_after(2), checkpoint_seconds=SELDOM)
+    assert finished_epochs(newest_checkpoint(tmp_path / "progress")) == 2
+    reported = []
+    again, again_lines = fit(tmp_path / "progress", keep_best, reported.append, checkpoint_seconds=SELDOM)
+    assert_same_bits(again, weights)
+    assert again_lines == lines
+    assert [line["epoch"] for line in reported] == list(range(EPOCHS))
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.1], ids=["the best epoch is late", "the best epoch is early"])
+def test_best_weights_that_no_file_holds_yet_are_written_with_the_next_checkpoint(tmp_path, monkeypatch, rate):
+    """A checkpoint after the third epoch alone; killed after it, the fit finds the best weights of one before."""
+    settings = training(learning_rate=rate, gradient_clip=1.0)
+    weights, lines = fit(tmp_path / "whole", True, settings=settings)
+    due = iter([False, False, True, False])
+    with monkeypatch.context() as patched:
+        patched.setattr(Pace, "is_due", lambda pace: next(due))
+        with pytest.raises(Interruption):
+            fit(tmp_path / "progress", True, interrupted_after(3), settings=settings, checkpoint_seconds=SELDOM)
+    values = [line["validation/perplexity"] for line in lines[:3]]
+    assert sorted(path.name for path in (tmp_path / "progress").iterdir()) == [
+        f"best-{values.index(min(values)):05d}.safetensors",
+        "epoch-00003",
+    ]
+    again, again_lines = fit(tmp_path / "progress", True, settings=settings, checkpoint_seconds=SELDOM)
+    assert_same_bits(again, weights)
+    assert again_lines == lines
+
+
 # ---- damaged progress -----------------------------------------------------------------------------------------
 
 
@@ -281,8 +349,9 @@ def test_with_no_sound_epoch_there_is_nothing_to_go_on_with(tmp_path):
         fit(tmp_path / "progress", keep_best=True, settings=settings, on_nan="continue")
 
 
+@pytest.mark.parametrize("seconds", [0.0, SELDOM], ids=["all checkpoints", "no checkpoints"])
 @pytest.mark.parametrize("interrupted", [False, True], ids=["in one go", "interrupted"])
-def test_a_fit_that_breaks_can_end_with_the_weights_before(tmp_path, whole, monkeypatch, interrupted):
+def test_a_fit_that_breaks_can_end_with_the_weights_before(tmp_path, whole, monkeypatch, interrupted, seconds):
     keep_best, _, lines = whole
     with pytest.raises(Interruption):
         fit(tmp_path / "stopped", False, interrupted_after(1))
@@ -300,7 +369,8 @@ def test_a_fit_that_breaks_can_end_with_the_weights_before(tmp_path, whole, monk
     if interrupted:
         with pytest.raises(Interruption):
             fit(tmp_path / "progress", keep_best, interrupted_after(1), on_nan="continue")
-    weights, broken = fit(tmp_path / "progress", keep_best, reported.append, on_nan="continue")
+    more = {"on_nan": "continue", "checkpoint_seconds": seconds}
+    weights, broken = fit(tmp_path / "progress", keep_best, reported.append, **more)
     assert broken[:2] == lines[:2]
     assert [line["epoch"] for line in reported] == [0, 1, 2]
     assert len(broken) == 3

@@ -115,7 +115,7 @@ LIGHTNING = (
     OtherName("trainer.min_steps", "a fit takes all of model.training.epochs, unless a callback stops it"),
     OtherName(
         "trainer.max_time",
-        "end the process instead (timeout 2h python train.py ...): the same command goes on at the last finished epoch",
+        "end the process instead (timeout 2h python train.py ...): the same command goes on at the last checkpoint",
     ),
     OtherName("trainer.limit_test_batches", "scores are of the whole test split: set its size, data.test_blocks=64"),
     OtherName("trainer.limit_predict_batches", "the regime says how many rows each model writes"),
@@ -126,7 +126,7 @@ LIGHTNING = (
     OtherName("trainer.log_every_n_steps", "what is logged is recorded once an epoch; a callback can see every step"),
     OtherName(
         "trainer.enable_checkpointing",
-        "a fit always goes on at its last epoch; set model.training.checkpoint, store.keep",
+        "a fit goes on at its last checkpoint; set trainer.checkpoint_seconds, model.training.checkpoint, store.keep",
     ),
     OtherName("trainer.enable_progress_bar", "set trainer.progress"),
     OtherName("trainer.enable_model_summary", "write a callback that prints one: callbacks=[NAME]"),
@@ -146,7 +146,7 @@ LIGHTNING = (
 _EPOCHS = "set model.training.epochs, and model.training.generation0_epochs for generation 0"
 _PRECISION = "set trainer.precision=16-mixed or trainer.precision=bf16-mixed"
 _RESUME = "the same command goes on where it stopped"
-_KEPT = "every epoch is kept until the fit ends; set store.keep for the weights of generations"
+_KEPT = "set trainer.checkpoint_seconds for what a fit goes on from, store.keep for the weights of generations"
 _EPOCH_ENDS = "each epoch ends with validation, and is recorded"
 HUGGING_FACE = (
     OtherName("num_train_epochs", _EPOCHS),
@@ -241,7 +241,10 @@ TEMPLATE = (
     OtherName("debug=limit", "set debug=fast, or trainer.limit_train_batches=0.1"),
     OtherName("debug=profiler", "set debug=profile"),
     OtherName("callbacks=early_stopping", "Lightning's EarlyStopping", ("callbacks=early_stopping",)),
-    OtherName("callbacks=model_checkpoint", "a fit always goes on at its last epoch; set model.training.checkpoint"),
+    OtherName(
+        "callbacks=model_checkpoint",
+        "a fit goes on at its last checkpoint; set trainer.checkpoint_seconds, model.training.checkpoint",
+    ),
     OtherName("callbacks=rich_progress_bar", "set trainer.progress"),
     OtherName("extras", "set plan=true or --cfg job to see the settings; tracking.tags for tags"),
     OtherName("task_name", "set name, the name of the experiment"),

@@ -5,7 +5,9 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -104,10 +106,56 @@ def _restored(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
 ADVICE = "a lower model.training.learning_rate or a model.training.gradient_clip may help"
 
 EpochListener = Callable[[dict[str, float]], None]
+WORTH = 20
+"""Seconds of work that a checkpoint is worth, for each second that it takes to write."""
+
+
+class Pace:
+    """Decides when a checkpoint is due: not before there is enough to lose.
+
+    Args:
+        seconds: of work since the last one, at least; 0: a checkpoint after every epoch.
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.seconds, self._clock, self._cost = seconds, clock, 0.0
+        self._since = clock()
+
+    def start(self) -> None:
+        """Count from now on."""
+        self._since = self._clock()
+
+    def is_due(self) -> bool:
+        """Whether the work since the last checkpoint is long enough, and long beside the time that one takes."""
+        return self.seconds <= 0 or self._clock() - self._since >= max(self.seconds, WORTH * self._cost)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Measures how long a checkpoint takes that is written inside, and counts from its end on."""
+        begun = self._clock()
+        yield
+        self.start()
+        self._cost = self._since - begun
+
+
+def copied_weights(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """A network's weights as they are now, on the CPU; weights that are tied are copied once."""
+    copies: dict[int, torch.Tensor] = {}
+    found = {}
+    for name, tensor in network.state_dict().items():
+        place = tensor.data_ptr()
+        if place not in copies:
+            copies[place] = tensor.detach().to("cpu", copy=True)
+        found[name] = copies[place]
+    return found
 
 
 class EpochCheckpoint(Checkpoint):
     """Callback that reseeds before each epoch, and after it records, keeps the best weights and writes a checkpoint.
+
+    A checkpoint is written where one is due. The best weights are kept in memory until then; after a kill the epochs
+    since the last checkpoint are computed again, to the same bits.
 
     As a ``Checkpoint`` it comes last at an epoch's end: after the module's hook, and after callbacks that watch values.
 
@@ -123,7 +171,9 @@ class EpochCheckpoint(Checkpoint):
         on_epoch: EpochListener,
         on_nan: Literal["stop", "continue"],
         max_steps: int | None = None,
+        pace: Pace | None = None,
     ) -> None:
+        self._pace = pace or Pace(0)
         self._label, self._progress, self._keep_best = label, progress, keep_best
         self._stream, self._on_epoch, self._on_nan = stream, on_epoch, on_nan
         # Lightning's own limit would leave an epoch that it cuts short without validation, and could not resume.
@@ -132,6 +182,8 @@ class EpochCheckpoint(Checkpoint):
         self.lines: list[dict[str, float]] = []
         self._best = math.inf
         self.best_epoch = -1
+        self._held: dict[str, torch.Tensor] | None = None
+        """The weights that are to be kept, of the best epoch or of the last, as long as no file holds them."""
         self.is_broken = False
         """Whether the loss became NaN or infinite."""
         self.has_ended = False
@@ -159,6 +211,7 @@ class EpochCheckpoint(Checkpoint):
         for line in self.lines:
             self._on_epoch(line)
         trainer.should_stop = self._was_stopped
+        self._pace.start()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the epoch's own stream of randomness (dropout)."""
@@ -184,13 +237,17 @@ class EpochCheckpoint(Checkpoint):
         line = {**logged, **line}
         self.lines.append(line)
         self._was_stopped = trainer.should_stop
-        if self._keep_best and value is not None and value < self._best:
+        is_best = self._keep_best and value is not None and value < self._best
+        if is_best:
             self._best, self.best_epoch = value, trainer.current_epoch
-            # Before the checkpoint that refers to them: after a kill in between, the older pair is still whole.
-            if trainer.is_global_zero:
-                self._save_best(pl_module.network)
-        self._save_checkpoint(trainer)
-        # After the checkpoint: an epoch that a kill takes back was never reported.
+        # The first rank decides: they write together.
+        is_due = self._pace.seconds <= 0 or trainer.strategy.broadcast(self._pace.is_due())
+        if trainer.is_global_zero and (is_best or (self._on_nan == "continue" and not self._keep_best)):
+            self._held = copied_weights(pl_module.network) if is_best or not is_due else None
+        if is_due:
+            with self._pace.writing():
+                self._save(trainer)
+        # After the checkpoint, where there is one; what a kill takes back is reported again, with equal values.
         self._on_epoch(line)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -221,12 +278,23 @@ class EpochCheckpoint(Checkpoint):
             place = f"at step {before + int(broken_steps[0]) // batches + 1}"
         return f"{self._label}: {names} became NaN or infinite in epoch {line['epoch']}, {place}"
 
-    def _save_best(self, network: torch.nn.Module) -> None:
-        owner = self._progress.best_owner(self.best_epoch)
-        save_with_checksum(network.state_dict(), self._progress.best(self.best_epoch), owner)
+    def best_weights(self) -> dict[str, torch.Tensor]:
+        """The weights of the best epoch. Raises ChecksumMismatch where their file was altered."""
+        if self._held is not None:
+            return self._held
+        return load_verified(self._progress.best(self.best_epoch), self._progress.best_owner(self.best_epoch))
 
-    def _save_checkpoint(self, trainer: Trainer) -> None:
-        """Write the checkpoint, and delete the one before with the weights that only it refers to."""
+    def last_weights(self) -> dict[str, torch.Tensor] | None:
+        """The weights of the last epoch that was not broken; None where the newest checkpoint holds them."""
+        return self._held
+
+    def _save(self, trainer: Trainer) -> None:
+        """Write a checkpoint, and delete the one before with the weights that only it refers to."""
+        # Before the checkpoint that refers to them: after a kill in between, the older pair is still whole.
+        if self._keep_best and self._held is not None:
+            owner = self._progress.best_owner(self.best_epoch)
+            save_with_checksum(self._held, self._progress.best(self.best_epoch), owner)
+        self._held = None
         path = self._progress.folder / f"epoch-{trainer.current_epoch + 1:05d}"
         trainer.save_checkpoint(str(path))
         if not trainer.is_global_zero:

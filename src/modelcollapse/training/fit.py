@@ -1,4 +1,4 @@
-"""Fits that resume bit-exactly after a kill, from a checkpoint at the end of every epoch."""
+"""Fits that resume bit-exactly after a kill, from a checkpoint at the end of an epoch."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from modelcollapse.data.batches import ONLY_RANK, Rank
 from modelcollapse.errors import FitFailed
 from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
-from modelcollapse.training.checkpoints import EpochCheckpoint, EpochListener, SafeCheckpointIO
+from modelcollapse.training.checkpoints import EpochCheckpoint, EpochListener, Pace, SafeCheckpointIO
 from modelcollapse.training.module import FitModule
 from modelcollapse.training.processes import give_back_memory
 from modelcollapse.training.progress import BatchProgress, stage_bar
@@ -92,11 +92,12 @@ def fit_resumably(fit: Fit, *, execution: Execution, progress: Progress, on_epoc
     """Fit a network as rank 0, and start the other ranks if there are to be any.
 
     ``progress`` holds the checkpoints: called again after a kill with the same arguments, the fit goes on at the last
-    finished epoch and ends with the same bits. ``on_epoch`` is called for every epoch, those before the kill included.
+    epoch that has one, and ends with the same bits. ``on_epoch`` is called for every epoch, those before the kill
+    included.
 
     Raises FitFailed, and RankLost.
     """
-    epoch_checkpoint = _epoch_checkpoint(fit, progress, on_epoch, ONLY_RANK)
+    epoch_checkpoint = _epoch_checkpoint(fit, execution.settings, progress, on_epoch, ONLY_RANK)
     checkpoint = _sound_checkpoint(progress, epoch_checkpoint, fit.keep_best)
     fit_rank = partial(_fit_rank, fit, execution.settings, progress.folder, progress.owner, checkpoint)
     backend = "nccl" if execution.device.type == "cuda" else "gloo"
@@ -113,12 +114,11 @@ def fit_resumably(fit: Fit, *, execution: Execution, progress: Progress, on_epoc
     kept.trainer = None
     give_back_memory()
     if fit.keep_best:
-        epoch = epoch_checkpoint.best_epoch
-        if epoch < 0:
+        if epoch_checkpoint.best_epoch < 0:
             raise FitFailed(f"{fit.label}: ended before an epoch was validated; set trainer.check_val_every_n_epoch=1")
-        kept.network.load_state_dict(load_verified(progress.best(epoch), progress.best_owner(epoch)))
+        kept.network.load_state_dict(epoch_checkpoint.best_weights())
     elif epoch_checkpoint.is_broken:
-        kept.network.load_state_dict(_last_weights(progress))
+        kept.network.load_state_dict(epoch_checkpoint.last_weights() or _last_weights(progress))
     return Fitted(kept, data, epoch_checkpoint.lines)
 
 
@@ -128,16 +128,20 @@ def _fit_rank(
     """The same fit in another rank, which shows and writes nothing."""
     execution = Execution(settings, None)
     module, data = fit.assemble(execution, rank)
-    epoch_checkpoint = _epoch_checkpoint(
-        fit, Progress(folder, owner, lambda path, fault: None), lambda line: None, rank
-    )
+    progress = Progress(folder, owner, lambda path, fault: None)
+    epoch_checkpoint = _epoch_checkpoint(fit, settings, progress, lambda line: None, rank)
     with join():
         _run(fit, execution, rank, module, data, epoch_checkpoint, [], checkpoint)
 
 
-def _epoch_checkpoint(fit: Fit, progress: Progress, on_epoch: EpochListener, rank: Rank) -> EpochCheckpoint:
+def _epoch_checkpoint(
+    fit: Fit, settings: TrainerSettings, progress: Progress, on_epoch: EpochListener, rank: Rank
+) -> EpochCheckpoint:
     stream = fit.stream if rank.index == 0 else replace(fit.stream, stage=f"{fit.stream.stage}.rank{rank.index}")
-    return EpochCheckpoint(fit.label, progress, fit.keep_best, stream, on_epoch, fit.on_nan, fit.arguments.max_steps)
+    pace = Pace(settings.checkpoint_seconds)
+    return EpochCheckpoint(
+        fit.label, progress, fit.keep_best, stream, on_epoch, fit.on_nan, fit.arguments.max_steps, pace
+    )
 
 
 def _run(

@@ -5,8 +5,8 @@ from modelcollapse.families.language_model.shapes import PUBLISHED, Shape, known
 
 PROCESS_BYTES = 1_000_000_000
 """A chain's process with the libraries of its family, before it has a model."""
-BYTES_PER_PARAMETER = 16
-"""Single precision: weight, gradient and Adam's two moments."""
+BYTES_PER_PARAMETER = 20
+"""Single precision: weight, gradient, Adam's two moments, and the best epoch's weight."""
 ACTIVATION_WIDTHS = 18
 """Numbers that a decoder layer keeps for the backward pass, per token, in units of its width."""
 SCORED_ROWS = 64
@@ -24,7 +24,7 @@ WORDS = 1_000
 def expected_memory(chain: ChainNeeds) -> int:
     """Bytes that the processes of a chain are expected to take at most, from its settings alone.
 
-    For each process that shares a fit 16 bytes a parameter, and the larger of what a training step keeps for the
+    For each process that shares a fit 20 bytes a parameter, and the larger of what a training step keeps for the
     backward pass and what decoding keeps of keys, values and logits.
     """
     devices = chain.trainer.devices
