@@ -3,7 +3,7 @@
 import logging
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,9 +14,12 @@ from rich.text import Text
 from modelcollapse.chain import Work, chain_generations, goals
 from modelcollapse.command_line import arguments, program
 from modelcollapse.config.settings import ChainSettings
+from modelcollapse.errors import spoken
 from modelcollapse.families.base import Family
 from modelcollapse.figures.thinning import shown_generations
 from modelcollapse.store import Artifact, Store
+from modelcollapse.store.collecting import readable_bytes
+from modelcollapse.store.estimates import Estimates, Expected
 
 PLAIN_WIDTH = 160
 NOTICEABLE_BYTES = 1 << 26
@@ -178,11 +181,69 @@ def print_plan(settings: ChainSettings, family: Family, store: Store) -> None:
     for artifact in dict.fromkeys([*ancestors_in_order(wanted)]):
         table.add_row(artifact.label, artifact.key[:12], _state(artifact, store, missing), _size(artifact, store))
     out.print(table)
-    known = [artifact.expected_bytes for artifact in missing if artifact.expected_bytes is not None]
     out.print(f"{len(missing)} artifacts to compute, nothing computed now; store: {store.root}")
-    if known:
-        unknown = len(missing) - len(known)
-        out.print(f"disk: about {megabytes(sum(known))} more; {unknown} small or yet unknown artifacts not counted")
+    estimates = Estimates(store)
+    expected = {artifact: estimates.expected(artifact) for artifact in missing}
+    for line in (*time_lines(expected), *disk_lines(expected, set(missing) & _removed_again(settings, family))):
+        out.print(line, soft_wrap=True)
+
+
+def _removed_again(settings: ChainSettings, family: Family) -> set[Artifact]:
+    """The artifacts of a chain that ``store.keep=ends`` removes once nothing ahead needs them."""
+    generations = chain_generations(settings, family)
+    declared = {artifact for generation in generations for artifact in generation.artifacts.values()}
+    return declared.difference(_goals(settings, family))
+
+
+PACES = {"50 billion a second (a CPU core)": 5e10, "20 trillion a second (a GPU)": 2e13}
+"""Operations in single precision that are reached, about: an idea of the time where nothing like it was made yet."""
+SIZES = {"weights": ("model", "base", "pretrained"), "synthetic sets": ("synthetic", "selected")}
+"""What the disk is taken by, in words, and the kinds of artifacts; all others are smaller."""
+
+
+def time_lines(expected: Mapping[Artifact, Expected], jobs: int = 1) -> Iterator[str]:
+    """How long missing artifacts are expected to take, ``jobs`` chains at once; operations where no time is known."""
+    if not expected:
+        return
+    known = [each.seconds for each in expected.values() if each.seconds is not None]
+    untimed = [artifact for artifact, each in expected.items() if each.seconds is None]
+    at_once = f", with {jobs} chains at once about {spoken(sum(known) / jobs)}" if sum(known) and jobs > 1 else ""
+    unknown = f"; unknown for {len(untimed)} artifacts, nothing like them was made yet" if untimed else ""
+    about = f"about {spoken(sum(known))}{at_once}{unknown}"
+    yield f"time: {about if known else 'unknown, nothing like this was made yet'}"
+    if operations := sum(artifact.operations or 0 for artifact in untimed):
+        paces = [f"{spoken(operations / pace)} at {named}" for named, pace in PACES.items()]
+        yield f"operations where no time is known: about {operations:.1e}, which are {', '.join(paces)}"
+
+
+def disk_lines(expected: Mapping[Artifact, Expected], transient: Collection[Artifact], jobs: int = 1) -> Iterator[str]:
+    """The disk that missing artifacts are expected to take: in the end, and on the way; ``transient`` are removed."""
+    if not expected:
+        return
+    sizes = {artifact: each.bytes for artifact, each in expected.items() if each.bytes is not None}
+    kept = {artifact: size for artifact, size in sizes.items() if artifact not in transient}
+    unknown = [artifact for artifact in expected if artifact not in sizes]
+    fits = sum(artifact.work == "fit" for artifact in unknown)
+    counted = f"{len(unknown)} artifacts" + (f", {fits} of them fits" if fits else "")
+    missing = f"; not known for {counted}" if unknown else ""
+    yield (
+        f"disk: about {readable_bytes(sum(kept.values()))} more{_parts(kept)}{missing}" if sizes else "disk: not known"
+    )
+    if passing := [sizes[artifact] for artifact in transient if artifact in sizes]:
+        at_once = min(sum(passing), 2 * jobs * max(passing))
+        removed = f"store.keep=ends removes {readable_bytes(sum(passing))} of weights again"
+        yield f"on the way: {removed}, of which up to {readable_bytes(at_once)} is there at once"
+    if progress := max((artifact.progress_bytes or 0 for artifact in expected), default=0):
+        yield f"on the way: checkpoints of a fit, up to {readable_bytes(jobs * progress)}, which go with its end"
+
+
+def _parts(sizes: Mapping[Artifact, int]) -> str:
+    """What most of the disk is taken by, in brackets."""
+    found = {}
+    for what, kinds in SIZES.items():
+        if size := sum(size for artifact, size in sizes.items() if artifact.kind in kinds):
+            found[what] = readable_bytes(size)
+    return f" ({', '.join(f'{size} of {what}' for what, size in found.items())})" if found else ""
 
 
 def _goals(settings: ChainSettings, family: Family) -> list[Artifact]:
@@ -215,8 +276,8 @@ def _state(artifact: Artifact, store: Store, missing: Sequence[Artifact]) -> str
 
 def _size(artifact: Artifact, store: Store) -> str:
     if store.has(artifact):
-        return megabytes(sum(file.bytes for file in store.manifest(artifact).files.values()))
-    return "" if artifact.expected_bytes is None else f"about {megabytes(artifact.expected_bytes)}"
+        return readable_bytes(sum(file.bytes for file in store.manifest(artifact).files.values()))
+    return "" if artifact.expected_bytes is None else f"about {readable_bytes(artifact.expected_bytes)}"
 
 
 @contextmanager
@@ -231,11 +292,6 @@ def byte_bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=console(), transient=True) as progress:
         task = progress.add_task(label, total=total)
         yield lambda count: progress.advance(task, count)
-
-
-def megabytes(count: int) -> str:
-    """A number of bytes as people read it."""
-    return f"{count / 1e6:.1f} MB"
 
 
 def shown_path(path: Path) -> str:

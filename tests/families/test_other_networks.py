@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from modelcollapse.data.blocks import read_blocks
@@ -78,6 +79,18 @@ def test_a_whole_chain(chain, overrides, folder):
             prompts, attention_mask=torch.ones_like(prompts), num_beams=2, min_new_tokens=8, max_new_tokens=8
         )
     assert (synthetic == expected[:, -8:]).all(1).float().mean() > 0.9
+    # What the plan said of each artifact before anything was read.
+    for artifact in (*artifacts.values(), run.family.inputs()["pretrained"]):
+        if artifact.expected_bytes is not None:
+            assert artifact.expected_bytes == _tensor_bytes(run.store.folder(artifact)), artifact.label
+    assert {artifact.kind for artifact in artifacts.values() if artifact.expected_bytes is None} == {"continuations"}
+    assert artifacts["model"].operations > artifacts["synthetic"].operations > artifacts["scores"].operations > 0
+
+
+def _tensor_bytes(folder):
+    """Bytes of the tensors of a folder, apart from single numbers."""
+    tensors = [tensor for path in folder.glob("*.safetensors") for tensor in load_file(path).values()]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor.ndim)
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])

@@ -1,6 +1,7 @@
 """The plan of a grid: what is shared, what is there, how long the rest takes, and nothing written."""
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -93,6 +94,52 @@ def test_a_long_chain_is_a_line(plan_of, printed):
     lines = printed(plan).splitlines()
     assert len(lines) < 10
     assert any("generations 0 to 2050 to compute" in line for line in lines)
+
+
+PAPER = ("experiment=paper_opt", "tracking=none", "seed=0", "decoding.repetition_penalty=1.0")
+
+
+def test_the_weights_of_published_networks_are_known_before_they_are_here(plan_of, printed):
+    """An OPT-125m takes 501 MB, its optimizer twice that; a text of 10.9 MB some 10 MB as tokens."""
+    plan = plan_of(*PAPER, "regime=replace,preserve")
+    text = printed(plan, jobs=2)
+    assert plan.fits == 19
+    assert re.search(r"disk: about 10\.\d GB more \(10\.0 GB of weights, 1\d\d MB of synthetic sets\)", text)
+    assert re.search(
+        r"operations where no time is known: about \d\.\de\+1[78], which are \d+ d .* \(a CPU core\)", text
+    )
+    assert "checkpoints of a fit, up to 8.0 GB" in text
+
+
+def test_weights_that_are_removed_again_are_counted_apart(plan_of, printed):
+    text = printed(plan_of(*PAPER, "regime=replace", "store.keep=ends"), jobs=1)
+    # The published ones, generation 0 and the last.
+    assert "(1.5 GB of weights, " in text
+    assert "store.keep=ends removes 4.0 GB of weights again, of which up to 1.0 GB is there at once" in text
+
+
+def test_what_is_not_known_is_not_counted_as_nothing(plan_of, printed):
+    words = ("model=pretrained", "model.pretrained=owner/name", f"model.revision={'a' * 40}", "data=hub")
+    words = (*words, "data.path=owner/text", f"data.revision={'b' * 40}", "tracking=none", "seed=0,1", "generations=1")
+    assert "disk: not known" in printed(plan_of(*words))
+    some = printed(plan_of(*words, "data.train_blocks=100", "data.evaluation_blocks=50"))
+    assert re.search(r"disk: about \d\d\d kB more .*; not known for \d+ artifacts, 4 of them fits", some)
+
+
+def test_a_larger_network_takes_longer_in_proportion(plan_of, chain, small_opt_words, tmp_path):
+    words = (*small_opt_words, "generations=0")
+    made = chain(*words, store=tmp_path / "store")
+    wider = plan_of(*words, "model.architecture.layers=9", "seed=0,1")
+
+    def fit(artifacts):
+        return next(artifact for artifact in artifacts if artifact.label == "generation 0 · fit")
+
+    manifest = made.store.manifest(fit(made.generations()[0].artifacts.values()))
+    weights = sum(file.bytes for name, file in manifest.files.items() if name.endswith(".safetensors"))
+    larger = fit(wider.missing)
+    assert larger.expected_bytes > 2 * weights
+    expected = manifest.seconds * larger.expected_bytes / weights
+    assert wider.expected[larger].seconds == pytest.approx(expected)
 
 
 def test_the_command_shows_the_plan_and_writes_nothing(train, tmp_path):

@@ -77,6 +77,7 @@ NEUTRAL_NAMES = {
     "figures": _PEOPLE,
     "report": _PEOPLE,
     "memory": "what is planned of a machine's memory",
+    "expectations": "what plans say of sizes and times",
     "shapes": "what people are told of a network before it is read",
     "theory": "drawn beside what is measured",
     "recipes": "names artifacts; what it writes into a recipe is there to be seen",

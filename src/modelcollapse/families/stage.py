@@ -74,11 +74,18 @@ class Declare:
         parents: Mapping[str, Artifact],
         label: str,
         expected_bytes: int | None = None,
+        *,
+        operations: float | None = None,
+        progress_bytes: int | None = None,
         **arguments: Any,
     ) -> Artifact:
-        """Declare an artifact that a stage builds; the stage's version and digest complete its recipe."""
+        """Declare an artifact that a stage builds; the stage's version and digest complete its recipe.
+
+        What is expected of its size and work is for plans; ``arguments`` are the stage's.
+        """
         build = stage.build(self.context, **arguments)
-        return Artifact(kind, {**stage.recipe(), **recipe}, parents, build, label, expected_bytes, stage.work)
+        complete, expected = {**stage.recipe(), **recipe}, (expected_bytes, stage.work, operations, progress_bytes)
+        return Artifact(kind, complete, parents, build, label, *expected)
 
 
 def _run(function: Callable[..., None], stage_context: Any, arguments: dict[str, Any], context: BuildContext) -> None:

@@ -94,6 +94,10 @@ class Artifact:
     """Size on disk, for the plan; not in the key."""
     work: Work = "measurement"
     """Kind of work that building it is, for plans; not in the key."""
+    operations: float | None = None
+    """Floating-point operations that building it takes, about, for plans; not in the key."""
+    progress_bytes: int | None = None
+    """Size of what building it keeps in its progress folder, at most, for plans; not in the key."""
     key: str = field(init=False)
     """First 32 hexadecimal digits of the SHA-256 of kind, recipe and the keys of the parents."""
 

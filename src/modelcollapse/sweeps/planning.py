@@ -11,10 +11,10 @@ from rich.tree import Tree
 
 from modelcollapse.chain import Generation, chain_generations, goals
 from modelcollapse.config.composing import known_errors
-from modelcollapse.console import ancestors_in_order, console, megabytes, shown_path
+from modelcollapse.console import ancestors_in_order, console, disk_lines, shown_path, time_lines
 from modelcollapse.errors import spoken
 from modelcollapse.store import Artifact, Store
-from modelcollapse.sweeps.estimates import Estimates, Expected
+from modelcollapse.store.estimates import Estimates, Expected
 from modelcollapse.sweeps.points import Point
 
 
@@ -101,9 +101,16 @@ class GridPlan:
         return sum(expected.seconds is None for expected in self.expected.values())
 
     @cached_property
+    def transient(self) -> frozenset[Artifact]:
+        """Missing artifacts that ``store.keep=ends`` removes again."""
+        wanted = {artifact for chain in self.chains for artifact in chain.wanted}
+        declared = {each for chain in self.chains for one in chain.generations for each in one.artifacts.values()}
+        return frozenset(artifact for artifact in self.missing if artifact in declared - wanted)
+
+    @cached_property
     def bytes(self) -> int:
-        """Disk that the missing artifacts are expected to take, as far as it is known."""
-        return sum(expected.bytes or 0 for expected in self.expected.values())
+        """Disk that the missing artifacts are expected to take in the end, as far as it is known."""
+        return sum(self.expected[each].bytes or 0 for each in self.missing if each not in self.transient)
 
 
 def plans_of(grid: Sequence[Point]) -> list[GridPlan]:
@@ -247,14 +254,7 @@ def plan_totals(plan: GridPlan, jobs: int) -> Iterator[str]:
         f"{_counted(len(plan.missing), 'artifact')} to compute, {finished} finished;"
         f" {_counted(plan.fits, 'fit')} to do, {plan.naive_fits} if every chain computed everything itself"
     )
-    seconds = plan.seconds(plan.missing)
     if plan.missing:
-        at_once = f", with {jobs} chains at once about {spoken(seconds / jobs)}" if seconds and jobs > 1 else ""
-        unknown = (
-            f"; unknown for {_counted(plan.untimed, 'artifact')}, nothing like them was made yet"
-            if plan.untimed
-            else ""
-        )
-        yield f"time: {'unknown' if seconds is None else f'about {spoken(seconds)}{at_once}{unknown}'}"
-        yield f"disk: about {megabytes(plan.bytes)} more"
+        yield from time_lines(plan.expected, jobs)
+        yield from disk_lines(plan.expected, plan.transient, jobs)
     yield "nothing was computed or written"

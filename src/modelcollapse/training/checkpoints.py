@@ -237,8 +237,9 @@ class EpochCheckpoint(Checkpoint):
         line = {**logged, **line}
         self.lines.append(line)
         self._was_stopped = trainer.should_stop
-        is_best = self._keep_best and value is not None and value < self._best
-        if is_best:
+        is_best = False
+        if self._keep_best and value is not None and value < self._best:
+            is_best = True
             self._best, self.best_epoch = value, trainer.current_epoch
         # The first rank decides: they write together.
         is_due = self._pace.seconds <= 0 or trainer.strategy.broadcast(self._pace.is_due())

@@ -20,11 +20,12 @@ from modelcollapse.families.base import (
     training_recipe,
 )
 from modelcollapse.families.language_model import recipes, stages
+from modelcollapse.families.language_model.expectations import Expectations
 from modelcollapse.families.language_model.metric_inputs import metric_subjects
 from modelcollapse.families.language_model.presentation import PRESENTATION
 from modelcollapse.families.language_model.recipes import StageContext
 from modelcollapse.families.language_model.settings import LanguageModelSettings
-from modelcollapse.families.language_model.shapes import known_shape, shown_name
+from modelcollapse.families.language_model.shapes import shown_name
 from modelcollapse.families.stage import Declare
 from modelcollapse.metrics.base import ChosenMetrics, Subject
 from modelcollapse.metrics.computing import compute_metrics, dear_artifacts
@@ -73,7 +74,7 @@ class LanguageModelFamily:
     @cached_property
     def _real(self) -> Artifact:
         recipe, parents = recipes.real_data_recipe(self._data), {"tokenizer": self._tokenizer}
-        return self._declare("data", stages.real_data, recipe, parents, "real data")
+        return self._declare("data", stages.real_data, recipe, parents, "real data", **self._expected.real())
 
     def inputs(self) -> Mapping[str, Artifact]:
         """Tokenizer, real data and published weights, if there are any."""
@@ -107,7 +108,8 @@ class LanguageModelFamily:
         if self._model.pretrained:
             source = recipes.weights_recipe(self._model)
             parents = {"tokenizer": self._tokenizer}
-            return self._declare("pretrained", stages.pretrained, source, parents, "pretrained weights")
+            size = self._expected.weights()
+            return self._declare("pretrained", stages.pretrained, source, parents, "pretrained weights", **size)
         return self._base() if self._model.base else None
 
     def pretrained(self) -> Artifact | None:
@@ -119,12 +121,13 @@ class LanguageModelFamily:
         assert base is not None
         blocks_recipe = recipes.base_data_recipe(base, self._data)
         tokenizer = {"tokenizer": self._tokenizer}
-        blocks = self._declare("data", stages.base_data, blocks_recipe, tokenizer, "base · text")
+        size = self._expected.base_text(base)
+        blocks = self._declare("data", stages.base_data, blocks_recipe, tokenizer, "base · text", **size)
         stream = Stream(BASE_SEED, 0, "base")
         recipe = self._fit_recipe(training_recipe(base.training, 0), stream, initial=None)
         recipe["parts_per_epoch"] = base.parts_per_epoch
-        parents, size = {**tokenizer, "data": blocks}, self._model_bytes
-        return self._declare("base", stages.base, recipe, parents, "base · fit", size, stream=stream)
+        parents, expected = {**tokenizer, "data": blocks}, self._expected.base(base)
+        return self._declare("base", stages.base, recipe, parents, "base · fit", stream=stream, **expected)
 
     def _fit_recipe(self, training: dict[str, Any], stream: Stream, initial: Artifact | None) -> dict[str, Any]:
         return {
@@ -152,9 +155,14 @@ class LanguageModelFamily:
         parents = {"tokenizer": self._tokenizer, "real": self._real}
         parents |= {source.role: sources[source] for draw in draws for source in draw.sets}
         parents |= {"initial": initial} if initial else {}
-        label, size = f"generation {generation} · fit", self._model_bytes
-        arguments = {"generation": generation, "draws": tuple(draws), "stream": stream, "callbacks": self._callbacks}
-        return self._declare("model", stages.fit, recipe, parents, label, size, **arguments)
+        label, expected = f"generation {generation} · fit", self._expected.fit(generation, draws)
+        arguments: dict[str, Any] = {
+            "generation": generation,
+            "draws": tuple(draws),
+            "stream": stream,
+            "callbacks": self._callbacks,
+        }
+        return self._declare("model", stages.fit, recipe, parents, label, **expected, **arguments)
 
     def synthesise(self, generation: int, model: Artifact, prompts: Artifact | None, rows: float) -> Artifact:
         """The continuations that the model generates for every prompt block."""
@@ -167,9 +175,9 @@ class LanguageModelFamily:
             "stream": stream.recipe() if self._decoding.is_random else None,
         }
         parents = {"model": model, "prompts": prompts, "real": self._real}
-        label, size = f"generation {generation} · synthesis", self._synthetic_bytes(rows)
-        arguments = {"rows": rows, "stream": stream}
-        return self._declare("synthetic", stages.generate, recipe, parents, label, size, **arguments)
+        label, expected = f"generation {generation} · synthesis", self._expected.synthetic(rows)
+        arguments: dict[str, Any] = {"rows": rows, "stream": stream}
+        return self._declare("synthetic", stages.generate, recipe, parents, label, **expected, **arguments)
 
     def select(
         self, generation: int, synthetic: Artifact, model: Artifact, reference: Artifact, rows: float
@@ -191,7 +199,7 @@ class LanguageModelFamily:
             },
             seed=self._seed,
             scoring={"precision": self._precision},
-            expected_bytes=self._synthetic_bytes(rows),
+            expected_bytes=self._expected.selected(rows),
         )
         return declare(self._selection, candidates, stages.score_candidates, stages.select, self._context)
 
@@ -212,7 +220,7 @@ class LanguageModelFamily:
 
     def _scores(self, model: Artifact, label: str) -> Artifact:
         recipe, parents = {"precision": self._precision}, {"model": model, "real": self._real}
-        return self._declare("scores", stages.score, recipe, parents, label)
+        return self._declare("scores", stages.score, recipe, parents, label, **self._expected.scores())
 
     def _measures(self, generation: int, synthetic: Artifact, reference: Artifact) -> Artifact:
         parents = {
@@ -222,7 +230,8 @@ class LanguageModelFamily:
             "real": self._real,
         }
         label = f"generation {generation} · measuring the synthetic set"
-        return self._declare("measures", stages.measure, {"precision": self._precision}, parents, label)
+        recipe, expected = {"precision": self._precision}, self._expected.measures(synthetic.recipe.get("rows", 1.0))
+        return self._declare("measures", stages.measure, recipe, parents, label, **expected)
 
     def _continuations(self, generation: int, model: Artifact) -> Artifact:
         stream = Stream(self._seed, generation, "continuations")
@@ -256,16 +265,9 @@ class LanguageModelFamily:
         """The metrics that the settings ask for."""
         return ChosenMetrics.of_settings(self._metrics, self.subjects(0), self.name)
 
-    # ---- sizes on disk ----------------------------------------------------------------------------------------
-
     @cached_property
-    def _model_bytes(self) -> int | None:
-        shape = known_shape(self._model)
-        return None if shape is None else shape.bytes
-
-    def _synthetic_bytes(self, rows: float) -> int | None:
-        blocks = self._data.train_blocks
-        return None if blocks is None else int(4 * rows * blocks * self._data.block_length)
+    def _expected(self) -> Expectations:
+        return Expectations(self._model, self._data, self._decoding)
 
     # ---- results ----------------------------------------------------------------------------------------------
 

@@ -117,7 +117,9 @@ def folder_shape(folder: Path) -> Shape | None:
         described = json.loads(text) if len(text) <= DESCRIPTION_BYTES else None
     except (BadSource, OSError, ValueError, RecursionError):
         return None
-    kind = described.get("model_type") if isinstance(described, dict) else None
+    if not isinstance(described, dict):
+        return None
+    kind = described.get("model_type")
     try:
         return KINDS[kind](described) if isinstance(kind, str) and kind in KINDS else None
     except _Unknown:

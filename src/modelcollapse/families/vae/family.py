@@ -121,7 +121,12 @@ class VaeFamily:
         parents |= {source.role: sources[source] for draw in draws for source in draw.sets}
         parents |= {"initial": initial} if initial else {}
         label, size = f"generation {generation} · fit", 4 * recipes.parameter_count(self._model.architecture)
-        arguments = {"generation": generation, "draws": tuple(draws), "stream": stream, "callbacks": self._callbacks}
+        arguments: dict[str, Any] = {
+            "generation": generation,
+            "draws": tuple(draws),
+            "stream": stream,
+            "callbacks": self._callbacks,
+        }
         return self._declare("model", stages.fit, recipe, parents, label, size, **arguments)
 
     def synthesise(self, generation: int, model: Artifact, prompts: Artifact | None, rows: float) -> Artifact:
@@ -136,7 +141,7 @@ class VaeFamily:
         }
         parents, size = {"model": model, "real": self._real}, self._synthetic_bytes(rows)
         label = f"generation {generation} · drawing" if stored else f"generation {generation} · decoder"
-        arguments = {"rows": rows, "stream": stream}
+        arguments: dict[str, Any] = {"rows": rows, "stream": stream}
         return self._declare("synthetic", stages.generate, recipe, parents, label, size, **arguments)
 
     def select(

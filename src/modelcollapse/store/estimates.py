@@ -7,14 +7,20 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from modelcollapse.store import Artifact, Manifest, Store
+from modelcollapse.store.artifacts import Artifact
+from modelcollapse.store.manifest import Manifest
+from modelcollapse.store.store import Store
 
 FOLLOWED_ROLES = ("real", "data", "model", "initial", "candidates")
 """Parents whose recipes hold the sizes of data and network, which decide how much work an artifact is."""
 DEPTH = 3
-NOT_COMPARED = ("stream", "composition", "version", "generations", "seed", "generation")
+NOT_COMPARED = ("network bytes", "stream", "composition", "version", "generations", "seed", "generation")
 WORK = ("epochs", "rows", "train_blocks", "train_rows", "maximum_blocks", "block_length", "replicates")
 """Names in a recipe that the time is proportional to."""
+
+NETWORK_ROLES, NETWORK_KINDS = ("model", "initial", "reference"), ("model", "base", "pretrained")
+"""Parents, and kinds of artifacts, that hold the network which an artifact is computed with."""
+NETWORK = "network bytes"
 
 Features = dict[str, Any]
 
@@ -51,7 +57,7 @@ class Estimates:
         made = self._made.get(_stage(artifact), [])
         if not made:
             return Expected(None, artifact.expected_bytes)
-        features = dict(_artifact_features(artifact))
+        features = dict(_artifact_features(artifact)) | _network_of(artifact)
         nearest = min(_distance(features, other.features) for other in made)
         judges = [other for other in made if _distance(features, other.features) == nearest]
         seconds = sum(other.seconds * _times_the_work(features, other.features) for other in judges) / len(judges)
@@ -63,11 +69,26 @@ class Estimates:
         manifests = {manifest.key: manifest for manifest in self._store.artifacts()}
         made: dict[tuple[str, str], list[_Made]] = {}
         for manifest in manifests.values():
-            features = dict(_manifest_features(manifest, manifests))
+            features = dict(_manifest_features(manifest, manifests)) | _network_in(manifest, manifests)
             size = sum(file.bytes for file in manifest.files.values())
             judge = _Made(features, manifest.seconds, size)
             made.setdefault(_stage(manifest), []).append(judge)
         return made
+
+
+def _network_of(artifact: Artifact) -> Features:
+    """Size of the network that an artifact is, or is computed with, as far as it is declared."""
+    roles = (artifact.parents[role] for role in NETWORK_ROLES if role in artifact.parents)
+    network = artifact if artifact.kind in NETWORK_KINDS else next(roles, None)
+    return {NETWORK: network.expected_bytes} if network and network.expected_bytes else {}
+
+
+def _network_in(manifest: Manifest, manifests: Mapping[str, Manifest]) -> Features:
+    roles = (manifests.get(manifest.parents[role]) for role in NETWORK_ROLES if role in manifest.parents)
+    network = manifest if manifest.kind in NETWORK_KINDS else next(roles, None)
+    files = network.files.items() if network else ()
+    size = sum(file.bytes for name, file in files if name.endswith(".safetensors"))
+    return {NETWORK: size} if size else {}
 
 
 def _stage(one: Artifact | Manifest) -> tuple[str, str]:
@@ -122,7 +143,7 @@ def _amounts(features: Features) -> dict[str, float]:
         amounts["generations"] = generations[1] - generations[0] + 1
     for name, value in features.items():
         is_of_own_data = not name.startswith(("model>", "initial>"))
-        if is_of_own_data and _last(name) in WORK and isinstance(value, int | float) and value > 0:
+        if is_of_own_data and _last(name) in (*WORK, NETWORK) and isinstance(value, int | float) and value > 0:
             amounts[name] = value
     return amounts
 
