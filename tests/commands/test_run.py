@@ -1,10 +1,15 @@
 """The command line: what it answers to mistakes, and what it leaves behind."""
 
 import os
+import shlex
 import subprocess
 import sys
 
 import pytest
+
+from conftest import run_command
+from modelcollapse.command_line import started_as
+
 
 HEAVY = ("torch", "transformers", "tokenizers", "datasets", "pandas", "pyarrow", "matplotlib", "wandb", "numpy")
 
@@ -109,6 +114,22 @@ def test_the_groups_are_named_in_help(repository, tmp_path):
         assert group in answer.stdout
 
 
+@pytest.mark.parametrize(
+    ("typed", "grid"),
+    [
+        (("modelcollapse", "train"), "modelcollapse sweep"),
+        (("python", "code/train.py"), "python code/sweep.py"),
+        (("python", "my flow/reminded.py"), "python 'my flow/reminded.py'"),
+        (("python", "it's.py"), "python 'it'\"'\"'s.py'"),
+    ],
+)
+def test_help_names_the_command_that_was_typed(tmp_path, typed, grid):
+    with started_as(*typed):
+        shown = run_command(["--help"], tmp_path, tmp_path).out
+    assert f"Usage: {shlex.join(typed)} [experiment=NAME]" in shown
+    assert f"{grid} a=1,2 b=3,4 runs every combination" in shown
+
+
 def test_a_mistake_in_a_multirun_does_not_stop_the_others(train, tiny):
     finished = train("--multirun", *tiny, "generations=1", "decoding.beams=0,1")
     assert finished.code != 0
@@ -139,10 +160,17 @@ def test_a_store_that_cannot_be_written_is_reported_without_a_traceback(train, t
 
 
 def test_folders_that_were_there_before_stay(tiny, tmp_path_factory):
-    from conftest import run_command
-
     here, elsewhere = tmp_path_factory.mktemp("here"), tmp_path_factory.mktemp("elsewhere")
     finished = run_command([*tiny, "plan=true", f"hydra.run.dir={elsewhere / 'run'}"], here, elsewhere / "run")
     assert finished.code == 0
     assert list(elsewhere.iterdir()) == []
     assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", [("hydra.run.dir=mine/run",), ("-m", "hydra.sweep.dir=mine/sweep")])
+def test_an_empty_folder_that_was_there_before_stays(tmp_path, place):
+    (tmp_path / "mine" / "sweep").mkdir(parents=True)
+    words = ("experiment=paper_gaussian", "generations=1", "data.rows=10", "model.replicates=2", "plan=true")
+    finished = run_command([*words, "paths.store=store", *place], tmp_path, tmp_path)
+    assert finished.code == 0, finished.err
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["mine", "mine/sweep"]

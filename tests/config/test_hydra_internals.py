@@ -82,4 +82,6 @@ def test_nothing_else_reaches_into_the_internals():
         for path in sorted((ROOT / "src").rglob("*.py"))
         if re.search(rf"^\s*(from|import) ({INTERNALS.pattern})", path.read_text("utf-8"), re.MULTILINE)
     ]
-    assert reaching == [f"src/modelcollapse/config/{name}.py" for name in ("hydra_internals", "interpolations")]
+    assert reaching == [
+        f"src/modelcollapse/config/{name}.py" for name in ("grid_bounds", "hydra_internals", "interpolations")
+    ]

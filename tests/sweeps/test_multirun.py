@@ -127,6 +127,12 @@ def test_what_cannot_be_searched_is_refused_before_anything_is_written(place, tm
     assert not list(tmp_path.iterdir())
 
 
+def test_a_search_that_is_refused_leaves_no_folder_named_by_the_time(tmp_path):
+    refused = run_command([*CHAIN, *SEARCH, "data.rows=interval(10,20)"], tmp_path, tmp_path)
+    assert refused.code == 2
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_grid_refuses_what_a_search_takes(place):
     found = place("data.rows=interval(10,20)", configuration="sweep")
     assert found.code == 2

@@ -1,8 +1,16 @@
-"""Settings whose references or YAML aliases double what they refer to are refused, in bounded time and memory."""
+"""Settings whose references or YAML aliases double what they refer to, grids without end and overrides that are nested
+thousands of times are refused, in bounded time and memory.
+"""
 
+import numpy as np
 import pytest
 
+import modelcollapse as mc
 from conftest import run_command
+from modelcollapse.config.grid_bounds import check_nesting, values_of
+from modelcollapse.config.hydra_internals import parsed
+from modelcollapse.interactive.overrides import overrides_of
+from modelcollapse.sweeps.points import read_grid
 
 HEAD = "# @package _global_\ndefaults:\n  - paper_gaussian\n  - _self_\n"
 DOUBLINGS = 40
@@ -65,6 +73,85 @@ def test_a_bomb_is_refused(tmp_path, bomb):
     assert "Traceback" not in answer.err
     assert len(answer.err) < 2000
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+MANY = "10,000 are allowed (modelcollapse.config.grid_bounds.MOST_POINTS)"
+DEEP = "100 within one another"
+TYPED = {
+    "a range": ("sweep", ["seed=range(0,1e11)"], MANY),
+    "a range of Hydra's own multirun": ("train", ["-m", "seed=range(0,1e11)"], MANY),
+    "a range of whole numbers": ("sweep", ["seed=range(0,10001)"], MANY),
+    "a range in small steps": ("sweep", ["seed=0", "model.training.learning_rate=range(1e-4,1e-3,1e-300)"], MANY),
+    "a shuffled range": ("sweep", ["seed=shuffle(range(0,1e11))"], MANY),
+    "a range that goes down": ("sweep", ["seed=sort(range(0,1e11),reverse=true)"], MANY),
+    "a product": ("sweep", ["seed=range(0,200)", "generations=range(1,200)"], MANY),
+    "a product with a grid of Hydra's": (
+        "train",
+        ["-m", "seed=0", "hydra.sweeper.params={seed: 'range(0,1e9)'}", "generations=range(1,10002)"],
+        MANY,
+    ),
+    "a search over a grid": (
+        "train",
+        ["-m", "hydra/sweeper=optuna", "hydra/sweeper/sampler=grid", "seed=range(0,1000)", "generations=range(1,100)"],
+        MANY,
+    ),
+    "a search over a shuffled range": ("train", ["-m", "hydra/sweeper=optuna", "seed=shuffle(range(0,1e11))"], MANY),
+    "no step": ("sweep", ["seed=range(0,1,0.0)"], "a range goes from a finite number to another"),
+    "no end": ("sweep", ["seed=range(0,inf)"], "a range goes from a finite number to another"),
+    "no value": ("sweep", ["seed=range(5,5)"], "it names no value"),
+    "lists": ("train", [f"x={'[' * 5000}{']' * 5000}"], DEEP),
+    "lists of a grid": ("sweep", [f"seed={'[' * 5000}{']' * 5000}"], DEEP),
+    "lists of a multirun": ("train", ["-m", f"seed={'[' * 5000}{']' * 5000}"], DEEP),
+    "lists beside others": ("train", [f"x={'[[],' * 5000}1{']' * 5000}"], DEEP),
+    "mappings": ("train", [f"x={'{a:' * 5000}1{'}' * 5000}"], DEEP),
+    "functions": ("train", [f"seed={'int(' * 5000}1{')' * 5000}"], DEEP),
+    "a name": ("train", [f"+{'.'.join(['a'] * 5000)}=1"], DEEP),
+}
+"""What is typed, and what its refusal says."""
+TYPED_ALWAYS = ("a range", "a range of Hydra's own multirun", "a product", "lists of a grid", "a name")
+
+
+@pytest.mark.parametrize(
+    "bomb", [each if each in TYPED_ALWAYS else pytest.param(each, marks=pytest.mark.slow) for each in TYPED]
+)
+def test_a_typed_bomb_is_refused(tmp_path, bomb):
+    configuration, words, said = TYPED[bomb]
+    answer = run_command(["experiment=paper_gmm", *words], tmp_path, tmp_path, configuration)
+    assert answer.code == 2, answer.out
+    assert said in answer.err
+    assert "Traceback" not in answer.err
+    assert len(answer.err) < 1000
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("values", [range(10**30), [[]] * 10_001, np.zeros((3, 5000))])
+def test_a_bomb_given_in_python_is_refused(values):
+    with pytest.raises(mc.SettingsError, match="seed: more than 10,000 values"):
+        overrides_of([], {"seed": values}, several=True)
+    with pytest.raises(mc.SettingsError, match="seed: more than 10,000 values"):
+        overrides_of([], {"seed": [values]}, several=True)
+
+
+def test_a_list_in_itself_is_refused():
+    endless = []
+    endless.append(endless)
+    with pytest.raises(mc.SettingsError, match="100 lists and mappings"):
+        overrides_of([], {"callbacks": endless})
+
+
+def test_what_is_quoted_is_not_nested_and_a_search_draws_of_any_range(tmp_path):
+    check_nesting([f"tracking.notes='{'[' * 500}'", 'name="' + "(" * 500 + '"', r"name='\'" + "{" * 500 + "'"])
+    (search,) = parsed(["seed=range(0,1e11)"])
+    assert values_of(search) == 10**11
+    assert values_of(parsed(["seed=range(1,0,-0.1)"])[0]) == 10
+    assert values_of(parsed(["seed=range(0,1,0.3)"])[0]) == 4
+
+
+def test_a_glob_names_the_options_of_its_group():
+    regimes = {
+        point.settings.regime.name for point in read_grid(["regime=glob([re*,acc*],exclude=*served)", "seed=0"]).points
+    }
+    assert {"replace", "accumulate"} <= regimes
 
 
 def test_aliases_are_allowed(tmp_path):

@@ -4,6 +4,7 @@ Nothing heavy is imported before the settings have been read: ``--help``, ``--cf
 """
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,10 +18,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from modelcollapse.command_line import PROGRAM, arguments_kept, typed_line
+from modelcollapse.command_line import PROGRAM, arguments_kept, program, sibling, typed_line
 from modelcollapse.config.composing import HYDRA_VERSION_BASE, known_errors, settings_of
 from modelcollapse.config.extensions import prepared_configuration, use_config_dirs
-from modelcollapse.config.hydra_internals import parsed
+from modelcollapse.config.hydra_internals import made_folders, parsed, remove_empty
 from modelcollapse.credentials import without_secrets
 from modelcollapse.errors import Interrupted, UserError, interruptible
 from modelcollapse.output import NotPrinted, lost_output, surviving_output, verify_printed
@@ -38,7 +39,8 @@ MULTIRUN = ("--multirun", "-m")
 MULTIRUN_MODE = "hydra.mode=MULTIRUN"
 SWEEP = "--sweep"
 """Flag of a script that makes it sweep.py, for a grid that its experiment brings."""
-INFORMATION = ("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc")
+HELP = ("--help", "-h")
+INFORMATION = (*HELP, "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc")
 """Hydra's flags that run nothing."""
 
 
@@ -122,7 +124,8 @@ def _print_version() -> None:
 
 
 def _through_hydra(configuration: str, folder: str, arguments: Sequence[str]) -> None:
-    before, sys.argv = sys.argv, [sys.argv[0], *arguments]
+    more = _names_in_help() if {*HELP} & {*arguments} else []
+    before, sys.argv = sys.argv, [sys.argv[0], *arguments, *more]
     command = os.getpid()
 
     def job(config: DictConfig) -> float | None:
@@ -139,6 +142,23 @@ def _through_hydra(configuration: str, folder: str, arguments: Sequence[str]) ->
             verify_printed()
     finally:
         sys.argv = before
+
+
+def _names_in_help() -> list[str]:
+    """Overrides with which the help names the command that was typed, and the one that runs a grid."""
+    command = program()
+    # A script that calls main() runs its grids itself.
+    is_own = Path(command[-1]).name not in ("train", "train.py", "sweep", "sweep.py")
+    names = {"app_name": command, "footer": command if is_own else sibling(command, "sweep")}
+    texts = {place: shlex.join(words) for place, words in names.items()}
+    # A $ would be a reference in Hydra's help.
+    return [f"hydra.help.{place}={_quoted(text)}" for place, text in texts.items() if "$" not in text]
+
+
+def _quoted(text: str) -> str:
+    """The text in Hydra's grammar, which reads it back as it is."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 @contextmanager
@@ -218,12 +238,14 @@ def _chain(config: DictConfig) -> float | None:
 
     of_hydra = HydraConfig.get()
     output = Path(of_hydra.runtime.output_dir)
-    # A sweeper may write into the folder of the sweep, however empty it is.
-    kept = Path(of_hydra.sweep.dir).absolute() if of_hydra.mode is RunMode.MULTIRUN else Path.cwd()
+    made = made_folders()
+    if of_hydra.mode is RunMode.MULTIRUN:
+        # A sweeper may write into the folder of the sweep, however empty it is.
+        made = tuple(folder for folder in made if Path(of_hydra.sweep.dir).absolute() in folder.parents)
     # As typed, without resolving it: settings that cannot be read are to be in the run's error too.
     is_plan = OmegaConf.to_container(config, resolve=False)["plan"] is True  # type: ignore[index, call-overload]
     with (
-        no_empty_folder(output, kept),
+        no_empty_folder(made),
         _claimed(output, is_plan) as folder,
         RunState(None if is_plan else folder) as state,
         known_errors(),
@@ -292,16 +314,12 @@ def _objective(settings: "ChainSettings", finished: "FinishedChain") -> float | 
 
 
 @contextmanager
-def no_empty_folder(folder: Path, kept: Path) -> Iterator[None]:
-    """Take the run folder away again if nothing was written to it, and the folders it left empty below ``kept``."""
+def no_empty_folder(made: Sequence[Path]) -> Iterator[None]:
+    """Take folders, which this process makes, away again if nothing is written to them; the innermost come first."""
     try:
         yield
     finally:
-        here = kept.resolve()
-        for candidate in (folder, *(above for above in folder.parents if here in above.parents)):
-            if candidate.resolve() == here or not candidate.is_dir() or any(candidate.iterdir()):
-                break
-            candidate.rmdir()
+        remove_empty(made)
 
 
 def _print_error(text: str) -> None:

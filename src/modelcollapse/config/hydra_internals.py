@@ -1,4 +1,5 @@
-"""All that reaches into the internals of Hydra and OmegaConf, which a new version may move, but for interpolations.
+"""All that reaches into the internals of Hydra and OmegaConf, which a new version may move, but for interpolations and
+the size of grids.
 
 A test names the versions that this was tried with. The hooks are:
 
@@ -7,6 +8,7 @@ A test names the versions that this was tried with. The hooks are:
 * files of the groups ``regime`` and ``trainer`` are completed from an option of ours when they are composed;
 * copies of Hydra's sources of configurations share what is in them (:class:`SharedRepository`);
 * Hydra does not write ``hydra.output_subdir`` before a job begins: the job does, once its settings are accepted;
+* which folders Hydra makes for a job is noted before it makes them;
 * files whose YAML aliases make too much of little are refused before they are read (:class:`SharedRepository`);
 * resolvers that build, decode or read the environment are taken away while we compose (:func:`sealed`), and how much
   references make is bounded (:mod:`modelcollapse.config.interpolations`);
@@ -29,6 +31,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.default_element import ResultDefault
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep as Interval
@@ -43,6 +46,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.basecontainer import BaseContainer
 from omegaconf.errors import UnsupportedInterpolationType
 
+from modelcollapse.config.grid_bounds import check_grid, check_nesting
 from modelcollapse.config.guard import READ_VARIABLES, RESOLVERS, Refused, foreign_code, unread_variable
 from modelcollapse.config.interpolations import ReferenceTooLarge, bounded, file_problem, size_problem
 from modelcollapse.credentials import secret_problems
@@ -59,13 +63,45 @@ MODE_OF_A_RUN = "hydra.mode=RUN"
 """What Hydra adds to the overrides of a run."""
 
 
-_SAVE_CONFIG = hydra_utils._save_config
+_SAVE_CONFIG, _SET_CONFIG = hydra_utils._save_config, HydraConfig.set_config
+_MADE: list[Path] = []
 
 
 def install() -> None:
-    """Let Hydra compose with the guard, and write no ``hydra.output_subdir``, from here on."""
+    """Let Hydra compose with the guard, write no ``hydra.output_subdir``, and note which folders it makes."""
     hydra_main.ConfigLoaderImpl = GuardedLoader  # type: ignore[misc]
+    _hook_jobs()
+
+
+def _hook_jobs() -> None:
     hydra_utils._save_config = _save_nothing
+    HydraConfig.set_config = _noting_folders  # type: ignore[method-assign]
+
+
+def made_folders() -> tuple[Path, ...]:
+    """The folders that Hydra made for the job that this process began last, the innermost first."""
+    return tuple(_MADE)
+
+
+def missing_folders(folder: Path) -> tuple[Path, ...]:
+    """The folder and those above it that are not there, the innermost first."""
+    whole = folder.absolute()
+    return tuple(each for each in (whole, *whole.parents) if not each.exists())
+
+
+def remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders, the innermost first, up to one that holds something or is no longer there."""
+    for folder in folders:
+        if not folder.is_dir() or any(folder.iterdir()):
+            break
+        folder.rmdir()
+
+
+def _noting_folders(self: HydraConfig, cfg: DictConfig) -> None:
+    """In the place of Hydra's function that is called before the folder of a job is made."""
+    _SET_CONFIG(self, cfg)
+    if not OmegaConf.is_missing(cfg.hydra.runtime, "output_dir"):
+        _MADE[:] = missing_folders(Path(cfg.hydra.runtime.output_dir))
 
 
 @contextmanager
@@ -83,6 +119,7 @@ def apart() -> Iterator[None]:
     finally:
         hydra_main.ConfigLoaderImpl = ConfigLoaderImpl  # type: ignore[misc]
         hydra_utils._save_config = _SAVE_CONFIG
+        HydraConfig.set_config = _SET_CONFIG  # type: ignore[method-assign]
         hydra.hydra = initialized
         GlobalHydra.set_instance(hydra)
         version.version_base = base
@@ -112,7 +149,8 @@ class GuardedLoader(ConfigLoaderImpl):
     ) -> DictConfig:
         """The composed configuration. Raises HydraException for whatever is wrong with it."""
         # A process of a launcher begins here.
-        hydra_utils._save_config = _save_nothing
+        _hook_jobs()
+        check_nesting(overrides)
         with sealed():
             try:
                 with _missing_folders_raise():
@@ -301,11 +339,19 @@ def use_folders_of(plugin: type[SearchPathPlugin]) -> None:
 
 def parsed(overrides: Sequence[str]) -> list[Override]:
     """The overrides, parsed. Raises HydraException for one that Hydra's grammar does not know."""
-    return OverridesParser.create().parse_overrides(list(overrides))
+    check_nesting(overrides)
+    hydra = GlobalHydra.instance()
+    # With it, glob(...) finds the options of a group.
+    loader = hydra.config_loader() if hydra.is_initialized() else None
+    return OverridesParser.create(loader).parse_overrides(list(overrides))
 
 
 def expanded(overrides: Sequence[Override]) -> list[list[str]]:
-    """Every combination of the overrides, as Hydra's basic sweeper runs them."""
+    """Every combination of the overrides, as Hydra's basic sweeper runs them.
+
+    Raises UserError where there are none, or too many to be made.
+    """
+    check_grid(overrides)
     (points,) = BasicSweeper.split_arguments(list(overrides), None)
     return points
 
@@ -320,7 +366,10 @@ __all__ = [
     "apart",
     "expanded",
     "install",
+    "made_folders",
+    "missing_folders",
     "parsed",
+    "remove_empty",
     "resolved",
     "sealed",
     "use_folders_of",

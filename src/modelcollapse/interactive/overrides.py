@@ -12,6 +12,7 @@ from typing import Any
 
 from hydra.errors import HydraException
 
+from modelcollapse.config.grid_bounds import DEEPEST, MOST_POINTS
 from modelcollapse.config.hydra_internals import parsed
 from modelcollapse.settings import SettingsError
 
@@ -71,18 +72,34 @@ def _has_several(value: Any) -> bool:
 
 def _choices(values: Any) -> str:
     """Several values of a setting, each of which is to be run."""
+    _check_count(values)
     every = list(values.tolist() if hasattr(values, "tolist") else values)
     if not every:
         raise TypeError("no value is given; it must be one or several")
     return ",".join(map(encoded, every))
 
 
-def encoded(value: Any) -> str:
+def _check_count(values: Any) -> None:
+    """Raise TypeError for more values than can be run, or than a setting has use for: a range is long before it is."""
+    # len() of a range beyond 2^63 raises.
+    if isinstance(values, range):
+        is_long = bool(values[MOST_POINTS:])
+    else:
+        is_long = getattr(values, "size", 0) > MOST_POINTS if hasattr(values, "tolist") else len(values) > MOST_POINTS
+    if is_long:
+        raise TypeError(f"more than {MOST_POINTS:,} values are given")
+
+
+def encoded(value: Any, depth: int = 0) -> str:
     """The value in Hydra's grammar, which reads it back as the same value.
 
     Raises:
-        TypeError: it is no text, number, bool, None, list or mapping of these.
+        TypeError: it is no text, number, bool, None, list or mapping of these, or it is too large.
     """
+    if depth > DEEPEST:
+        raise TypeError(f"more than {DEEPEST} lists and mappings are within one another")
+    if _has_several(value):
+        _check_count(value)
     if hasattr(value, "tolist"):
         # Numbers and arrays of numpy and torch.
         value = value.tolist()
@@ -95,9 +112,9 @@ def encoded(value: Any) -> str:
     if isinstance(value, (str, PurePath)):
         return _text(str(value))
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{_name(name)}:{encoded(held)}" for name, held in value.items()) + "}"
+        return "{" + ",".join(f"{_name(name)}:{encoded(held, depth + 1)}" for name, held in value.items()) + "}"
     if isinstance(value, SEVERAL):
-        return "[" + ",".join(map(encoded, value)) + "]"
+        return "[" + ",".join(encoded(held, depth + 1) for held in value) + "]"
     raise TypeError(f"{value!r} is not allowed; it must be text, a number, a bool, None, or a list or mapping of these")
 
 

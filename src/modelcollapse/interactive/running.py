@@ -17,6 +17,7 @@ from modelcollapse.commands.run import no_empty_folder
 from modelcollapse.config.composing import HYDRA_VERSION_BASE, python_errors, settings_of
 from modelcollapse.config.explaining import explained
 from modelcollapse.config.extensions import prepared_configuration, use_config_dirs
+from modelcollapse.config.hydra_internals import missing_folders
 from modelcollapse.config.settings import ChainSettings
 from modelcollapse.interactive.display import shown
 from modelcollapse.interactive.isolation import short_tracebacks, unchanged_libraries, unchanged_process
@@ -63,7 +64,7 @@ def run(*overrides: str, folder: str | os.PathLike[str] | None = None, **setting
     with unchanged_process(), python_errors():
         words = overrides_of(overrides, settings)
         chain, values, target = composed(words, folder)
-        with no_empty_folder(target, Path.cwd()), claimed(target, "run", by_time=folder is None) as place:
+        with no_empty_folder(missing_folders(target)), claimed(target, "run", by_time=folder is None) as place:
             processes = importing_members([chain], place, processes_of([chain]))
             with processes, safe_imports(), unchanged_libraries(), shown(chain, place) as reporter:
                 finished = run_in(place, chain, values, reporter, words)

@@ -18,6 +18,7 @@ from modelcollapse.commands.run import no_empty_folder
 from modelcollapse.config.composing import python_errors
 from modelcollapse.config.explaining import explained
 from modelcollapse.config.extensions import use_config_dirs
+from modelcollapse.config.hydra_internals import missing_folders
 from modelcollapse.console import shown_path
 from modelcollapse.errors import UserError
 from modelcollapse.interactive.display import ChainDisplay, Output, html_of, in_notebook
@@ -83,7 +84,7 @@ def sweep(*overrides: str, folder: str | os.PathLike[str] | None = None, jobs: i
         grid = grid_of(words)
         wanted = Path(grid.sweep_folder if folder is None else folder).absolute()
         refuse_overlaps(grid, wanted)
-        with no_empty_folder(wanted, Path.cwd()), claimed(wanted, "sweep", by_time=folder is None) as place:
+        with no_empty_folder(missing_folders(wanted)), claimed(wanted, "sweep", by_time=folder is None) as place:
             _Session(grid, SweepFolder(place), jobs, call_of("sweep", words)).run()
         return Sweep(place)
 

@@ -19,7 +19,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from modelcollapse.config.composing import HYDRA_VERSION_BASE, counted, settings_of
 from modelcollapse.config.extensions import prepared_configuration
-from modelcollapse.config.hydra_internals import Interval, Override, parsed
+from modelcollapse.config.grid_bounds import check_grid
+from modelcollapse.config.hydra_internals import Interval, Override, missing_folders, parsed, remove_empty
 from modelcollapse.errors import UserError
 from modelcollapse.record.claiming import is_named_by_time, made_anew
 from modelcollapse.settings import SettingsError
@@ -51,6 +52,8 @@ class Multirun:
     folder: Path | None
     """Where the sweep writes; None where that follows from the job."""
     is_plan: bool
+    made: tuple[Path, ...]
+    """The folder and those above it that were not there, the innermost first."""
 
 
 def run_multirun(overrides: Sequence[str], start: Callable[[Sequence[str]], None]) -> None:
@@ -59,7 +62,8 @@ def run_multirun(overrides: Sequence[str], start: Callable[[Sequence[str]], None
     Raises UserError where a search cannot be run, or none of its trials had a value.
     """
     multirun = read_multirun(overrides)
-    was_there = multirun.folder is None or (multirun.folder.exists() and any(multirun.folder.iterdir()))
+    written = None if multirun.folder is None else multirun.folder / "multirun.yaml"
+    before = written.read_bytes() if written is not None and written.is_file() else None
     try:
         start(multirun.overrides)
     except ValueError as error:
@@ -71,34 +75,44 @@ def run_multirun(overrides: Sequence[str], start: Callable[[Sequence[str]], None
             raise
         raise UserError("hydra/sweeper/sampler=grid: its last trial failed; a grid is run by sweep.py") from error
     finally:
-        if multirun.folder is not None and not was_there:
-            _remove_leftovers(multirun.folder, multirun.is_plan)
+        if written is not None and multirun.is_plan:
+            _put_back(written, before)
+        remove_empty(multirun.made)
     if multirun.optimises and multirun.folder is not None:
         print(_best_trial(multirun.folder / RESULT_FILE), flush=True)
 
 
 def read_multirun(overrides: Sequence[str]) -> Multirun:
     """What Hydra is to be started with for these overrides."""
-    typed = parsed(overrides)
     with initialize_config_dir(prepared_configuration(), version_base=HYDRA_VERSION_BASE):
+        typed = parsed(overrides)
         common = [str(override.input_line) for override in typed if not override.is_sweep_override()]
         base = compose("train", overrides=common, return_hydra_config=True)
-        folder, is_plan = _sweep_folder(base), base.plan is True
-        if folder is not None and not is_plan and is_named_by_time(written_sweep_folder(base)):
-            folder = made_anew(folder)
-        place = () if folder is None else (f"hydra.sweep.dir={quoted(folder)}",)
+        is_plan = base.plan is True
         if base.hydra.sweeper._target_ == BASIC:
-            return Multirun((*overrides, *place), False, folder, is_plan)
-        if is_plan:
+            brought = base.hydra.sweeper.get("params") or {}
+            check_grid([*parsed([f"{name}={value}" for name, value in brought.items()]), *typed])
+            words, optimises = list(overrides), False
+        elif is_plan:
             raise UserError(
                 "plan=true: the trials of a search follow from the results of those before; without -m and"
                 " hydra/sweeper it is the plan of one chain"
             )
-        # The last one counts, as everywhere; the sweeper would let one that is fixed win.
-        latest = {each.get_key_element(): each for each in parsed([*_asked_for(typed), *overrides])}
-        _check_one_trial([*latest.values()])
-    words = [str(each.input_line) for each in latest.values()]
-    return Multirun((*words, "hydra.sweeper.params=null", *place), True, folder, is_plan)
+        else:
+            # The last one counts, as everywhere; the sweeper would let one that is fixed win.
+            latest = {each.get_key_element(): each for each in parsed([*_asked_for(typed), *overrides])}
+            check_grid([each for each in latest.values() if _is_made_whole(each, base.hydra.sweeper)])
+            _check_one_trial([*latest.values()])
+            words, optimises = [*(str(each.input_line) for each in latest.values()), "hydra.sweeper.params=null"], True
+    # What is refused has made no folder.
+    folder = _sweep_folder(base)
+    made = () if folder is None else missing_folders(folder)
+    if folder is not None and not is_plan and is_named_by_time(written_sweep_folder(base)):
+        folder = made_anew(folder)
+        # Where its name was taken, it is one beside.
+        made = (folder, *made[1:])
+    place = () if folder is None else (f"hydra.sweep.dir={quoted(folder)}",)
+    return Multirun((*words, *place), optimises, folder, is_plan, made)
 
 
 def _sweep_folder(base: DictConfig) -> Path | None:
@@ -108,6 +122,12 @@ def _sweep_folder(base: DictConfig) -> Path | None:
         return Path(base.hydra.sweep.dir).absolute()
     except OmegaConfBaseException:
         return None
+
+
+def _is_made_whole(override: Override, sweeper: DictConfig) -> bool:
+    """Whether a search begins by making all values of a dimension: else it draws some."""
+    samples_a_grid = str(sweeper.get("sampler", {}).get("_target_")).endswith(".GridSampler")
+    return samples_a_grid or bool(getattr(override.value(), "shuffle", False))
 
 
 def _asked_for(typed: Sequence[Override]) -> list[str]:
@@ -166,15 +186,12 @@ def _with_advice(problem: str, intervals: Mapping[str, Override]) -> str:
     return f"{problem}; {given} is one of all numbers: type '{name}=int({given})', or range(LOW,HIGH)"
 
 
-def _remove_leftovers(folder: Path, is_plan: bool) -> None:
-    """Remove a folder of the sweep in which nothing is, and after a plan what Hydra alone wrote."""
-    if is_plan:
-        (folder / "multirun.yaml").unlink(missing_ok=True)
-    here = Path.cwd()
-    for candidate in (folder, *(above for above in folder.parents if here in above.parents)):
-        if not candidate.is_dir() or any(candidate.iterdir()):
-            break
-        candidate.rmdir()
+def _put_back(path: Path, content: bytes | None) -> None:
+    """Undo what Hydra wrote for a plan: the content that a file had, or None where there was no file."""
+    if content is None:
+        path.unlink(missing_ok=True)
+    else:
+        path.write_bytes(content)
 
 
 def _best_trial(path: Path) -> str:

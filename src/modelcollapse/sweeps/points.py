@@ -58,7 +58,8 @@ class Grid:
 def read_grid(overrides: Sequence[str]) -> Grid:
     """Expand the overrides as Hydra's basic sweeper does, seeds varying fastest, and read every point's settings.
 
-    Raises UserError with all problems of all points, HydraException where an override common to all is invalid.
+    Raises UserError with all problems of all points, or where there are too many, HydraException where an override
+    common to all is invalid.
     """
     with initialize_config_dir(prepared_configuration(), version_base=HYDRA_VERSION_BASE):
         typed = parsed(overrides)
