@@ -69,8 +69,8 @@ SENTENCES = (
     "replace, seed 3 (3): stopped in generation 1 of 3",
     "preserve, seed 0 (4): running in generation 2 of 3",
     "preserve, seed 1 (5): failed in generation 0 of 3: no such file",
-    "regime=accumulate, seed 2 (6): has not begun",
-    "regime=accumulate, seed 3 (7): has not begun",
+    "accumulate, seed 2 (6): has not begun",
+    "accumulate, seed 3 (7): has not begun",
 )
 
 
@@ -115,8 +115,8 @@ def test_where_no_chain_has_finished_a_generation_the_error_says_what_became_of_
     with pytest.raises(UserError, match="nothing to report") as refusal:
         write_sweep_report([tmp_path], tmp_path / "report")
     assert str(refusal.value).splitlines()[1:] == [
-        "  regime=replace, seed 0 (0): failed in generation 0 of 3: no such file",
-        "  regime=replace, seed 1 (1): has not begun",
+        "  replace, seed 0 (0): failed in generation 0 of 3: no such file",
+        "  replace, seed 1 (1): has not begun",
     ]
 
 

@@ -109,6 +109,13 @@ def _label(place: Mapping[str, Any], columns: Mapping[str, Any]) -> str:
     return ", ".join(words) or str(columns["regime"])
 
 
+def planned_label(overrides: Sequence[str]) -> str:
+    """What the group of a chain without a record is called, by the overrides that distinguish it, as with a record."""
+    given = {name.lstrip("+"): value for name, _, value in (override.partition("=") for override in overrides)}
+    place = {name: given[name] for name in (*COORDINATES_FIRST, *given) if name in given}
+    return ", ".join(_words(name, value, place) for name, value in place.items())
+
+
 def _words(name: str, value: Any, place: Mapping[str, Any]) -> str:
     if name in (*IDENTITY, "sweep"):
         return str(value)

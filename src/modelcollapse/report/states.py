@@ -12,7 +12,7 @@ from modelcollapse.errors import UserError
 from modelcollapse.record.claiming import status_of
 from modelcollapse.record.sweep_folder import GRID_FILE, ChainProcess, PlannedChain, SweepFolder
 from modelcollapse.report.chains import ReportChain, sweep_names
-from modelcollapse.report.groups import Group, value_text
+from modelcollapse.report.groups import Group, planned_label, value_text
 from modelcollapse.store.files import is_alive
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class ChainState:
     run: str
     """Folder of the run within the sweep, whether it is there or not."""
     group: str
-    """Label of the group, or the words that make the chain another one than its neighbours of other seeds."""
+    """Label of the group."""
     seed: str
     id: str
     cell: tuple[str, ...]
@@ -116,7 +116,7 @@ def _planned(grid: SweepFolder, chain: PlannedChain, root: Path, sweep: str) -> 
         sweep=sweep,
         folder=folder,
         run=folder.relative_to(root).as_posix(),
-        group=" ".join(own),
+        group=planned_label(own),
         seed=seeds[-1] if seeds else "",
         id=chain.id,
         cell=(str(grid.path), *own),
