@@ -186,6 +186,18 @@ def test_another_chain_is_no_replay(bundled, said, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_device_that_is_not_there_stops_a_replay_before_anything_is_written(finished_chain, said, tmp_path):
+    import torch
+
+    said(bundle, finished_chain[0].folder, "--output", tmp_path / "network.zip")
+    absent = "gpu" if torch.backends.mps.is_available() else "mps"
+    printed = said(replay, "network.zip", f"trainer.accelerator={absent}", code=2)
+    assert f"trainer.accelerator: '{absent}' is not on this machine" in printed
+    assert printed.count("is not on this machine") == 1
+    assert "error: 1 problem in the recorded settings" in printed
+    assert [path.name for path in tmp_path.iterdir()] == ["network.zip"]
+
+
 def test_folders_of_others_are_left_alone(bundled, said, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("x")

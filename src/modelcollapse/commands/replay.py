@@ -86,7 +86,7 @@ def _main(chosen: argparse.Namespace) -> int:
 def _looked_at(bundle: "Bundle", chosen: argparse.Namespace, folder: Path, store: Path) -> int:
     from modelcollapse.console import Announcements
     from modelcollapse.record.bundled_records import write_records
-    from modelcollapse.sweeps.replaying import Chain, chains_of, checked, recorded_seconds
+    from modelcollapse.sweeps.replaying import Chain, chains_of, checked, recorded_seconds, refuse_absent_devices
 
     allowed = [*chosen.extension, *_script(chosen.script)]
     chains = chains_of(bundle, chosen.overrides, store, allowed, without_data=chosen.check)
@@ -101,8 +101,10 @@ def _looked_at(bundle: "Bundle", chosen: argparse.Namespace, folder: Path, store
     _print_checks(found, bundle)
     if chosen.check:
         return DONE if all(each.agrees for each in found) else FOUND
+    whole = [chain for chain in chains if isinstance(chain, Chain)]
+    refuse_absent_devices(whole, Announcements())
     print(f"recorded work: {spoken(seconds)}", flush=True)
-    return _run(bundle, [chain for chain in chains if isinstance(chain, Chain)], folder, chosen.tolerance)
+    return _run(bundle, whole, folder, chosen.tolerance)
 
 
 def _script(script: Path | None) -> Sequence[str]:

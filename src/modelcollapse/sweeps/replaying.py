@@ -348,6 +348,29 @@ def _manifests(records: Path) -> Iterator[Manifest]:
         yield Manifest.read(path)
 
 
+def refuse_absent_devices(chains: Sequence[Chain], announcer: Announcer) -> None:
+    """Raise UserError where something is to be computed on devices that this machine does not have."""
+    from modelcollapse.chain import chain_generations, goals
+    from modelcollapse.preflight import device_problems, refuse_hardware
+
+    problems: dict[str, None] = {}
+    for chain in chains:
+        if not device_problems(chain.settings.trainer):
+            continue
+        family, store = family_and_store(chain.settings, announcer)
+        wanted = (
+            goal
+            for generation in chain_generations(chain.settings, family)
+            for goal in goals(generation, chain.settings, family)
+        )
+        try:
+            refuse_hardware(chain.settings.trainer, store, wanted)
+        except SettingsError as error:
+            problems |= dict.fromkeys(error.problems)
+    if problems:
+        raise UserError(counted(list(problems), "the recorded settings, which decide no result and may be given anew"))
+
+
 # ---- running ---------------------------------------------------------------------------------------------------------
 
 
