@@ -114,6 +114,24 @@ def test_the_moments_under_accumulation_are_those_of_a_loop_over_samples(estimat
         pool = np.concatenate([pool, new], axis=1)
 
 
+@pytest.mark.parametrize("counts", [(5, 3, 2), (3, 2, 3), (4, 0, 2)], ids=str)
+@pytest.mark.parametrize(("estimator", "correction"), [("biased", 0), ("unbiased", 1)])
+def test_the_moments_under_the_general_form_are_those_of_a_loop_over_samples(counts, estimator, correction):
+    (new, kept, real), fits, replicates = counts, 5, 30_000
+    rows = new + kept + real
+    generator = np.random.default_rng(4)
+    errors, variances = gaussian_theory.general_moments(counts, fits, estimator)
+    first = generator.standard_normal((replicates, rows))
+    held = first
+    for fit in range(fits):
+        mean, deviation = held.mean(axis=1), held.std(axis=1, ddof=correction)
+        assert standard_errors(mean**2, errors[fit]) < SIGMAS
+        assert standard_errors(deviation**2, variances[fit]) < SIGMAS
+        newest = mean[:, None] + deviation[:, None] * generator.standard_normal((replicates, new))
+        drawn = [generator.permuted(part, axis=1)[:, :count] for part, count in ((held, kept), (first, real))]
+        held = np.concatenate([newest, *drawn], axis=1)
+
+
 def test_accumulation_bounds_the_error_of_the_mean():
     errors, _ = gaussian_theory.accumulated_moments(10, 20_000, "biased")
     assert errors[-1] < gaussian_theory.ACCUMULATION_LIMIT / 10

@@ -32,6 +32,7 @@ from modelcollapse.regimes import (
     rows_of,
     synthetic_rows,
 )
+from modelcollapse.regimes.composition import canonical
 from modelcollapse.seeding import Stream
 
 EVERY = sorted((Path(__file__).parents[2] / "conf" / "regime").glob("*.yaml"))
@@ -238,6 +239,31 @@ def test_models_write_more_where_the_latest_share_exceeds_one():
     assert [synthetic_rows(older, t) for t in range(3)] == [1.2, 1.0, 1.0]
     assert rows_by_source(training_set(older, 1, 100)) == {synthetic(0): 120}
     assert total(training_set(older, 2, 100)) == 120
+
+
+def test_what_is_all_of_a_set_is_taken_whole_whatever_the_sets_hold():
+    latest = Draw((synthetic(3),))
+    assert compose(REGIMES["grown_replace"], 4, 0) == (latest,)
+    assert compose(regime("augment", latest=2.5), 4, 0) == (Draw((REAL,)), latest)
+    assert compose(regime("augment", latest=1.0, older=0.5), 4, 0)[0] == Draw((REAL,))
+
+
+def test_as_many_rows_as_are_real_out_of_one_set_that_holds_more_are_drawn():
+    settings = regime("older", real=0.0, latest=0.5, older=1.0)
+    older, _ = compose(settings, 2, 0)
+    assert (older.sources, older.rows) == ((synthetic(0),), 1.0)
+    assert older.stream is not None
+    assert rows_by_source(training_set(settings, 2, 100)) == {synthetic(0): 100, synthetic(1): 50}
+
+
+def test_whole_sets_beside_each_other_are_one_draw_unless_they_are_weighted():
+    whole = [Draw((synthetic(number),)) for number in (1, 0, 2)]
+    assert canonical(whole) == (Draw((synthetic(0), synthetic(1), synthetic(2))),)
+    weighted = (Draw((synthetic(0),), weight=0.3), Draw((synthetic(1),), weight=0.7))
+    assert canonical(reversed(weighted)) == weighted
+    drawn = (Draw((synthetic(0),)), Draw((synthetic(1),), rows=0.5, stream=Stream(0, 2, "draw.latest")))
+    assert canonical(drawn) == drawn
+    assert canonical([Draw((REAL,)), *whole[:2]]) == (Draw((REAL,)), Draw((synthetic(0), synthetic(1))))
 
 
 def test_windows_bound_how_far_back_rows_come_from():
