@@ -1,9 +1,15 @@
 """Printing ends no work: letters that cannot be shown, streams that are closed, full, or that nobody reads."""
 
+import fcntl
 import io
 import json
+import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
+from contextlib import suppress
 
 import pytest
 
@@ -146,3 +152,38 @@ def test_streams_that_others_replaced_are_left_alone(capsys):
         assert (sys.stdout, sys.stderr) == before
     assert subcommands.run(["--version"]) == 0
     assert "modelcollapse" in capsys.readouterr().out
+
+
+def typed_on_a_terminal(words, cwd, **environment):
+    """What a command writes to a terminal of 100 columns, and its exit code."""
+    terminal, end = pty.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHON"))}
+    process = subprocess.Popen(
+        [sys.executable, *words], cwd=cwd, env={**kept, "TERM": "xterm", **environment}, stdout=end, stderr=end
+    )
+    os.close(end)
+    written = b""
+    # Linux ends what is read from a terminal that nobody holds any more by an error.
+    with suppress(OSError):
+        while part := os.read(terminal, 65536):
+            written += part
+    os.close(terminal)
+    return written, process.wait()
+
+
+ASCII = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+
+
+@pytest.mark.parametrize("script", ["train.py", pytest.param("sweep.py", marks=pytest.mark.slow)])
+def test_the_live_view_and_progress_are_drawn_on_a_terminal_that_knows_ascii_alone(tmp_path, script):
+    places = [f"paths.store={tmp_path / 'store'}", f"hydra.run.dir={tmp_path / 'run'}"]
+    words = [*CHAIN, "trainer.progress=true", *places, f"hydra.sweep.dir={tmp_path / 'sweep'}"]
+    written, code = typed_on_a_terminal([str(ROOT / script), *words, "model.replicates=3"], tmp_path, **ASCII)
+    shown = written.decode("ascii")
+    assert code == 0, shown
+    assert "Traceback" not in shown
+    assert "\x1b[" in shown
+    # A bar, or the table of the chains.
+    assert "generation" in shown
+    assert "\\u2" not in shown

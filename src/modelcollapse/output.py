@@ -17,8 +17,15 @@ from typing import Any, TextIO, cast
 
 LEGIBLE = "modelcollapse.legible"
 """Name of the error handler that replaces letters which a stream cannot encode."""
-SIGNS = {"·": "-", "–": "-", "…": "...", "→": "->", "×": "x", "±": "+-", "≤": "<=", "≥": ">=", "−": "-"}
-"""Signs of our own, in ASCII. Other letters are printed by their numbers, as Python writes them in a string."""
+SIGNS = {
+    **{"·": "-", "–": "-", "…": "...", "→": "->", "×": "x", "±": "+-", "≤": "<=", "≥": ">=", "−": "-"},
+    **{"■": "#", "□": ".", "▸": ">"},
+    **dict(zip("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "-\\|/-\\|/-\\", strict=True)),
+}
+"""Signs of our own, those of a sweep's table and of the wheel beside a bar, in ASCII.
+
+Other letters are printed by their numbers, as Python writes them in a string.
+"""
 STREAMS = {"stdin": 0, "stdout": 1, "stderr": 2}
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from modelcollapse.config.settings import read_chain_settings
 from modelcollapse.regimes import REAL, Draw, Source, compose, synthetic_rows
+from modelcollapse.regimes.rules import composition_problems
 from modelcollapse.registry import Member, register
 from modelcollapse.seeding import Stream
 from modelcollapse.settings import SettingsError
@@ -131,6 +132,14 @@ def test_what_there_is_not_is_one_message_before_any_work(problems, draws, said)
     (problem,) = problems("test_wrong", draws)
     assert said in problem
     assert problem.startswith("regime=test_wrong") or "drawn without replacement" in problem
+
+
+def test_the_first_generation_whose_training_set_there_is_not_is_the_problem(read):
+    register_rule("test_ahead", lambda t: [Draw.latest() if t < 3 else Draw.synthetic([t])])
+    regime = read({"rule": "test_ahead"}, generations=2).regime
+    assert composition_problems(regime, 2) == []
+    (problem,) = composition_problems(regime, 5)
+    assert "generation 3" in problem
 
 
 def test_a_rule_that_writes_nothing_is_refused(problems):

@@ -2,10 +2,13 @@
 
 import json
 import os
+import pwd
 import shutil
 import subprocess
 import sys
 import warnings
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import matplotlib
 import numpy as np
@@ -167,6 +170,32 @@ def test_a_chain_in_planted_surroundings_is_the_chain(working_folder, train, mon
         assert (working_folder / "run" / name).read_bytes() == expected.bytes(name), name
     assert "ü" in (working_folder / "run" / "continuations.md").read_text("utf-8")
     assert {manifest.key for manifest in Store(working_folder / "other").artifacts()} == keys
+
+
+UNKNOWN = 54321
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root becomes somebody else")
+@pytest.mark.parametrize("experiment", ["paper_gaussian", pytest.param("quickstart", marks=pytest.mark.slow)])
+def test_a_user_that_the_system_does_not_know_runs_a_chain(repository, train, experiment):
+    """In a container: a number without a name, a home or a group."""
+    with pytest.raises(KeyError):
+        pwd.getpwuid(UNKNOWN)
+    someone = ["setpriv", "--reuid", str(UNKNOWN), "--regid", str(UNKNOWN), "--clear-groups", sys.executable]
+    environment = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1"}
+    words = [f"experiment={experiment}", "debug=fast", "generations=1", *EXECUTION]
+    # The folders of tests are for the user alone who runs them.
+    with TemporaryDirectory() as place:
+        Path(place).chmod(0o777)
+        if subprocess.run([*someone, "-c", "import hydra"], cwd=place, env=environment, capture_output=True).returncode:
+            pytest.skip("Python lies where nobody else may read")
+        typed = [*someone, str(repository / "train.py"), *words, "paths.store=store", "hydra.run.dir=run"]
+        finished = subprocess.run(typed, cwd=place, env=environment, capture_output=True, text=True)
+        assert finished.returncode == 0, finished.stderr
+        assert "Traceback" not in finished.stderr
+        lines = Path(place, "run", "generations.jsonl").read_bytes()
+        assert Path(place, "run").stat().st_uid == UNKNOWN
+    assert lines == train(*words).bytes()
 
 
 def test_what_a_notebook_has_set_decides_nothing_and_is_there_afterwards(tmp_path, monkeypatch):
