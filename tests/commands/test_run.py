@@ -10,7 +10,6 @@ import pytest
 from conftest import run_command
 from modelcollapse.command_line import started_as
 
-
 HEAVY = ("torch", "transformers", "tokenizers", "datasets", "pandas", "pyarrow", "matplotlib", "wandb", "numpy")
 
 
