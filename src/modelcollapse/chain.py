@@ -6,7 +6,7 @@ only what it lacks. It knows no model family: an artifact may hold many generati
 
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -55,7 +55,12 @@ def chain_generations(settings: ChainSettings, family: Family) -> list[Generatio
 
 def chain_artifacts(settings: ChainSettings, family: Family) -> list[Artifact]:
     """The declared artifacts of all generations of a chain."""
-    return [artifact for generation in _declared(settings, family) for artifact in generation.artifacts.values()]
+    return artifacts_of(_declared(settings, family))
+
+
+def artifacts_of(generations: Iterable[Generation]) -> list[Artifact]:
+    """The artifacts of generations."""
+    return [artifact for generation in generations for artifact in generation.artifacts.values()]
 
 
 def _declared(settings: ChainSettings, family: Family) -> Iterator[Generation]:
@@ -133,22 +138,33 @@ def goals(generation: Generation, settings: ChainSettings, family: Family) -> li
     return [artifact for artifact in generation.artifacts.values() if artifact.kind not in dispensable]
 
 
+def chain_goals(generations: Iterable[Generation], settings: ChainSettings, family: Family) -> list[Artifact]:
+    """The artifacts that the chain must leave, each once."""
+    return list(dict.fromkeys(goal for each in generations for goal in goals(each, settings, family)))
+
+
 def run_chain(
-    settings: ChainSettings, family: Family, store: Store, record: "Record", noted_as: Path | None = None
+    settings: ChainSettings,
+    family: Family,
+    store: Store,
+    record: "Record",
+    noted_as: Path | None = None,
+    generations: Sequence[Generation] | None = None,
 ) -> Iterator[Work]:
     """Compute the chain, yielding each generation once it is finished and recorded.
 
     The store notes that the record's folder refers to the artifacts, or ``noted_as`` where that will be its place.
+    ``generations`` are the declared ones, where they are at hand.
     """
     previous: Generation | None = None
     known: Mapping[Artifact, Path] = {}
-    generations = chain_generations(settings, family)
-    declared = [artifact for generation in generations for artifact in generation.artifacts.values()]
-    kept = {goal for each in generations for goal in goals(each, settings, family)}
+    generations = chain_generations(settings, family) if generations is None else generations
+    declared = artifacts_of(generations)
+    wanted = chain_goals(generations, settings, family)
+    kept = set(wanted)
     place = noted_as or record.folder
     # Before any work, so that a garbage collection of another process keeps what this run is going to read.
     store.note_run(record.identity.id, place, declared, [each for each in declared if each not in kept])
-    wanted = (goal for each in generations for goal in goals(each, settings, family))
     taken_in = prepare(settings, family, store, wanted)
     inputs = measured_inputs(family, store)
     record.document(METRICS_FILE, metrics_text(family))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from modelcollapse.chain import Work
     from modelcollapse.families.base import Family
     from modelcollapse.record import Record, RunState
-    from modelcollapse.store import Store
+    from modelcollapse.store import Artifact, Store
 
 
 class Announcer(Protocol):
@@ -40,8 +40,8 @@ class Announcer(Protocol):
 class Reporter(Announcer, Protocol):
     """Shows a chain to people while it runs."""
 
-    def start(self, family: Family, store: Store) -> None:
-        """The settings were accepted; nothing has been computed yet."""
+    def start(self, family: Family, store: Store, wanted: Sequence[Artifact]) -> None:
+        """The settings were accepted, and ``wanted`` is what the chain must leave; nothing has been computed yet."""
 
     def progress(self, label: str, done: int, total: int, seconds_left: float) -> None:
         """A stage has done so many of its steps."""
@@ -94,7 +94,14 @@ def run_settings(
         Exception: whatever a stage raises.
     """
     before_imports()
-    from modelcollapse.chain import chain_artifacts, chain_generations, chain_id, goals, run_chain
+    from modelcollapse.chain import (
+        artifacts_of,
+        chain_artifacts,
+        chain_generations,
+        chain_goals,
+        chain_id,
+        run_chain,
+    )
     from modelcollapse.code_digests.house import hand_on_sources, snapshot
     from modelcollapse.preflight import refuse_hardware, refuse_to_redo
     from modelcollapse.record import ChainIdentity, Record
@@ -119,7 +126,8 @@ def run_settings(
         profiles=folder / "profiles",
     )
     check_objective(settings, family)
-    artifacts = chain_artifacts(settings, family)
+    generations = chain_generations(settings, family)
+    artifacts = artifacts_of(generations)
     if problem := overlap_problem(folder, "run", store.root, {artifact.kind for artifact in artifacts}):
         raise UserError(problem)
     refuse_other_chain(folder, chain_id(settings))
@@ -129,10 +137,10 @@ def run_settings(
         artifacts,
         lambda: chain_artifacts(settings, family_and_store(settings, reporter)[0]),
     )
-    wanted = (goal for each in chain_generations(settings, family) for goal in goals(each, settings, family))
+    wanted = chain_goals(generations, settings, family)
     refuse_hardware(settings.trainer, store, wanted)
     on_accepted()
-    reporter.start(family, store)
+    reporter.start(family, store, wanted)
     chain = ChainIdentity(
         id=chain_id(settings),
         experiment=settings.name,
@@ -148,7 +156,7 @@ def run_settings(
         listeners.append(record.epoch)
         works = []
         state.generation = 0
-        for work in run_chain(settings, family, store, record):
+        for work in run_chain(settings, family, store, record, generations=generations):
             reporter.generation(work)
             works.append(work)
             state.generation = work.generation.number + 1

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from modelcollapse.chain import Work, chain_generations, goals
+from modelcollapse.chain import Work, chain_generations, chain_goals
 from modelcollapse.command_line import arguments, program
 from modelcollapse.config.settings import ChainSettings
 from modelcollapse.errors import spoken
@@ -84,14 +84,13 @@ class ChainReporter(Announcements):
     def progress(self, label: str, done: int, total: int, seconds_left: float) -> None:
         """Nothing beside the bar."""
 
-    def start(self, family: Family, store: Store) -> None:
+    def start(self, family: Family, store: Store, wanted: Sequence[Artifact]) -> None:
         """Print what will run, and what is in the store already."""
         self._family = family
         settings = self._settings
         where = f" on {settings.data.name}, regime {settings.regime.name}, seed {settings.seed},"
         generations = f" generations 0 to {settings.generations}"
         self._console.print(Text.assemble((family.title, "bold"), where, generations))
-        wanted = _goals(settings, family)
         missing = store.missing(wanted)
         there = [artifact for artifact in wanted if store.has(artifact)]
         if missing:
@@ -173,7 +172,7 @@ def _named(artifacts: Sequence[Artifact]) -> str:
 def print_plan(settings: ChainSettings, family: Family, store: Store) -> None:
     """The artifacts of a chain: which are there and from where, which would be computed, and the disk they take."""
     out = console()
-    wanted = _goals(settings, family)
+    wanted = chain_goals(chain_generations(settings, family), settings, family)
     missing = store.missing(wanted)
     table = Table(title=f"plan: {family.title}, regime {settings.regime.name}, seed {settings.seed}")
     for heading in ("artifact", "key", "state", "size"):
@@ -244,12 +243,6 @@ def _parts(sizes: Mapping[Artifact, int]) -> str:
         if size := sum(size for artifact, size in sizes.items() if artifact.kind in kinds):
             found[what] = readable_bytes(size)
     return f" ({', '.join(f'{size} of {what}' for what, size in found.items())})" if found else ""
-
-
-def _goals(settings: ChainSettings, family: Family) -> list[Artifact]:
-    """The artifacts that the chain must leave, each once."""
-    generations = chain_generations(settings, family)
-    return list(dict.fromkeys(goal for generation in generations for goal in goals(generation, settings, family)))
 
 
 def ancestors_in_order(artifacts: Sequence[Artifact]) -> list[Artifact]:

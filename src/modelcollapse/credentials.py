@@ -61,19 +61,23 @@ def _without(value: Any, found: Sequence[tuple[str, str]]) -> Any:
 
 def secret_problems(value: Any, path: str = "") -> Iterator[str]:
     """The settings that hold a secret, a message each; nothing reads a secret from the settings."""
+    return _problems(value, path, secrets())
+
+
+def _problems(value: Any, path: str, found: Sequence[tuple[str, str]]) -> Iterator[str]:
     if isinstance(value, Mapping):
         for name, item in value.items():
-            yield from _text_problems(str(name), path or "a name")
-            yield from secret_problems(item, f"{path}.{name}" if path else str(name))
+            yield from _text_problems(str(name), path or "a name", found)
+            yield from _problems(item, f"{path}.{name}" if path else str(name), found)
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
-            yield from secret_problems(item, f"{path}[{index}]")
+            yield from _problems(item, f"{path}[{index}]", found)
     elif isinstance(value, (str, os.PathLike)):
-        yield from _text_problems(os.fspath(value), path)
+        yield from _text_problems(os.fspath(value), path, found)
 
 
-def _text_problems(text: str, path: str) -> Iterator[str]:
-    for name, secret in secrets():
+def _text_problems(text: str, path: str, found: Sequence[tuple[str, str]]) -> Iterator[str]:
+    for name, secret in found:
         if secret in text:
             yield (
                 f"{path}: holds the secret {name} of the environment; settings are written into records, so that it"

@@ -36,6 +36,16 @@ def test_save_writes_a_picture_of_the_stated_size_and_a_page(tmp_path):
     assert page.read_bytes().startswith(b"%PDF")
 
 
+def test_a_figure_that_was_saved_can_be_changed_and_saved_again(tmp_path):
+    figure = Figure(figsize=(style.SINGLE_COLUMN, 2.0), layout="constrained")
+    axes = figure.subplots()
+    style.save(figure, tmp_path, "first")
+    before = axes.get_position()
+    axes.set_ylabel("a name\nof two lines")
+    style.save(figure, tmp_path, "second")
+    assert axes.get_position().x0 > before.x0, "room was made for the name"
+
+
 def test_page_embeds_truetype_fonts(tmp_path):
     page = style.save(line_figure(), tmp_path, "line")[1].read_bytes()
     objects = page + b"".join(

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -74,9 +74,7 @@ def verify_imported(snapshot: SourceSnapshot, modules: Mapping[str, Any] | None 
             all such modules.
     """
     changed = []
-    for name, file in _imported(snapshot.root_package, sys.modules if modules is None else modules):
-        if name in snapshot._verified:
-            continue
+    for name, file in _imported(snapshot.root_package, sys.modules if modules is None else modules, snapshot._verified):
         try:
             is_equal = snapshot.files.get(name) == _checksum(file)
         except FileNotFoundError:
@@ -96,19 +94,20 @@ def _message(changed: Iterable[str]) -> str:
     )
 
 
-def _imported(root_package: str, modules: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    """The names and files of the imported modules of the package, ``python -m`` included."""
+def _imported(root_package: str, modules: Mapping[str, Any], known: Collection[str]) -> Iterable[tuple[str, str]]:
+    """The names and files of the imported modules of the package but those known, ``python -m`` included."""
+    inside = f"{root_package}."
     # A list: another thread may import while this one looks.
     for key, module in list(modules.items()):
         # The name first: asking every module of every library for attributes takes a twentieth of a second.
-        if not (key in ("__main__", root_package) or key.startswith(f"{root_package}.")):
+        if not (key.startswith(inside) or key in ("__main__", root_package)) or key in known:
             continue
         if not isinstance(module, ModuleType):
             continue
         specification = getattr(module, "__spec__", None)
         name = specification.name if key == "__main__" and specification else key
         file = getattr(module, "__file__", None)
-        if (name == root_package or name.startswith(root_package + ".")) and file and file.endswith(".py"):
+        if name not in known and (name == root_package or name.startswith(inside)) and file and file.endswith(".py"):
             yield name, file
 
 

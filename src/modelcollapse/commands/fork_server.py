@@ -1,9 +1,9 @@
 """The process that the chains of a sweep are forked from: ``python -m modelcollapse.commands.fork_server``.
 
-It imports what chains need, once, and computes nothing: a chain that is forked from it starts in milliseconds, and its
-results are those of a process of its own. Orders come by standard input and answers go out by standard output, a JSON
-object a line; :mod:`modelcollapse.sweeps.forking` is the other end. One chain runs at a time. The server ends when its
-input does, and the chain, which keeps what it has finished, with it.
+It imports what chains need, once, and computes nothing but a figure that nobody sees, for the fonts: a chain that is
+forked from it starts in milliseconds, and its results are those of a process of its own. Orders come by standard input
+and answers go out by standard output, a JSON object a line; :mod:`modelcollapse.sweeps.forking` is the other end. One
+chain runs at a time. The server ends when its input does, and the chain, which keeps what it has finished, with it.
 """
 
 import gc
@@ -37,6 +37,7 @@ NEEDED_BY_CHAINS = (
     "modelcollapse.preflight",
     "modelcollapse.record",
     "modelcollapse.training",
+    "pyarrow.parquet",
 )
 """Modules, and packages with all that is in them where they are of this one."""
 IMPORTS_FIRST = sys.platform == "linux"
@@ -149,6 +150,10 @@ def _import_all() -> None:
             with suppress(Exception):
                 import_module(name)
                 _import_inside(name)
+        with suppress(Exception):
+            from modelcollapse.figures.style import rehearse
+
+            rehearse()
     # Nothing of it is garbage, and pages that no collection writes to are shared with the chains.
     gc.freeze()
 

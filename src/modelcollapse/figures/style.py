@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -228,13 +229,30 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write `name`.png and `name`.pdf into `folder`, made if it is missing, and return their paths.
 
     Equal figures give equal bytes: no date is written. The PDF embeds its fonts as outlines one can search
-    and edit.
+    and edit. Where everything is placed is found once, for the PNG, whose resolution is the higher one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     picture, page = folder / f"{name}.png", folder / f"{name}.pdf"
     figure.savefig(picture, dpi=DOTS_PER_INCH)
+    engine = figure.get_layout_engine()
+    figure.set_layout_engine(None)
     figure.savefig(page, metadata={"CreationDate": None})
+    if engine is not None:
+        figure.set_layout_engine(engine)
     return [picture, page]
+
+
+@paper()
+def rehearse() -> None:
+    """Draw a figure and keep nothing of it, so that fonts and all else that matplotlib loads for one are there."""
+    figure = Figure(figsize=(SINGLE_COLUMN, 1.0), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([1, 1000], [0, 1], label="curve")
+    axes.set_xscale("log")
+    axes.legend()
+    label(figure, FigureText("model", "regime", "0", "1"), "caption")
+    for kind in ("png", "pdf"):
+        figure.savefig(BytesIO(), format=kind)
 
 
 def printable(text: str, font: FontProperties) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from modelcollapse.chain import Work
     from modelcollapse.families.base import Family
-    from modelcollapse.store import Store
+    from modelcollapse.store import Artifact, Store
 
 REDRAW_SECONDS = 0.2
 
@@ -107,7 +107,7 @@ class ChainDisplay(Reporter):
         self._messages.append(message)
         self._draw(self._state())
 
-    def start(self, family: Family, store: Store) -> None:
+    def start(self, family: Family, store: Store, wanted: Sequence[Artifact]) -> None:
         """Show what runs."""
         self._family = family
         self._draw("begins")

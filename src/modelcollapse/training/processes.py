@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import math
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
+from typing import ClassVar
 
 from modelcollapse.errors import STOP_SIGNALS
 
@@ -93,6 +95,8 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 GARBAGE_THRESHOLDS = (50_000, 20, 20)
 """New objects until the young ones are looked through, and how often that happens until older ones are too."""
 MOST_OBJECTS_OF_A_CHAIN = 50_000
+KEPT_BYTES = 2**28
+"""Memory freed by a stage that its process keeps for the next one."""
 
 
 def keep_freed_memory() -> None:
@@ -112,11 +116,34 @@ def seldom_look_for_garbage() -> None:
 
 
 def give_back_memory() -> None:
-    """Collect reference cycles, such as Lightning's trainers, and return their memory to the system."""
+    """Collect reference cycles, such as Lightning's trainers, and return their memory to the system.
+
+    glibc keeps at most KEPT_BYTES for the next stage: small chains would fault the same pages in again and again.
+    """
     gc.collect()
     library = ctypes.CDLL(None)
-    if hasattr(library, "malloc_trim"):
+    if hasattr(library, "malloc_trim") and _freed_bytes(library) > KEPT_BYTES:
         library.malloc_trim(0)
+
+
+class _MemoryUse(ctypes.Structure):
+    """``struct mallinfo2`` of glibc."""
+
+    _fields_: ClassVar = [
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
+    ]
+
+
+def _freed_bytes(library: ctypes.CDLL) -> float:
+    """What glibc holds of memory that was freed; without end where it does not say, before version 2.33."""
+    if not hasattr(library, "mallinfo2"):
+        return math.inf
+    library.mallinfo2.restype = _MemoryUse
+    return int(library.mallinfo2().fordblks)
 
 
 def set_imports_aside() -> None:

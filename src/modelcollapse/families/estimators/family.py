@@ -118,6 +118,7 @@ class EstimatorFamily(ABC):
         trainer = replace(settings.trainer, accelerator="cpu", precision="32-true")
         self._execution = replace(execution, settings=trainer)
         self._spans: dict[str, Span] = {}
+        self._measured: dict[tuple[str, str], Artifact] = {}
         self._metrics = settings.metrics
         self._files: dict[Path, SegmentFiles] = {}
         self._start: State | None = None
@@ -188,6 +189,11 @@ class EstimatorFamily(ABC):
         self, generation: int, model: Artifact, synthetic: Artifact, reference: Artifact
     ) -> Mapping[str, Artifact]:
         """What the estimator measures of the span of generations that the model is of."""
+        if (model.key, reference.key) not in self._measured:
+            self._measured[model.key, reference.key] = self._measurement(model, reference)
+        return {MEASURES: self._measured[model.key, reference.key]}
+
+    def _measurement(self, model: Artifact, reference: Artifact) -> Artifact:
         span = self._spans[model.key]
         # The last two say how much work it is.
         recipe = {
@@ -196,7 +202,7 @@ class EstimatorFamily(ABC):
             "generations": [span.first, span.last],
         }
         parents, label = {MODEL: model, "start": reference}, f"{span} · measuring"
-        return {MEASURES: self._declare(MEASURES, self._stages.measure, recipe, parents, label)}
+        return self._declare(MEASURES, self._stages.measure, recipe, parents, label)
 
     @cached_property
     def _stages(self) -> EstimatorStages:
