@@ -1,6 +1,7 @@
 """Chains that run side by side on a machine with several GPUs use different ones."""
 
-from modelcollapse.sweeps.resources import VISIBLE, gpus_of_its_own, visible_gpus
+from modelcollapse.config.automatic import VISIBLE, visible_gpus
+from modelcollapse.sweeps.resources import gpus_of_its_own
 
 
 def test_each_chain_has_a_gpu_while_there_is_one(tmp_path, monkeypatch):

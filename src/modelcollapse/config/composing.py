@@ -24,8 +24,11 @@ HYDRA_VERSION_BASE = "1.3"
 def settings_of(config: DictConfig) -> "tuple[ChainSettings, dict[str, Any]]":
     """The settings of a chain from its composed configuration, and the configuration as plain values.
 
+    The engine that decodes is decided in both, see :mod:`modelcollapse.config.automatic`.
+
     Raises SettingsError with every problem found.
     """
+    from modelcollapse.config.automatic import with_engine
     from modelcollapse.config.settings import read_chain_settings
 
     with hydra_internals.sealed():
@@ -37,7 +40,7 @@ def settings_of(config: DictConfig) -> "tuple[ChainSettings, dict[str, Any]]":
         raise SettingsError([*problems, *error.problems]) from error
     if problems:
         raise SettingsError(problems)
-    return settings, values
+    return with_engine(settings, values)
 
 
 def _plain(node: Any) -> Any:

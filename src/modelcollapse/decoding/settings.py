@@ -57,7 +57,8 @@ class DecodingSettings:
     """Gigabytes for what the prompts of a batch need while they are continued; a batch that needs more is continued in
     parts. All workers together keep to it. Weights come on top, for each worker. Native engine only; not in any key."""
     engine: Literal["auto", "native", "transformers"]
-    """Code that decodes: the project's own or transformers'; auto takes the project's where it knows the model."""
+    """Code that decodes: the project's own or transformers'; auto takes the project's on a CPU, where it knows the
+    model, and transformers' on a GPU. It is decided once, where a run or sweep is composed."""
     precision: Literal["32-true", "bf16-true"]
     """Arithmetic of generating; in the keys of synthetic sets."""
     shown_prompts: OptionalCount

@@ -17,6 +17,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from modelcollapse.config import automatic
 from modelcollapse.config.composing import HYDRA_VERSION_BASE, counted, settings_of
 from modelcollapse.config.extensions import prepared_configuration
 from modelcollapse.config.grid_bounds import check_grid
@@ -112,7 +113,15 @@ def read_multirun(overrides: Sequence[str]) -> Multirun:
         # Where its name was taken, it is one beside.
         made = (folder, *made[1:])
     place = () if folder is None else (f"hydra.sweep.dir={quoted(folder)}",)
-    return Multirun((*words, *place), optimises, folder, is_plan, made)
+    return Multirun((*words, *_engine(base), *place), optimises, folder, is_plan, made)
+
+
+def _engine(base: DictConfig) -> tuple[str, ...]:
+    """The override that hands on to the jobs, wherever a launcher runs them, which engine this machine decides for."""
+    is_open = base.trainer.get("accelerator") == "auto" and base.trainer.get("auto_engine") is None
+    if "engine" not in base.decoding or not is_open:
+        return ()
+    return (f"{automatic.SETTING}={automatic.automatic_engine_here()}",)
 
 
 def _sweep_folder(base: DictConfig) -> Path | None:

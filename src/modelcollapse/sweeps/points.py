@@ -1,7 +1,7 @@
 """Expands the overrides of a grid into its points, and reads the settings of all points before anything runs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, cast
 
@@ -10,6 +10,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from modelcollapse.config import automatic
 from modelcollapse.config.composing import HYDRA_VERSION_BASE, settings_of
 from modelcollapse.config.explaining import explained
 from modelcollapse.config.extensions import prepared_configuration
@@ -71,15 +72,23 @@ def read_grid(overrides: Sequence[str]) -> Grid:
         varied = {override.get_key_element() for override in ordered if override.is_sweep_override()}
         places = [str(each.input_line) for each in typed if each.get_key_element() == SEARCH_PATH]
         points = _read_points(expanded(ordered), varied, places)
+    engine = _engine(ordered, points)
     return Grid(
-        points=points,
-        overrides=tuple(str(override.input_line) for override in ordered),
+        points=tuple(replace(point, overrides=(*point.overrides, *engine)) for point in points),
+        overrides=(*(str(override.input_line) for override in ordered), *engine),
         hydra_overrides=tuple(str(override.input_line) for override in typed if override.is_hydra_override()),
         hydra=cast(dict[str, Any], OmegaConf.to_container(base.hydra, resolve=False)),
         sweep_folder=str(base.hydra.sweep.dir),
         is_named_by_time=is_named_by_time(written_sweep_folder(base)),
         plan=base.plan is True,
     )
+
+
+def _engine(typed: Sequence[Override], points: Sequence[Point]) -> tuple[str, ...]:
+    """The override that tells the chains which engine was found; none where it was typed, or follows from them."""
+    if any(override.get_key_element() == automatic.SETTING for override in typed):
+        return ()
+    return automatic.handed_on(point.settings for point in points)
 
 
 def written_sweep_folder(base: DictConfig) -> str:

@@ -8,6 +8,7 @@ from importlib import import_module
 from itertools import islice
 from pathlib import Path
 
+from modelcollapse.config.automatic import VISIBLE, visible_gpus
 from modelcollapse.config.settings import ChainSettings
 from modelcollapse.families.options import family_options
 
@@ -59,16 +60,6 @@ def expected_memory(chain: ChainSettings) -> int:
     module, _, name = place.partition(":")
     estimated: int = getattr(import_module(module), name)(chain)
     return estimated
-
-
-VISIBLE = "CUDA_VISIBLE_DEVICES"
-
-
-def visible_gpus() -> list[str]:
-    """Names of the NVIDIA GPUs that a process started here sees; found without importing a library of theirs."""
-    if (named := os.environ.get(VISIBLE)) is not None:
-        return [device.strip() for device in named.split(",") if device.strip() not in ("", "-1")]
-    return [str(number) for number, _ in enumerate(Path("/proc/driver/nvidia/gpus").glob("*"))]
 
 
 @contextmanager

@@ -110,6 +110,9 @@ class TrainerSettings(FitArguments):
     checkpoint that takes long to write is written more seldom. 0 writes one after every epoch. Not in any key."""
     detect_anomaly: Annotated[bool, EXECUTION] = False
     """Whether a gradient of NaN is traced to the operation that made it; slow."""
+    auto_engine: Annotated[Literal["native", "transformers"] | None, EXECUTION] = None
+    """What `decoding.engine=auto` takes with `accelerator=auto`; null: transformers where the machine that composes the
+    run or sweep has a GPU. A sweep hands on to its chains what it found."""
 
     @property
     def fit_arguments(self) -> FitArguments:
