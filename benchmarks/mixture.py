@@ -45,6 +45,8 @@ from modelcollapse.store import Store
 from modelcollapse.training.trainer import Execution, prepare_process
 
 TRIAL_GENERATIONS = 3
+MOST_OVERHEAD = 0.1
+"""Of Trainer, store and record, as a share of fit, draw and measure."""
 Seconds = defaultdict[str, float]
 """Processor time of each kind of work."""
 Blocks = Generator[float, None, None]
@@ -271,7 +273,10 @@ def share_table(found: list[Contender]) -> str:
             scale = np.mean(contender.processor) * contender.replicates / shares["all"]
             rest = shares["all"] - computing - shares["record"]
             numbers = "".join(f"{scale * value:10.3f}" for value in (*(shares[kind] for kind in kinds), rest))
-            lines.append(f"{contender.name:32}{numbers}{(shares['record'] + rest) / computing:10.1%}")
+            overhead = (shares["record"] + rest) / computing
+            lines.append(f"{contender.name:32}{numbers}{overhead:10.1%}")
+            verdict = "passed" if overhead <= MOST_OVERHEAD else "failed"
+            lines.append(f"  at most {MOST_OVERHEAD:.0%}: ratio {overhead / MOST_OVERHEAD:.2f}, {verdict}")
     return "\n".join(lines)
 
 

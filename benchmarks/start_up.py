@@ -37,6 +37,9 @@ ANSWERS = {
     "value not allowed": ("seed=x",),
 }
 COMPLETED = {"completion of options": "python train.py regime=", "completion of settings": "python train.py model.tr"}
+IMPORTS = {"python alone": "pass", "import modelcollapse": "import modelcollapse"}
+MOST_SECONDS = 0.1
+"""That an import may take, and that composing may take more than a bare Hydra program."""
 REPEATS, QUICK_REPEATS = 15, 1
 
 
@@ -52,6 +55,13 @@ def main() -> None:
     print(f"{'':34} {'ms':>5} {'ratio':>6}")
     for name, taken in seconds.items():
         print(f"{name:34} {1000 * taken:>5.0f} {taken / bare:>6.2f}")
+    for name, longer, shorter in (
+        ("import modelcollapse", *reversed(IMPORTS)),
+        ("--cfg job beyond a bare Hydra program", "composed settings", "bare Hydra program"),
+    ):
+        found = seconds[longer] - seconds[shorter]
+        verdict = "passed" if found <= MOST_SECONDS else "failed"
+        print(f"{name}: {found:.3f} s, at most {MOST_SECONDS:g}: ratio {found / MOST_SECONDS:.2f}, {verdict}")
 
 
 def _programs(folder: Path) -> dict[str, tuple[Sequence[str], Mapping[str, str]]]:
@@ -63,6 +73,7 @@ def _programs(folder: Path) -> dict[str, tuple[Sequence[str], Mapping[str, str]]
         program = folder / f"bare_{number}.py"
         program.write_text(BARE.format(folder=str(configuration)), encoding="utf-8")
         programs[name] = ([str(program), "--cfg", "job"], {})
+    programs |= {name: (["-c", code], {}) for name, code in IMPORTS.items()}
     programs |= {name: ([TRAIN, *arguments], {}) for name, arguments in ANSWERS.items()}
     for name, line in COMPLETED.items():
         variables = {"COMP_LINE": line, "COMP_POINT": str(len(line))}
