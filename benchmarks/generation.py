@@ -46,7 +46,8 @@ STAGES_OF_WORK = {
 }
 """Roles of the artifacts that are fitted, scored or written."""
 ACCELERATORS = {"cpu": ("trainer.accelerator=cpu",),
-                "cuda": ("trainer.accelerator=gpu", "decoding.batch_size=512", "decoding.memory_gb=40")}  # fmt: skip
+                "cuda": ("trainer.accelerator=gpu", "decoding.engine=native", "decoding.batch_size=512",
+                         "decoding.memory_gb=40")}  # fmt: skip
 QUICK = {"shape": "small", "blocks": 64, "batch_size": 32, "repeats": 1}
 
 
