@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from modelcollapse.chain import Work, chain_generations, chain_goals
+from modelcollapse.chain import Work, artifacts_of, chain_generations, chain_goals
 from modelcollapse.command_line import arguments, program
 from modelcollapse.config.settings import ChainSettings
 from modelcollapse.errors import spoken
@@ -190,8 +190,7 @@ def print_plan(settings: ChainSettings, family: Family, store: Store) -> None:
 def _removed_again(settings: ChainSettings, family: Family) -> set[Artifact]:
     """The artifacts of a chain that ``store.keep=ends`` removes once nothing ahead needs them."""
     generations = chain_generations(settings, family)
-    declared = {artifact for generation in generations for artifact in generation.artifacts.values()}
-    return declared.difference(_goals(settings, family))
+    return set(artifacts_of(generations)).difference(chain_goals(generations, settings, family))
 
 
 PACES = {"50 billion a second (a CPU core)": 5e10, "20 trillion a second (a GPU)": 2e13}
