@@ -7,6 +7,7 @@ import sys
 import pytest
 
 QUICK = {
+    "regression_and_density": ("--quick",),
     "mixture": ("--quick",),
     "vae": ("--quick",),
     "synthesis": ("--quick",),
