@@ -7,8 +7,8 @@ import torch
 
 from modelcollapse.families.kernel_density.settings import Kernel
 
-MOST_AT_ONCE = 2**22
-"""Distances that are held at once, 32 MB."""
+MOST_AT_ONCE = 2**17
+"""Distances that are held at once: 1 MB, which stays in the cache of a core from one pass over them to the next."""
 
 
 def coordinate_variance(kernel: Kernel, dimension: int) -> float:
@@ -34,15 +34,16 @@ def log_densities(
     """
     count, dimension = rows.shape[1:]
     volume = _log_volume(kernel, dimension) + dimension * math.log(bandwidth)
-    logarithms = None if weights is None else weights.log()
-    group = max(1, MOST_AT_ONCE // (points.shape[1] * count))
-    parts = [
-        _log_sums(
-            kernel, points[first : first + group] / bandwidth, rows[first : first + group] / bandwidth, logarithms
-        )
-        for first in range(0, len(points), group)
-    ]
-    return torch.cat(parts) - math.log(count) - volume
+    scaled = points / bandwidth, rows / bandwidth
+    at_once = max(1, MOST_AT_ONCE // count)
+    replicates, group = max(1, at_once // points.shape[1]), min(at_once, points.shape[1])
+    found = torch.empty(points.shape[:2], dtype=torch.float64)
+    for first in range(0, len(points), replicates):
+        of_replicates = slice(first, first + replicates)
+        for place in range(0, points.shape[1], group):
+            some = scaled[0][of_replicates, place : place + group]
+            found[of_replicates, place : place + group] = _log_sums(kernel, some, scaled[1][of_replicates], weights)
+    return found - math.log(count) - volume
 
 
 def _log_volume(kernel: Kernel, dimension: int) -> float:
@@ -52,17 +53,28 @@ def _log_volume(kernel: Kernel, dimension: int) -> float:
     return dimension / 2 * math.log(math.pi) - math.lgamma(dimension / 2 + 1)
 
 
-def _log_sums(
-    kernel: Kernel, points: torch.Tensor, rows: torch.Tensor, logarithms: torch.Tensor | None
-) -> torch.Tensor:
-    squares = _squared_distances(points, rows)
-    heights = squares.mul_(-0.5) if kernel == "gaussian" else (squares <= 1).double().log_()
-    return (heights if logarithms is None else heights + logarithms).logsumexp(2)
+def _log_sums(kernel: Kernel, points: torch.Tensor, rows: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    """Logarithm of the sum of the kernels' heights, each over its height at its centre, [R, K]."""
+    exponents = _exponents(points, rows)
+    if kernel == "tophat":
+        return _summed((exponents >= -0.5).double(), weights).log()
+    # Relative to the nearest row, whose kernel is the highest.
+    highest = exponents.amax(2, keepdim=True)
+    return _summed(exponents.sub_(highest).exp_(), weights).log() + highest[..., 0]
 
 
-def _squared_distances(points: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """[R, K, N]; coordinate by coordinate, which loses no digits to a distance from the origin."""
-    total = torch.zeros(points.shape[0], points.shape[1], rows.shape[1], dtype=torch.float64)
-    for coordinate in range(points.shape[2]):
-        total += (points[:, :, None, coordinate] - rows[:, None, :, coordinate]).square_()
-    return total
+def _summed(heights: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    return heights.sum(2) if weights is None else heights @ weights
+
+
+def _exponents(points: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Minus half the squared distances, [R, K, N], as one product: x · y - |x|^2 / 2 - |y|^2 / 2.
+
+    About the mean of the rows, so that nothing is lost to a distance from the origin.
+    """
+    centre = rows.mean(1, keepdim=True)
+    left, right = points - centre, rows - centre
+    halves = [-each.square().sum(2, keepdim=True) / 2 for each in (left, right)]
+    left = torch.cat([left, halves[0], torch.ones_like(halves[0])], dim=2)
+    right = torch.cat([right, torch.ones_like(halves[1]), halves[1]], dim=2)
+    return left @ right.mT

@@ -10,6 +10,9 @@ from modelcollapse.families.estimators.features import Features
 from modelcollapse.families.linear_regression.settings import LinearRegressionSettings
 from modelcollapse.seeding import Stream
 
+SMALLEST_PIVOT = 1e-5
+"""Relative size of a Cholesky factor's pivot below which its matrix is solved by eigenvalues."""
+
 
 class LinearRegressionEstimator:
     """Weights of R replicates: state ``weights`` [R, d].
@@ -22,6 +25,7 @@ class LinearRegressionEstimator:
     def __init__(self, model: LinearRegressionSettings, data: LinearSamplesSettings) -> None:
         self._ridge, self._noise = model.ridge, data.noise
         self._features = Features(model.replicates, data.dimension, are_fresh=model.features == "fresh")
+        self._kept: tuple[torch.Tensor, torch.Tensor] | None = None
         self._true = {"weights": torch.from_numpy(data.true_weights).expand(model.replicates, -1)}
 
     @property
@@ -40,9 +44,11 @@ class LinearRegressionEstimator:
         return self._labelled(self._features.labelled(rows, stream), state, stream)
 
     def _labelled(self, features: torch.Tensor, state: State, stream: Stream) -> torch.Tensor:
-        noise = self._noise * _normal(stream, *features.shape[:2])
-        labels = (features @ state["weights"][..., None])[..., 0] + noise
-        return torch.cat([features, labels[..., None]], dim=2)
+        return torch.cat([features, self._labels(features, state, stream)[..., None]], dim=2)
+
+    def _labels(self, features: torch.Tensor, state: State, stream: Stream) -> torch.Tensor:
+        noise = torch.from_numpy(stream.within("noise").numpy().standard_normal(tuple(features.shape[:2])))
+        return (features @ state["weights"][..., None])[..., 0] + self._noise * noise
 
     def fit(self, data: torch.Tensor, weights: torch.Tensor | None, previous: State | None, stream: Stream) -> Fitted:
         """Weighted least squares. Raises FitFailed where the weights are no numbers any more."""
@@ -55,11 +61,19 @@ class LinearRegressionEstimator:
 
     def real_statistics(self, rows: int, stream: Stream) -> State:
         """The sums of the rows that ``real`` gives."""
-        return _sums(self.real(rows, stream))
+        return self._sums(self._features.real(rows, stream), self._true, stream)
 
     def draw_statistics(self, state: State, rows: int, stream: Stream) -> State:
         """The sums of the rows that ``draw`` gives."""
-        return _sums(self.draw(state, rows, stream))
+        return self._sums(self._features.labelled(rows, stream), state, stream)
+
+    def _sums(self, features: torch.Tensor, state: State, stream: Stream) -> State:
+        # Features that are labelled again have the same products.
+        if self._kept is None or self._kept[0] is not features:
+            self._kept = features, features.mT @ features
+        counts = torch.full((len(features),), features.shape[1], dtype=torch.float64)
+        moment = (features.mT @ self._labels(features, state, stream)[..., None])[..., 0]
+        return {"rows": counts, "gram": self._kept[1], "moment": moment}
 
     def pool_statistics(self, left: State, right: State) -> State:
         """The sums of the union of two sets."""
@@ -73,13 +87,11 @@ class LinearRegressionEstimator:
 
     def _solved(self, gram: torch.Tensor, moment: torch.Tensor, rows: torch.Tensor | int, stream: Stream) -> Fitted:
         """The weights that minimise mean (y - x · w)^2 + ridge |w|^2; without a ridge those of least norm."""
-        eigenvalues, vectors = torch.linalg.eigh(gram)
-        smallest = eigenvalues[:, -1:] * gram.shape[1] * torch.finfo(gram.dtype).eps
-        inverse = torch.where(eigenvalues > smallest, 1 / (eigenvalues + self._ridge * rows), 0.0)
-        weights = vectors @ (inverse[..., None] * (vectors.mT @ moment[..., None]))
+        penalties = torch.as_tensor(self._ridge * rows, dtype=torch.float64).expand(len(gram), 1)
+        weights = _solution(gram + torch.diag_embed(penalties.expand(-1, gram.shape[1])), moment)
         if not bool(weights.isfinite().all()):
             raise FitFailed(f"generation {stream.generation}: the weights are too large for numbers")
-        return Fitted({"weights": weights[..., 0]})
+        return Fitted({"weights": weights})
 
     def measure(self, states: State, first: State, streams: Sequence[Stream]) -> Mapping[str, torch.Tensor]:
         """How far the weights are from the true ones, each [T, R].
@@ -95,11 +107,14 @@ class LinearRegressionEstimator:
         }
 
 
-def _sums(rows: torch.Tensor) -> State:
-    features, labels = rows[..., :-1], rows[..., -1:]
-    counts = torch.full((len(rows),), rows.shape[1], dtype=torch.float64)
-    return {"rows": counts, "gram": features.mT @ features, "moment": (features.mT @ labels)[..., 0]}
-
-
-def _normal(stream: Stream, *shape: int) -> torch.Tensor:
-    return torch.from_numpy(stream.within("noise").numpy().standard_normal(shape))
+def _solution(matrices: torch.Tensor, moments: torch.Tensor) -> torch.Tensor:
+    """The solutions of least norm, [R, d], of positive semidefinite systems."""
+    factors, failed = torch.linalg.cholesky_ex(matrices)
+    diagonal = factors.diagonal(dim1=1, dim2=2)
+    is_regular = (failed == 0) & (diagonal.amin(1) > SMALLEST_PIVOT * diagonal.amax(1))
+    if bool(is_regular.all()):
+        return torch.cholesky_solve(moments[..., None], factors)[..., 0]
+    eigenvalues, vectors = torch.linalg.eigh(matrices)
+    smallest = eigenvalues[:, -1:] * matrices.shape[1] * torch.finfo(matrices.dtype).eps
+    inverse = torch.where(eigenvalues > smallest, 1 / eigenvalues, 0.0)
+    return (vectors @ (inverse[..., None] * (vectors.mT @ moments[..., None])))[..., 0]
