@@ -15,6 +15,7 @@ from code_digests.fresh_runs import FreshRuns
 from code_digests.lock_state import problems
 from conftest import ROOT
 from modelcollapse.code_digests import house, modules
+from modelcollapse.commands.code_lock import locked_code
 from modelcollapse.store.manifest import Manifest
 
 CHAINS = {
@@ -43,6 +44,14 @@ def test_all_code_is_locked():
     ``python -m modelcollapse.commands.code_lock`` says how.
     """
     assert problems() == []
+
+
+def test_an_edit_of_the_module_that_implements_something_changes_its_digest():
+    """No module of members or stages bears a name that is listed as deciding no number."""
+    table = json.loads(TABLE.read_text(encoding="utf-8"))
+    places = {place.partition(":")[0] for _, code, _ in locked_code().values() for place in code if ":" in str(place)}
+    assert len(places) > 15
+    assert [place for place in sorted(places) if not table[place]] == []
 
 
 def test_an_edit_of_a_module_changes_what_the_table_says(tmp_path, monkeypatch):

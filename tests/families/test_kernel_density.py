@@ -10,7 +10,7 @@ from sklearn.neighbors import KernelDensity
 from conftest import composed
 from modelcollapse.config.extensions import configuration_folder
 from modelcollapse.config.settings import read_chain_settings
-from modelcollapse.data.shapes import Shapes, ShapesSettings
+from modelcollapse.data.points import Shapes, ShapesSettings
 from modelcollapse.families.estimators.theory import Plan
 from modelcollapse.families.kernel_density import theory
 from modelcollapse.families.kernel_density.estimator import KernelDensityEstimator, scott_bandwidth

@@ -1,6 +1,6 @@
 """The kinds of data's entries in the registry; what each form asks of a kind is said in modelcollapse.data."""
 
-from modelcollapse.data import labelled_samples, shapes
+from modelcollapse.data import labelled_samples, points
 from modelcollapse.data import settings as of
 from modelcollapse.registry import Member
 
@@ -18,7 +18,7 @@ MEMBERS = (
     _kind("images", "images", of.ImagesDataSettings, "images:ImageFiles"),
     _kind("gaussian_samples", "gaussian_samples", of.GaussianSamplesSettings),
     _kind("categorical_samples", "categorical_samples", of.CategoricalSamplesSettings),
-    _kind("shapes", "points", shapes.ShapesSettings, "shapes:Shapes"),
+    _kind("shapes", "points", points.ShapesSettings, "points:Shapes"),
     _kind("linear_samples", "linear_samples", labelled_samples.LinearSamplesSettings),
     _kind("logistic_samples", "logistic_samples", labelled_samples.LogisticSamplesSettings),
 )
