@@ -104,7 +104,7 @@ def fit(
     )
     module, _, lines = fit_resumably(
         described,
-        execution=Execution(TrainerSettings("cpu", "32-true", 1, 4, False), None),
+        execution=Execution(TrainerSettings("cpu", "32-true", 1, 4, False, checkpoint_seconds=0.0), None),
         progress=Progress(folder, "fit", lambda path, fault: None),
         on_epoch=on_epoch,
     )

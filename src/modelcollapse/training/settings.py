@@ -105,7 +105,7 @@ class TrainerSettings(FitArguments):
     """Whether torch is limited to deterministic algorithms (GPU); warn: where there are any."""
     benchmark: Annotated[bool, EXECUTION] = False
     """Whether cuDNN tries its algorithms and takes the fastest."""
-    checkpoint_seconds: Annotated[float, Range(low=0, high=86_400), EXECUTION] = 0.0
+    checkpoint_seconds: Annotated[float, Range(low=0, high=86_400), EXECUTION] = 120.0
     """Seconds of fitting from one checkpoint to the next, at least: what a kill can cost, beside the epoch at hand. A
     checkpoint that takes long to write is written more seldom. 0 writes one after every epoch. Not in any key."""
     detect_anomaly: Annotated[bool, EXECUTION] = False
