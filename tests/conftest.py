@@ -2,7 +2,7 @@
 
 import io
 import sys
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -213,16 +213,24 @@ def train(tmp_path):
     return run
 
 
-@pytest.fixture(autouse=True)
-def registered_members(request):
-    """The package's members and those of the test's own module are registered, and no other module's."""
+@contextmanager
+def members_of(module):
+    """The package's members and those of one test module are registered, and no other module's."""
     before = {kind: {member.name: member for member in registry(kind).members()} for kind in KINDS}
     for kind, members in before.items():
-        own = {name: member for name, member in members.items() if _is_at_home(member, request.module.__name__)}
-        registry(kind)._members = own
-    yield
-    for kind, members in before.items():
-        registry(kind)._members = members
+        registry(kind)._members = {name: member for name, member in members.items() if _is_at_home(member, module)}
+    try:
+        yield
+    finally:
+        for kind, members in before.items():
+            registry(kind)._members = members
+
+
+@pytest.fixture(autouse=True)
+def registered_members(request):
+    """What is registered is the package's, and what the test's own module registers."""
+    with members_of(request.module.__name__):
+        yield
 
 
 def _is_at_home(member, module):

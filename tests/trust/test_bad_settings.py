@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from conftest import run_command
+from conftest import members_of, run_command
 from modelcollapse.config.settings import MEMBER_GROUPS, ChainSettings
 from modelcollapse.regimes import RegimeSettings
 from modelcollapse.registry import Registered, registry
@@ -155,7 +155,9 @@ def _cases(overrides, name, hint):
         yield Case((*overrides, f"{name}={typed}"), name, shown, told)
 
 
-SINGLE = list(generated())
+# Tests are collected when other modules of tests have registered members of their own.
+with members_of(__name__):
+    SINGLE = list(generated())
 
 
 IMPOSSIBLE = {
