@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from conftest import EXECUTION
 from modelcollapse.config.extensions import configuration_folder
 from modelcollapse.config.settings import read_chain_settings
 from modelcollapse.data.images import as_grey, image_count, read_images
@@ -22,7 +23,7 @@ from modelcollapse.settings import SettingsError
 REGIMES = sorted(path.stem for path in (configuration_folder() / "regime").glob("*.yaml"))
 POOLING = {"accumulate", "accumulate_subsample", "older", "general"}
 """Regimes that take from the sets of several generations."""
-VAE = ("model=vae", "data=digits", "decoding=none", "tracking=none", "trainer.threads=1", "trainer.accelerator=cpu")
+VAE = ("model=vae", "data=digits", "decoding=none", *EXECUTION)
 TINY = (
     *VAE,
     "generations=2",
