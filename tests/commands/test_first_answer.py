@@ -52,7 +52,15 @@ OF_COMPOSING = {
     *(f"modelcollapse.{name}" for name in ("command_line", "commands", "commands.run", "config", "credentials")),
     *(
         f"modelcollapse.config.{name}"
-        for name in ("composing", "extensions", "guard", "hydra_internals", "interpolations", "other_names")
+        for name in (
+            "composing",
+            "extensions",
+            "grid_bounds",
+            "guard",
+            "hydra_internals",
+            "interpolations",
+            "other_names",
+        )
     ),
     *(f"modelcollapse.{name}" for name in ("errors", "output", "registry", "settings", "surroundings")),
 }
