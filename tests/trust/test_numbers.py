@@ -87,11 +87,14 @@ ON_CPU = [
     Case("language model with beams", (HALF_TRAINING, HALF_WRITING), HALF),
     *(Case(chain, ("trainer.threads=3",), SAME_LOOPS) for chain in ("gaussian", "gaussian_mixture", "discrete")),
 ]
-GPU = "trainer.accelerator=gpu"
+GPU = {
+    "language model with beams": ("trainer.accelerator=gpu", "decoding.engine=native"),
+    "vae": ("trainer.accelerator=gpu",),
+}
 ON_GPU = [
-    *(Case(chain, (GPU,), 1e-3) for chain in ("language model with beams", "vae")),
-    *(Case(chain, (GPU, HALF_TRAINING), HALF) for chain in ("language model with beams", "vae")),
-    *(Case(chain, (GPU, "trainer.precision=16-mixed"), HALF / 4) for chain in ("language model with beams", "vae")),
+    *(Case(chain, words, 1e-3) for chain, words in GPU.items()),
+    *(Case(chain, (*words, HALF_TRAINING), HALF) for chain, words in GPU.items()),
+    *(Case(chain, (*words, "trainer.precision=16-mixed"), HALF / 4) for chain, words in GPU.items()),
 ]
 
 
