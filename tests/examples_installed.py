@@ -39,7 +39,7 @@ import json, sys
 from modelcollapse.commands import code_lock
 from modelcollapse.registry import registry
 code = code_lock.main(["--package=collapse_examples", *json.loads(sys.argv[1])])
-print(json.dumps([code, registry("losses")["focal"].identity()["digest"]]))
+print(json.dumps([code, registry("losses")["poly"].identity()["digest"]]))
 """
 COMPOSING = """
 import sys

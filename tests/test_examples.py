@@ -23,7 +23,7 @@ ESTIMATOR = (
 """Family, data and regime by rule."""
 LANGUAGE_MODEL = (
     *(*TINY, "decoding.kind=sample", "decoding.beams=1", "selection=top", "selection/scorer=fewest_repeats"),
-    *("selection.oversampling=1.5", "model.training.loss={name: focal, gamma: 1.0}", "paths.store=store"),
+    *("selection.oversampling=1.5", "model.training.loss={name: poly, epsilon: 0.5}", "paths.store=store"),
     *("metrics.add=[most_frequent_token]", "logger=[markdown_table]"),
 )
 """Scorer, loss, metric and logger."""
@@ -62,16 +62,16 @@ def test_a_lock_that_the_package_ships_names_code_by_the_digest_first_locked(ins
     def locking(*options):
         return tuple(json.loads(installed.start(LOCKING, json.dumps(options)).splitlines()[-1]))
 
-    lock, focal = (installed.site / "collapse_examples" / name for name in ("code.lock.json", "focal.py"))
-    assert locking("--lock") == (0, own := json.loads(lock.read_text())["losses/focal"]["digests"][0])
-    text = focal.read_text()
-    focal.write_text(text.replace("** gamma) *", "** (1.0 * gamma)) *"))
+    lock, poly = (installed.site / "collapse_examples" / name for name in ("code.lock.json", "poly.py"))
+    assert locking("--lock") == (0, own := json.loads(lock.read_text())["losses/poly"]["digests"][0])
+    text = poly.read_text()
+    poly.write_text(text.replace("return epsilon *", "return 1.0 * epsilon *"))
     code, edited = locking()
     assert (code, edited != own) == (1, True)
-    locking("--equal=losses/focal")
+    locking("--equal=losses/poly")
     assert locking() == (0, own)
-    assert json.loads(lock.read_text())["losses/focal"]["digests"] == [own, edited]
-    focal.write_text(text)
+    assert json.loads(lock.read_text())["losses/poly"]["digests"] == [own, edited]
+    poly.write_text(text)
     lock.unlink()
 
 

@@ -8,8 +8,8 @@ from collapse_examples.settings import (
     EveryKthSettings,
     ExponentialSettings,
     FewestRepeatsSettings,
-    FocalSettings,
     GammaSettings,
+    PolySettings,
 )
 from modelcollapse.families.estimators.settings import memory_problems
 from modelcollapse.families.options import FLOAT64_ON_CPU, family
@@ -50,7 +50,7 @@ SCORERS = Member(
     label="share of sequences of tokens that occur once",
     options={"needs": ()},
 )
-LOSSES = Member("losses", "focal", "collapse_examples.focal:focal", settings=FocalSettings)
+LOSSES = Member("losses", "poly", "collapse_examples.poly:poly", settings=PolySettings)
 METRICS = metric_member(
     "most_frequent_token",
     "collapse_examples.most_frequent_token:most_frequent_token",

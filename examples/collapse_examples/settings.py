@@ -50,8 +50,8 @@ class FewestRepeatsSettings:
 
 
 @dataclass(frozen=True)
-class FocalSettings:
-    """Settings of the loss ``focal``."""
+class PolySettings:
+    """Settings of the loss ``poly``."""
 
-    gamma: Annotated[float, Range(low=0)] = 2.0
-    """How much less a target counts that is probable already; 0 is cross-entropy."""
+    epsilon: Annotated[float, Range(low=0)] = 1.0
+    """How much more a target counts that is improbable still; 0 is cross-entropy."""
