@@ -134,7 +134,8 @@ def _is_picture(path: str) -> bool:
 
 
 def _folder_page(path: str, folder: Path) -> str:
-    inside = sorted(each.relative_to(folder).as_posix() for each in folder.rglob("*.*") if each.is_file())
+    files = (each.relative_to(folder) for each in folder.rglob("*.*") if each.is_file())
+    inside = sorted(each.as_posix() for each in files if "__pycache__" not in each.parts)
     return f"# {path}\n\n" + "".join(f"- [{each}]({folder.name}/{each})\n" for each in inside)
 
 
