@@ -3,7 +3,7 @@
 Both take the same random weights of OPT-125m's shape, the same text, 5 epochs, 5 beams, 64 new tokens after 64, and the
 same precision. Each runs in a process of its own, one after the other, over again; compared are medians of the
 processor time of the whole process, start included. The script is what one would otherwise write: a LightningModule
-around the model, items collated one by one, Lightning's checkpoints, `generate` batch by batch, pickles.
+around the model, items collated one by one, Lightning's checkpoints, `generate` batch by batch, all that was generated in a file.
 
 train.py does more for its time: it scores the start, two splits and what was written, measures, records and draws.
 How long it fits, scores and writes on the wall, and what share of its time is none of them, is told beside it. With a
@@ -18,7 +18,6 @@ import argparse
 import json
 import math
 import os
-import pickle
 import statistics
 import subprocess
 import sys
@@ -199,6 +198,7 @@ def usual_script(place: Path, arguments: argparse.Namespace) -> None:
     """What one would otherwise write for the same experiment."""
     import pytorch_lightning
     import torch
+    from safetensors.torch import save_file
     from torch.utils.data import DataLoader
     from transformers import AutoTokenizer, OPTForCausalLM
 
@@ -260,7 +260,7 @@ def usual_script(place: Path, arguments: argparse.Namespace) -> None:
     module, train = LanguageModel(), loader("train", shuffle=True)
     trainer.fit(module, train, loader("validation"))
     module.load_state_dict(torch.load(checkpoints.best_model_path, weights_only=True)["state_dict"])
-    results: dict[str, Any] = {"perplexity": perplexity(module, loader("test"))}
+    perplexities = {"real": perplexity(module, loader("test"))}
 
     module.model.eval().to(arguments.device, torch.bfloat16 if mixed else torch.float32)
     written = []
@@ -276,11 +276,13 @@ def usual_script(place: Path, arguments: argparse.Namespace) -> None:
             {"input_ids": tokens[LENGTH:], "attention_mask": torch.ones_like(tokens[LENGTH:])}
             for tokens in sequences.cpu()
         ]
-    results["generated"] = written
     module.model.float()
-    results["generated_perplexity"] = perplexity(module, DataLoader(written, batch_size=arguments.batch_size))
-    with Path(checkpoints.best_model_path).with_name("generated.pickle").open("wb") as file:
-        pickle.dump(results, file)
+    perplexities["generated"] = perplexity(module, DataLoader(written, batch_size=arguments.batch_size))
+    best = Path(checkpoints.best_model_path)
+    save_file(
+        {"generated": torch.stack([row["input_ids"] for row in written])}, best.with_name("generated.safetensors")
+    )
+    best.with_name("perplexities.json").write_text(json.dumps(perplexities), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ NEUTRAL_NAMES = {
     "report": _PEOPLE,
     "memory": "what is planned of a machine's memory",
     "expectations": "what plans say of sizes and times",
-    "shapes": "what people are told of a network before it is read",
+    "shapes": "what is shown of a network before it is read",
     "theory": "drawn beside what is measured",
     "recipes": "names artifacts; what it writes into a recipe is there to be seen",
     "stages": "each stage is digested by what it imports",

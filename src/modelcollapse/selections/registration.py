@@ -3,64 +3,37 @@
 from modelcollapse.registry import Member
 from modelcollapse.selections import member_settings as of
 
+
+def _rule(name: str, place: str, *needs: str, settings: type | None = None) -> Member:
+    return Member("rules", name, f"modelcollapse.selections.rules:{place}", settings=settings, options={"needs": needs})
+
+
+def _scorer(name: str, place: str, label: str, *needs: str, settings: type | None = None) -> Member:
+    place = f"modelcollapse.selections.{place}"
+    return Member("scorers", name, place, settings=settings, label=label, options={"needs": needs})
+
+
 MEMBERS = (
-    Member("rules", "random", "modelcollapse.selections.rules:Random", options={"needs": ("stream",)}),
-    Member("rules", "top", "modelcollapse.selections.rules:Top", options={"needs": ("scores",)}),
-    Member(
-        "rules",
-        "threshold",
-        "modelcollapse.selections.rules:Threshold",
-        settings=of.ThresholdSettings,
-        options={"needs": ("scores", "stream", "shortfall")},
-    ),
-    Member(
-        "rules",
-        "verifier",
-        "modelcollapse.selections.rules:Verifier",
-        settings=of.VerifierSettings,
-        options={"needs": ("scores", "stream", "shortfall")},
-    ),
-    Member(
-        "rules",
-        "resample",
-        "modelcollapse.selections.rules:Resample",
-        settings=of.ResampleSettings,
-        options={"needs": ("scores", "stream")},
-    ),
-    Member(
-        "rules",
-        "tournament",
-        "modelcollapse.selections.rules:Tournament",
-        settings=of.TournamentSettings,
-        options={"needs": ("scores", "stream")},
-    ),
-    Member(
-        "scorers",
-        "confidence",
-        "modelcollapse.selections.scorers:Confidence",
-        label="log-likelihood under the writing model",
-        options={"needs": ("writer_losses",)},
-    ),
-    Member(
-        "scorers",
+    _rule("random", "Random", "stream"),
+    _rule("top", "Top", "scores"),
+    _rule("threshold", "Threshold", "scores", "stream", "shortfall", settings=of.ThresholdSettings),
+    _rule("verifier", "Verifier", "scores", "stream", "shortfall", settings=of.VerifierSettings),
+    _rule("resample", "Resample", "scores", "stream", settings=of.ResampleSettings),
+    _rule("tournament", "Tournament", "scores", "stream", settings=of.TournamentSettings),
+    _scorer("surplexity", "scorers:Surplexity", "loss under the reference model", "reference_losses"),
+    _scorer("confidence", "scorers:Confidence", "log-likelihood under the writing model", "writer_losses"),
+    _scorer(
         "true_likelihood",
-        "modelcollapse.selections.scorers:TrueLikelihood",
-        label="log-likelihood under the true distribution",
-        options={"needs": ("true_log_likelihood",)},
+        "scorers:TrueLikelihood",
+        "log-likelihood under the true distribution",
+        "true_log_likelihood",
     ),
-    Member(
-        "scorers",
+    _scorer(
         "detector",
-        "modelcollapse.selections.detector:Detector",
+        "detector:Detector",
+        "confidence that a row is real",
+        "real_rows",
+        "stream",
         settings=of.DetectorSettings,
-        label="confidence that a row is real",
-        options={"needs": ("real_rows", "stream")},
-    ),
-    Member(
-        "scorers",
-        "surplexity",
-        "modelcollapse.selections.scorers:Surplexity",
-        label="loss under the reference model",
-        options={"needs": ("reference_losses",)},
     ),
 )

@@ -9,12 +9,18 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from modelcollapse.families.presentation import CurveFigure
 from modelcollapse.figures import curves, style
 from modelcollapse.figures.axes import generation_axis, logarithmic_generation_axis
 from modelcollapse.figures.style import FigureText
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+def panels_of(figure: CurveFigure) -> dict[str, str]:
+    """Measure -> label of its axis, as the report of a sweep draws them."""
+    return {panel.metric.removesuffix("/mean"): panel.label for panel in figure.panels}
 
 
 @style.paper()

@@ -12,12 +12,6 @@ from modelcollapse.families.kernel_density.stages import STAGES
 from modelcollapse.families.kernel_density.theory import kernel_density_expectations
 from modelcollapse.seeding import Stream
 
-PANELS = {
-    "test_loss": "test loss (nats)",
-    "spread": "spread about the true mean",
-    "variance": "variance of the rows",
-    "reached": "share of test points reached",
-}
 DRAWN_GENERATIONS = 5
 MOST_DRAWN = 500
 
@@ -35,13 +29,14 @@ class KernelDensityFamily(EstimatorFamily):
 
     def present(self, chain: ChainData, title: ChainTitle) -> ChainReport:
         """Losses and variances of every generation, theory beside them; what one replicate writes in some."""
-        from modelcollapse.families.estimators.figures import measures_and_theory
+        from modelcollapse.families.estimators.figures import measures_and_theory, panels_of
         from modelcollapse.families.kernel_density import figures
 
         text = self.figure_text(title)
         plan = Plan(self.regime, int(chain.generations[-1]), self.data.rows)
         table = chain.table(kernel_density_expectations(plan, self.model, self.data)).assign(rows=self.data.rows)
-        drawn = {"density_estimates": measures_and_theory(table, text, PANELS)}
+        panels = {**panels_of(KERNEL_DENSITY.figures[0]), "reached": "share of test points reached"}
+        drawn = {"density_estimates": measures_and_theory(table, text, panels)}
         if self.data.numbers_per_row > 1:
             drawn["rows_by_generation"] = figures.rows_by_generation(self._rows(chain), text)
         return ChainReport({"kernel_density": table}, {}, drawn)

@@ -10,7 +10,7 @@ from modelcollapse.families.estimators.theory import Columns, Floats, Plan
 from modelcollapse.families.kernel_density.estimator import scott_bandwidth
 from modelcollapse.families.kernel_density.kernels import coordinate_variance
 from modelcollapse.families.kernel_density.settings import KernelDensitySettings
-from modelcollapse.regimes import Draw, Source, compose, count_rows, held_rows
+from modelcollapse.regimes import Source, compose, count_rows, held_rows
 
 
 def true_variance(data: Any) -> float:
@@ -55,16 +55,6 @@ def _shares(plan: Plan, generation: int) -> Iterator[tuple[Source, float]]:
         yield from ((source, part * sizes[source] / held) for source in draw.sources)
 
 
-def training_rows(plan: Plan) -> list[int]:
-    """Rows of each training set."""
-    found = []
-    for generation in range(plan.generations + 1):
-        draws: tuple[Draw, ...] = compose(plan.regime, generation, seed=0)
-        sizes = {source: held_rows(source, plan.regime, plan.rows) for draw in draws for source in draw.sources}
-        found.append(sum(count_rows(draws, sizes, plan.rows)))
-    return found
-
-
 def replaced_variances(sizes: list[int], true: float, widths: Floats) -> Floats:
     """E of the rows' variance (1/N) about their own mean, where each set is drawn from the density before.
 
@@ -79,7 +69,8 @@ def replaced_variances(sizes: list[int], true: float, widths: Floats) -> Floats:
 
 def kernel_density_expectations(plan: Plan, model: KernelDensitySettings, data: Any) -> Columns:
     """Expected measures of a chain: the spread under every regime, the rows' variance under replacement."""
-    rows, dimension = training_rows(plan), data.numbers_per_row
+    generations, dimension = range(plan.generations + 1), data.numbers_per_row
+    rows = [held_rows(Source("training", generation), plan.regime, plan.rows) for generation in generations]
     bandwidths = np.array([model.bandwidth or scott_bandwidth(count, dimension) for count in rows])
     widths = bandwidths**2 * coordinate_variance(model.kernel, dimension)
     true, sizes, unknown = true_variance(data), plan.sizes(), np.full(plan.generations + 1, np.nan)

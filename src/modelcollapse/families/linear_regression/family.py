@@ -8,8 +8,6 @@ from modelcollapse.families.linear_regression.presentation import LINEAR_REGRESS
 from modelcollapse.families.linear_regression.stages import STAGES
 from modelcollapse.families.linear_regression.theory import linear_regression_expectations
 
-PANELS = {"test_error": "test error, noiseless labels", "squared_norm": "squared norm of the weights"}
-
 
 class LinearRegressionFamily(EstimatorFamily):
     """Gerstgrasser et al. (2024), linear regression."""
@@ -24,9 +22,9 @@ class LinearRegressionFamily(EstimatorFamily):
 
     def present(self, chain: ChainData, title: ChainTitle) -> ChainReport:
         """Errors of every generation, theory beside what is measured."""
-        from modelcollapse.families.estimators.figures import measures_and_theory
+        from modelcollapse.families.estimators.figures import measures_and_theory, panels_of
 
         plan = Plan(self.regime, int(chain.generations[-1]), self.data.rows)
         table = chain.table(linear_regression_expectations(plan, self.model, self.data)).assign(rows=self.data.rows)
-        drawn = {"regression_errors": measures_and_theory(table, self.figure_text(title), PANELS)}
-        return ChainReport({"linear_regression": table}, {}, drawn)
+        figure = measures_and_theory(table, self.figure_text(title), panels_of(LINEAR_REGRESSION.figures[0]))
+        return ChainReport({"linear_regression": table}, {}, {"regression_errors": figure})

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
-import numpy as np
 import torch
 from torch.nn.functional import softplus
 
@@ -11,11 +10,9 @@ from modelcollapse.data.labelled_samples import LogisticSamplesSettings
 from modelcollapse.families.estimators.estimator import FitFailed, Fitted, State
 from modelcollapse.families.estimators.features import Features
 from modelcollapse.families.logistic_regression.newton import NoFiniteFit, logistic_weights
+from modelcollapse.families.logistic_regression.quadrature import normal_nodes
 from modelcollapse.families.logistic_regression.settings import LogisticRegressionSettings
 from modelcollapse.seeding import Stream
-
-NODES = 200
-"""Nodes of the Gauss-Hermite rule: exact to 1e-9 for weights of norm up to 10."""
 
 
 class LogisticRegressionEstimator:
@@ -76,8 +73,8 @@ class LogisticRegressionEstimator:
 
     @cached_property
     def _nodes(self) -> tuple[torch.Tensor, torch.Tensor]:
-        places, weights = np.polynomial.hermite_e.hermegauss(NODES)
-        return torch.from_numpy(places), torch.from_numpy(weights / weights.sum())
+        places, weights = normal_nodes()
+        return torch.from_numpy(places), torch.from_numpy(weights)
 
     @cached_property
     def _slope(self) -> torch.Tensor:

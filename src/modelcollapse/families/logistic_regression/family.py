@@ -8,13 +8,6 @@ from modelcollapse.families.logistic_regression.presentation import LOGISTIC_REG
 from modelcollapse.families.logistic_regression.stages import STAGES
 from modelcollapse.families.logistic_regression.theory import logistic_regression_expectations
 
-PANELS = {
-    "squared_error": "squared error of the weights",
-    "squared_norm": "squared norm of the weights",
-    "kl_from_true": "KL from the truth (nats a label)",
-    "disagreement": "disagreement with the true labels",
-}
-
 
 class LogisticRegressionFamily(EstimatorFamily):
     """Dey and Donoho (2024), logistic regression."""
@@ -29,11 +22,10 @@ class LogisticRegressionFamily(EstimatorFamily):
 
     def present(self, chain: ChainData, title: ChainTitle) -> ChainReport:
         """Errors of every generation, theory beside the one it is known for."""
-        from modelcollapse.families.estimators.figures import measures_and_theory
+        from modelcollapse.families.estimators.figures import measures_and_theory, panels_of
 
         plan = Plan(self.regime, int(chain.generations[-1]), self.data.rows)
         table = chain.table(logistic_regression_expectations(plan, self.model, self.data)).assign(rows=self.data.rows)
-        figure = measures_and_theory(
-            table, self.figure_text(title), PANELS, expected="expectation to first order in 1/M"
-        )
+        text, panels = self.figure_text(title), panels_of(LOGISTIC_REGRESSION.figures[0])
+        figure = measures_and_theory(table, text, panels, expected="expectation to first order in 1/M")
         return ChainReport({"logistic_regression": table}, {}, {"classifier_errors": figure})

@@ -9,16 +9,15 @@ import numpy as np
 
 from modelcollapse.data.labelled_samples import LogisticSamplesSettings
 from modelcollapse.families.estimators.theory import Columns, Plan
+from modelcollapse.families.logistic_regression.quadrature import normal_nodes
 from modelcollapse.families.logistic_regression.settings import LogisticRegressionSettings
-
-NODES = 200
 
 
 def inverse_information_trace(signal: float, dimension: int) -> float:
     """tr I^-1 at true weights of norm ``signal``, per row."""
-    places, weights = np.polynomial.hermite_e.hermegauss(NODES)
+    places, weights = normal_nodes()
     probabilities = 1 / (1 + np.exp(-signal * places))
-    slopes = weights / weights.sum() * probabilities * (1 - probabilities)
+    slopes = weights * probabilities * (1 - probabilities)
     return float((dimension - 1) / slopes.sum() + 1 / (slopes * places**2).sum())
 
 
