@@ -3,7 +3,7 @@
 Both take the same random weights of OPT-125m's shape, the same text, 5 epochs, 5 beams, 64 new tokens after 64, and the
 same precision. Each runs in a process of its own, one after the other, over again; compared are medians of the
 processor time of the whole process, start included. The script is what one would otherwise write: a LightningModule
-around the model, items collated one by one, Lightning's checkpoints, `generate` batch by batch, all that was generated in a file.
+around the model, items collated one by one, Lightning's checkpoints, `generate` batch by batch, and a file at the end.
 
 train.py does more for its time: it scores the start, two splits and what was written, measures, records and draws.
 How long it fits, scores and writes on the wall, and what share of its time is none of them, is told beside it. With a
@@ -279,9 +279,8 @@ def usual_script(place: Path, arguments: argparse.Namespace) -> None:
     module.model.float()
     perplexities["generated"] = perplexity(module, DataLoader(written, batch_size=arguments.batch_size))
     best = Path(checkpoints.best_model_path)
-    save_file(
-        {"generated": torch.stack([row["input_ids"] for row in written])}, best.with_name("generated.safetensors")
-    )
+    generated = torch.stack([row["input_ids"] for row in written])
+    save_file({"generated": generated}, best.with_name("generated.safetensors"))
     best.with_name("perplexities.json").write_text(json.dumps(perplexities), encoding="utf-8")
 
 
