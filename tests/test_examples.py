@@ -104,6 +104,7 @@ def test_members_run_by_name_go_on_after_a_kill_and_leave_no_key_changed(install
     assert table["synthetic/most_frequent_token"].between(0, 1, inclusive="neither").all()
 
 
+@pytest.mark.slow
 def test_the_shortest_script_sweeps_with_joblib_goes_on_after_a_kill_and_changes_no_key(repository, tmp_path, train):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     script = [sys.executable, repository / "examples" / "shortest.py", "--sweep", *TINY, "generations=1"]

@@ -148,6 +148,7 @@ def test_an_edited_fit_and_an_edited_metric_of_a_language_model(copy):
     assert copy.run(*overrides) == []
 
 
+@pytest.mark.slow
 def test_a_file_that_changes_under_a_run_stops_it(copy):
     script = copy.folder / "changed.py"
     script.write_text(

@@ -74,6 +74,7 @@ def test_an_error_of_a_worker_is_reported_as_its_own(groups, folder):
     assert not left_behind()
 
 
+@pytest.mark.slow
 def test_a_chain_written_by_workers_is_the_same_and_a_killed_worker_costs_its_own_shard_only(
     chain, tiny, tmp_path, monkeypatch
 ):

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 NOTEBOOKS = Path(__file__).parents[2] / "docs" / "notebooks"
+NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+IN_EVERY_RUN = "own_metric_and_scorer"
 LOCAL_PATH = re.compile(r"(^|[\s\"'=(])/(home|root|tmp|Users|work|usr|mnt)/")
 
 
@@ -23,7 +25,9 @@ def executed(repository):
     return execute_notebooks.executed
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == IN_EVERY_RUN else pytest.mark.slow) for name in NAMES]
+)
 def test_a_notebook_runs_and_its_stored_outputs_have_the_shape_of_the_run(executed, tmp_path, name):
     path = NOTEBOOKS / f"{name}.ipynb"
     stored = json.loads(path.read_text(encoding="utf-8"))
@@ -46,7 +50,7 @@ def shape(cell):
     ]
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")))
+@pytest.mark.parametrize("name", NAMES)
 def test_a_stored_notebook_holds_no_error_no_warning_and_no_path_of_a_machine(name):
     for cell in json.loads((NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]:
         for output in cell.get("outputs", ()):

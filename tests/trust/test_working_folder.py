@@ -15,7 +15,10 @@ CHAIN = ("experiment=paper_gaussian", "generations=1", "data.rows=20", "model.re
     "command",
     [
         ("sweep.py", *CHAIN, "hydra/launcher=joblib", "hydra.launcher.n_jobs=1"),
-        ("-m", "modelcollapse", "train", *CHAIN, "data.rows=20,30", "-m", "hydra/launcher=joblib"),
+        pytest.param(
+            ("-m", "modelcollapse", "train", *CHAIN, "data.rows=20,30", "-m", "hydra/launcher=joblib"),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["a sweep", "a multirun"],
 )
