@@ -22,6 +22,8 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.textpath import text_to_path
 from matplotlib.transforms import ScaledTranslation
 
+from modelcollapse.figures.embedded_fonts import fonts_subset_once
+
 SINGLE_COLUMN = 3.5
 """Width of a figure in one column of a two-column page, inches."""
 DOUBLE_COLUMN = 7.2
@@ -236,7 +238,8 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     figure.savefig(picture, dpi=DOTS_PER_INCH)
     engine = figure.get_layout_engine()
     figure.set_layout_engine(None)
-    figure.savefig(page, metadata={"CreationDate": None})
+    with fonts_subset_once():
+        figure.savefig(page, metadata={"CreationDate": None})
     if engine is not None:
         figure.set_layout_engine(engine)
     return [picture, page]
@@ -251,8 +254,9 @@ def rehearse() -> None:
     axes.set_xscale("log")
     axes.legend()
     label(figure, FigureText("model", "regime", "0", "1"), "caption")
-    for kind in ("png", "pdf"):
-        figure.savefig(BytesIO(), format=kind)
+    with fonts_subset_once():
+        for kind in ("png", "pdf"):
+            figure.savefig(BytesIO(), format=kind)
 
 
 def printable(text: str, font: FontProperties) -> str:
