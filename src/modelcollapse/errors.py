@@ -122,6 +122,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
+def count_of(number: int, noun: str) -> str:
+    """So many of something: 1 chain, 2 chains."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def spoken(seconds: float) -> str:
     """A duration in its one or two largest units: 45 s, 12 min, 3 h 20 min, 2 d 4 h."""
     whole = round(seconds)

@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from modelcollapse.errors import spoken
+from modelcollapse.errors import count_of, spoken
 from modelcollapse.sweeps import planning
 from modelcollapse.sweeps.planning import plans_of, print_plan_tree
 from modelcollapse.sweeps.points import read_grid
@@ -156,3 +156,8 @@ def test_the_command_shows_the_plan_and_writes_nothing(train, tmp_path):
 )
 def test_durations_are_spoken_in_their_largest_units(seconds, words):
     assert spoken(seconds) == words
+
+
+@pytest.mark.parametrize(("number", "words"), [(0, "0 chains"), (1, "1 chain"), (2, "2 chains")])
+def test_one_chain_is_not_called_chains(number, words):
+    assert count_of(number, "chain") == words

@@ -20,7 +20,7 @@ from modelcollapse.config.explaining import explained
 from modelcollapse.config.extensions import use_config_dirs
 from modelcollapse.config.hydra_internals import missing_folders
 from modelcollapse.console import shown_path
-from modelcollapse.errors import UserError
+from modelcollapse.errors import UserError, count_of
 from modelcollapse.interactive.display import ChainDisplay, Output, html_of, in_notebook
 from modelcollapse.interactive.isolation import short_tracebacks, unchanged_libraries, unchanged_process
 from modelcollapse.interactive.members import importing_members, processes_of
@@ -188,7 +188,8 @@ class _Session:
         if any(self._folder.generations(chain.number) for chain in self._chains):
             _write_report(self._folder.path, self._grid, self._chains)
         if failed:
-            message = "\n".join([f"{len(failed)} of {len(self._chains)} chains failed:", *map(self._failure, failed)])
+            head = f"{len(failed)} of {count_of(len(self._chains), 'chain')} failed:"
+            message = "\n".join([head, *map(self._failure, failed)])
             raise ChainsFailed(message, Sweep(self._folder.path)) from next(iter(self._errors), None)
 
     def _failure(self, chain: PlannedChain) -> str:

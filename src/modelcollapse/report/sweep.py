@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from modelcollapse.errors import count_of
 from modelcollapse.families import presentation_of
 from modelcollapse.families.presentation import Presentation
 from modelcollapse.figures.style import save
@@ -142,7 +143,7 @@ def _title(folders: Sequence[Path], groups: Sequence[Group]) -> str:
 def _lead(groups: Sequence[Group], states: Sequence[ChainState]) -> str:
     models = ", ".join(dict.fromkeys(str(group.columns["model"]) for group in groups))
     count, finished = len(states), sum(state.finished for state in states)
-    chains = "1 chain" if count == 1 else f"{count} chains"
+    chains = count_of(count, "chain")
     counted = f"{chains} in {len(groups)} groups" if len(groups) > 1 else chains
     return f"{models}: {counted}, {'all' if finished == count else f'{finished} of them'} finished."
 

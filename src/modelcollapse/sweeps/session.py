@@ -12,7 +12,7 @@ from modelcollapse.code_digests.house import hand_on_sources
 from modelcollapse.command_line import program, sibling, typed_line
 from modelcollapse.config.extensions import config_dir_arguments
 from modelcollapse.console import print_messages, shown_path
-from modelcollapse.errors import UserError, interruptible
+from modelcollapse.errors import UserError, count_of, interruptible
 from modelcollapse.output import verify_printed
 from modelcollapse.record.claiming import claimed, overlap_problem
 from modelcollapse.record.sweep_folder import PlannedChain, SweepFolder
@@ -113,7 +113,8 @@ def _finished(grid: Grid, folder: SweepFolder, chains: Sequence[PlannedChain]) -
     finally:
         for line in _failures(folder, failed):
             print(line, file=sys.stderr, flush=True)
-        print(f"{len(chains) - len(failed)} of {len(chains)} chains finished  {shown_path(folder.path)}", flush=True)
+        finished = f"{len(chains) - len(failed)} of {count_of(len(chains), 'chain')} finished"
+        print(f"{finished}  {shown_path(folder.path)}", flush=True)
     return FAILED if failed else 0
 
 
@@ -128,7 +129,7 @@ def _report(grid: Grid, folder: SweepFolder, chains: Sequence[PlannedChain]) -> 
 
 def _failures(folder: SweepFolder, failed: Sequence[PlannedChain]) -> Iterator[str]:
     if failed:
-        yield "1 chain failed:" if len(failed) == 1 else f"{len(failed)} chains failed:"
+        yield f"{count_of(len(failed), 'chain')} failed:"
     for chain in failed:
         process = folder.process(chain.number)
         error = "its job never began" if process is None else process.error or "its job ended without writing why"

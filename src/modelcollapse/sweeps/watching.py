@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from modelcollapse.console import console as standard_output
-from modelcollapse.errors import spoken
+from modelcollapse.errors import count_of, spoken
 from modelcollapse.record import StageProgress, read_lines, read_progress
 from modelcollapse.record.sweep_folder import PlannedChain, State, SweepFolder, now
 
@@ -183,7 +183,8 @@ def _summary(chains: Sequence[ChainSeen], elapsed: float) -> str:
     finished, total = sum(one.finished for one in chains), sum(one.total for one in chains)
     left = seconds_left(chains, elapsed)
     estimate = "" if left is None else f", about {spoken(left)} left"
-    return f"{len(chains)} chains: {_counts(chains)}; {finished} of {total} generations in {spoken(elapsed)}{estimate}"
+    generations = f"{finished} of {count_of(total, 'generation')}"
+    return f"{count_of(len(chains), 'chain')}: {_counts(chains)}; {generations} in {spoken(elapsed)}{estimate}"
 
 
 def _legend() -> Text:
