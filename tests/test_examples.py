@@ -24,9 +24,9 @@ ESTIMATOR = (
 LANGUAGE_MODEL = (
     *(*TINY, "decoding.kind=sample", "decoding.beams=1", "selection=top", "selection/scorer=fewest_repeats"),
     *("selection.oversampling=1.5", "model.training.loss={name: poly, epsilon: 0.5}", "paths.store=store"),
-    *("metrics.add=[most_frequent_token]", "logger=[markdown_table]"),
+    *("merge=bounded_update", "metrics.add=[most_frequent_token]", "logger=[markdown_table]"),
 )
-"""Scorer, loss, metric and logger."""
+"""Scorer, loss, merge, metric and logger."""
 BUILT_IN = [
     ["experiment=quickstart", "selection=top", "metrics.set=full"],
     ["experiment=paper_gaussian"],

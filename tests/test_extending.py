@@ -22,6 +22,7 @@ REDUCED = {
     "plain": (NETWORK, "selection/threshold"),
     "knockout": (NETWORK, "selection/threshold"),
     "smoothed": (FIT, "test/perplexity"),
+    "moving_average": (SMALL, "mean_error/mean"),
     "rmsprop": (FIT, "test/perplexity"),
     "cooldown": (FIT, "test/perplexity"),
     "token_types": (NETWORK, "synthetic/types_per_token"),

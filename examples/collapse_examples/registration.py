@@ -5,6 +5,7 @@ as ``"module:name"``, which is imported when it is used.
 """
 
 from collapse_examples.settings import (
+    BoundedUpdateSettings,
     EveryKthSettings,
     ExponentialSettings,
     FewestRepeatsSettings,
@@ -51,6 +52,13 @@ SCORERS = Member(
     options={"needs": ()},
 )
 LOSSES = Member("losses", "poly", "collapse_examples.poly:poly", settings=PolySettings)
+MERGES = Member(
+    "merges",
+    "bounded_update",
+    "collapse_examples.bounded_update:BoundedUpdate",
+    settings=BoundedUpdateSettings,
+    options={"needs": ("reference",)},
+)
 METRICS = metric_member(
     "most_frequent_token",
     "collapse_examples.most_frequent_token:most_frequent_token",

@@ -55,3 +55,11 @@ class PolySettings:
 
     epsilon: Annotated[float, Range(low=0)] = 1.0
     """How much more a target counts that is improbable still; 0 is cross-entropy."""
+
+
+@dataclass(frozen=True)
+class BoundedUpdateSettings:
+    """Settings of the merge ``bounded_update``."""
+
+    radius: Annotated[float, Range(low=0)] = 0.1
+    """Longest way from generation 0's weights, in units of their norm."""

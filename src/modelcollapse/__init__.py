@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         family,
         logger,
         loss,
+        merge,
         metric,
         optimizer,
         regime,
@@ -37,9 +38,9 @@ if TYPE_CHECKING:
     from modelcollapse.regimes import Draw
     from modelcollapse.settings import SettingsError
 
-_REGISTERING = ("callback", "dataset", "decoder", "family", "logger", "loss", "metric", "optimizer", "regime", "rule")
+_REGISTERING = ("callback", "dataset", "decoder", "family", "logger", "loss", "merge", "metric", "optimizer")
 _PLACES = {
-    **dict.fromkeys((*_REGISTERING, "schedule", "scorer"), "api"),
+    **dict.fromkeys((*_REGISTERING, "regime", "rule", "schedule", "scorer"), "api"),
     "main": "commands.run",
     "repetition_rate": "metrics.diversity",
     "results": "record.run_tables",
@@ -74,6 +75,7 @@ __all__ = [
     "loss",
     "main",
     "measure",
+    "merge",
     "metric",
     "optimizer",
     "plan",

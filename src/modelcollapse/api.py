@@ -31,6 +31,7 @@ __all__ = [
     "family",
     "logger",
     "loss",
+    "merge",
     "metric",
     "optimizer",
     "regime",
@@ -63,6 +64,16 @@ def rule(name: str, *, label: str = "", version: int = 1, **options: Any) -> Dec
     ``scores`` [candidates], ``stream`` and ``shortfall``; see :mod:`modelcollapse.selections.rules`.
     """
     return _registering("rules", name, label, version, options)
+
+
+def merge(name: str, *, label: str = "", version: int = 1, **options: Any) -> Decorator[Any]:
+    """Register a merge, chosen by ``merge=NAME``: what is done to the weights of a generation after its fit.
+
+    It is called with the fitted weights, name -> tensor, and returns as many of the same shapes. The option ``needs``
+    names further inputs, passed as keyword arguments: ``reference``, ``previous``, ``stream``; see
+    :mod:`modelcollapse.merges.methods`.
+    """
+    return _registering("merges", name, label, version, options)
 
 
 def regime(name: str, *, label: str = "", version: int = 1, **options: Any) -> Decorator[Any]:

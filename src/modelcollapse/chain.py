@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 from modelcollapse.config.settings import ChainSettings
 from modelcollapse.data import data_code
 from modelcollapse.errors import UserError
-from modelcollapse.families.base import Family, GenerationResult, callbacks_recipe, spans
+from modelcollapse.families.base import Family, GenerationResult, Span, callbacks_recipe, spans
 from modelcollapse.families.stage import chain_code
+from modelcollapse.merges.recipes import FITTED
+from modelcollapse.merges.settings import is_merged
 from modelcollapse.preflight import prepare
 from modelcollapse.regimes import REAL, Draw, Source, compose, synthetic_rows, with_history
 from modelcollapse.settings import identity_of
@@ -75,7 +77,8 @@ def _declared(settings: ChainSettings, family: Family) -> Iterator[Generation]:
         drawn = dict.fromkeys(source for draws in compositions.values() for draw in draws for source in draw.sets)
         sets |= _fresh_sets(compositions, family)
         used = {source: sets[source] for source in drawn if source in sets}
-        model = family.fit(span, compositions, used, _initial(family, models))
+        fitted = family.fit(span, compositions, used, _initial(family, models))
+        model = _merged(settings, family, span, fitted, models)
         models.append(model)
         for number in span:
             rows = synthetic_rows(settings.regime, number)
@@ -84,8 +87,18 @@ def _declared(settings: ChainSettings, family: Family) -> Iterator[Generation]:
             # The selected rows replace the synthetic set everywhere: in training sets, prompts and measurements.
             synthetic = sets[Source("synthetic", number)] = selected[SYNTHETIC]
             measurements = family.measurements(number, model, synthetic, models[0])
-            yield Generation(number, _each_once({MODEL: model, **selected, **measurements}))
+            own = {MODEL: model} if model is fitted else {FITTED: fitted, MODEL: model}
+            yield Generation(number, _each_once({**own, **selected, **measurements}))
             prompts = synthetic if family.prompts == "previous" else prompts
+
+
+def _merged(
+    settings: ChainSettings, family: Family, span: Span, fitted: Artifact, models: Sequence[Artifact]
+) -> Artifact:
+    """The model that generates, is measured, and is started from; generation 0 is as it was fitted to real data."""
+    if not models or not is_merged(settings.merge):
+        return fitted
+    return family.merge(span.first, fitted, models[0], models[-1])
 
 
 def _fresh_sets(compositions: Mapping[int, Sequence[Draw]], family: Family) -> dict[Source, Artifact]:
@@ -126,9 +139,13 @@ def chain_id(settings: ChainSettings) -> str:
     content = {
         **identity_of(settings),
         **callbacks_recipe(settings.callbacks),
-        "code": [chain_code(settings.model.family), data_code(settings.data)],
+        "code": [chain_code(settings.model.family, _optional_stages(settings)), data_code(settings.data)],
     }
     return sha256(canonical_json(content).encode()).hexdigest()[:16]
+
+
+def _optional_stages(settings: ChainSettings) -> list[str]:
+    return ["merge"] if is_merged(settings.merge) else []
 
 
 def goals(generation: Generation, settings: ChainSettings, family: Family) -> list[Artifact]:

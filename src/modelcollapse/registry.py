@@ -53,6 +53,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "decodings": "decoding",
         "rules": "rule of a selection",
         "scorers": "scorer of a selection",
+        "merges": "merge",
         "losses": "loss",
         "optimizers": "optimizer",
         "schedules": "schedule",
@@ -225,6 +226,11 @@ class Choice:
             **self.member.identity(),
             "settings": {} if self.settings is None else identity_of(self.settings),
         }
+
+
+def needs_of(choice: Choice, usual: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """What a chosen member asks for by keyword, or ``usual`` where its registration does not say."""
+    return tuple(choice.member.options.get("needs", usual))
 
 
 NAME = "name"

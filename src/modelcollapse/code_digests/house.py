@@ -96,10 +96,11 @@ def neutral() -> Neutral:
         if name.rpartition(".")[2] in NEUTRAL_NAMES
     }
     contract = {f"{PACKAGE}.families.{name}": "the contract between chain and families" for name in _CONTRACT}
-    packages = {f"{PACKAGE}.{name}": "names what the package offers" for name in ("families", "data", "selections")}
+    packages = {f"{PACKAGE}.{name}": "names what the package offers" for name in _PACKAGES}
     return Neutral({**named, **contract, **packages, **NEUTRAL.modules}, NEUTRAL.functions)
 
 
+_PACKAGES = ("families", "data", "merges", "selections")
 _CONTRACT = ("base", "options", "stage")
 
 Code = str | Callable[..., Any] | type

@@ -21,8 +21,8 @@ from modelcollapse.config.extensions import GROUPS
 from modelcollapse.config.settings import ChainSettings
 from modelcollapse.errors import UserError
 from modelcollapse.regimes import GeneralSettings, RegimeSettings
-from modelcollapse.regimes.rules import NAME, RULE, RegimeReader
-from modelcollapse.registry import MEMBER_GROUPS, Member, Registered, registry
+from modelcollapse.regimes.rules import RULE, RegimeReader
+from modelcollapse.registry import MEMBER_GROUPS, NAME, Member, Registered, registry
 from modelcollapse.settings import MISSING, MOST, Allowed, allowed, field_types
 from modelcollapse.training.settings import Batches
 
@@ -93,7 +93,7 @@ def schemas(is_shown: Callable[[Member], bool] = lambda member: True) -> dict[st
 def _is_group(name: str, hint: Any) -> bool:
     """Whether a field of the chain is a group of settings."""
     kind = allowed(hint).kind
-    return name in MEMBER_GROUPS or isinstance(kind, RegimeReader) or _is_class(kind)
+    return name in MEMBER_GROUPS or isinstance(kind, RegimeReader | Registered) or _is_class(kind)
 
 
 def _is_class(kind: Any) -> bool:
@@ -124,6 +124,8 @@ class _Builder:
         kind = allowed(hint).kind
         if name in MEMBER_GROUPS:
             return self.registered(*MEMBER_GROUPS[name])
+        if isinstance(kind, Registered):
+            return self.registered(kind.kind, NAME)
         if isinstance(kind, RegimeReader):
             rules = self.registered("regimes", RULE, {NAME: {"type": "string"}})
             return {"anyOf": [*map(self.settings, (RegimeSettings, GeneralSettings)), *rules["anyOf"]]}

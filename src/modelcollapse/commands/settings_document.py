@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from modelcollapse.config.extensions import configuration_folder
 from modelcollapse.config.settings import MEMBER_GROUPS, ChainSettings
 from modelcollapse.regimes import GeneralSettings, RegimeSettings
-from modelcollapse.registry import registry
+from modelcollapse.registry import NAME, Registered, registry
 from modelcollapse.settings import allowed, describe, field_types
 
 INTRODUCTION = """# Settings
@@ -57,7 +57,7 @@ def main() -> None:
 def page() -> str:
     """The whole page, in Markdown."""
     chain = field_types(ChainSettings)
-    groups = {*MEMBER_GROUPS, "regime"}
+    groups = {*_member_groups(), "regime"}
     single = [name for name, hint in chain.items() if name not in groups and not _is_group(hint)]
     of_the_chain = list(_settings(ChainSettings, "", single))
     sections = [INTRODUCTION, _experiments(), "## The chain\n", _table(of_the_chain, {"": _composed()})]
@@ -78,12 +78,19 @@ def _general_form() -> str:
 
 def _chosen_groups() -> Iterator[tuple[str, Any, str, list[str]]]:
     """Groups whose settings depend on a name in them: (group, settings class, that setting, names of the class)."""
-    for group, (kind, word) in MEMBER_GROUPS.items():
+    for group, (kind, word) in _member_groups().items():
         names: dict[Any, list[str]] = {}
         for member in registry(kind).members():
             if member.is_built_in:
                 names.setdefault(member.settings, []).append(member.name)
         yield from ((group, cls, word, members) for cls, members in names.items())
+
+
+def _member_groups() -> dict[str, tuple[str, str]]:
+    """Groups that choose a member: group -> its kind, and the setting that names it."""
+    chosen = {group: allowed(hint).kind for group, hint in field_types(ChainSettings).items()}
+    chosen = {group: (kind.kind, NAME) for group, kind in chosen.items() if isinstance(kind, Registered)}
+    return {**MEMBER_GROUPS, **chosen}
 
 
 def _experiments() -> str:
@@ -111,7 +118,8 @@ def _group_table(cls: Any, group: str, word: str | None = None, members: Sequenc
         if word is None or values[group][word] in members:
             columns[option] = values
     lines = [f"- `{group}={option}`: {_first_comment(group, option)}" for option in columns if option]
-    return "\n".join([*lines, "", _table(list(_settings(cls, group)), columns)]).lstrip("\n")
+    table = [] if cls is None else ["", _table(list(_settings(cls, group)), columns)]
+    return "\n".join([*lines, *table]).lstrip("\n") + ("\n" if cls is None else "")
 
 
 def _options(group: str) -> list[str]:

@@ -35,6 +35,7 @@ GROUPS: Mapping[str, tuple[str, str]] = {
     "regimes": ("regime", "rule"),
     "rules": ("selection/rule", "name"),
     "scorers": ("selection/scorer", "name"),
+    "merges": ("merge", "name"),
 }
 """Kind of member -> group of the configuration whose options choose one, and the setting there that names it."""
 CONFIG_DIR = ("--config-dir", "-cd")

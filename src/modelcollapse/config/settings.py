@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from modelcollapse.config.other_names import with_advice
 from modelcollapse.families.options import FamilyOptions, family_options
+from modelcollapse.merges.settings import NO_MERGE, merge_problems
 from modelcollapse.metrics.base import MetricsSettings, metric_problems
 from modelcollapse.record.registration import logger_problems
 from modelcollapse.record.tracking import TrackingSettings, tracking_problems
@@ -74,6 +75,8 @@ class ChainSettings:
     """How synthetic sets are generated."""
     selection: Annotated[SelectionSettings, IntroducedAs(NO_SELECTION)]
     """Which of the generated rows are kept."""
+    merge: Annotated[Choice, Registered("merges"), IntroducedAs(NO_MERGE)]
+    """How weights are changed after each fit, by those of other generations."""
     trainer: TrainerSettings
     """Where and how the work is executed."""
     metrics: Annotated[MetricsSettings, EXECUTION]
@@ -187,6 +190,7 @@ def _problems_between(settings: ChainSettings, family: FamilyOptions, foreign: C
     checks += [partial(_selection_problems, settings)]
     checks += [partial(check, settings.selection, settings.model, data, decoding) for check in family.selection_checks]
     checks += [
+        partial(_merge_problems, settings, family),
         partial(_accelerator_problems, settings, family),
         partial(_device_problems, settings, family),
         partial(_share_problems, settings, family),
@@ -211,6 +215,10 @@ def _composition_problems(settings: ChainSettings) -> list[str]:
 
 def _selection_problems(settings: ChainSettings) -> list[str]:
     return settings.selection.problems()
+
+
+def _merge_problems(settings: ChainSettings, family: FamilyOptions) -> list[str]:
+    return merge_problems(settings.merge, family.merges, settings.model.family)
 
 
 def _accelerator_problems(settings: ChainSettings, family: FamilyOptions) -> list[str]:

@@ -73,6 +73,7 @@ class ChainNeeds(Protocol):
     decoding: Any
     regime: Any
     selection: Any
+    merge: Any
     metrics: Any
     callbacks: Any
     trainer: Any
@@ -159,6 +160,14 @@ class Family(Protocol):
             compositions: what each of them is trained on.
             sources: the artifacts of the sets that these draw from, those of the span itself left out.
             initial: the model they start from; None for random weights.
+        """
+        ...
+
+    def merge(self, generation: int, fitted: Artifact, reference: Artifact, previous: Artifact) -> Artifact:
+        """Declare the model whose weights are merged after its fit; called where settings ask for a merge.
+
+        The fitted one itself where its fit does it. ``reference`` is generation 0's model, ``previous`` the model of
+        the generation before.
         """
         ...
 

@@ -44,6 +44,8 @@ class FamilyOptions:
     """As ``checks``; by default a family refuses selections."""
     accelerators: tuple[str, ...] = ("auto", "cpu", "gpu", "mps")
     """Where the family can be computed."""
+    merges: tuple[str, ...] = ()
+    """What a merge of its weights can ask for, see modelcollapse.merges.settings.NEEDS; without any it refuses them."""
     shares_fits: bool = False
     """Whether a fit can use DDP on several devices: it then has gradients to be averaged."""
     takes_trainer_arguments: bool = False

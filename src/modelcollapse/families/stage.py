@@ -1,6 +1,6 @@
 """Stages: functions that build artifacts, each with the version and the digest of the code that it runs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -35,6 +35,8 @@ class Stage:
     """Functions that it never runs though it imports their module: ``module:Class.method``."""
     work: Work = "measurement"
     """Kind of work that it is, for plans."""
+    only_with: str = ""
+    """Group of settings, such as ``merge``, by which alone it is run: it is no part of the ids of other chains."""
 
     @property
     def lock_name(self) -> str:
@@ -55,9 +57,11 @@ class Stage:
         return partial(_run, self.function, stage_context, arguments)
 
 
-def stage(name: str, version: int, work: Work = "measurement") -> Callable[[Callable[..., None]], Stage]:
+def stage(
+    name: str, version: int, work: Work = "measurement", only_with: str = ""
+) -> Callable[[Callable[..., None]], Stage]:
     """Decorator that makes a function a :class:`Stage`."""
-    return lambda function: Stage(name, version, function, work=work)
+    return lambda function: Stage(name, version, function, work=work, only_with=only_with)
 
 
 @dataclass(frozen=True)
@@ -109,9 +113,13 @@ def stages_of(family: str) -> Sequence[Stage]:
     return found
 
 
-def chain_code(family: str) -> dict[str, Any]:
-    """Code identity for a chain's id: of all stages that do more than measure."""
-    stages = {stage.name: stage.recipe() for stage in stages_of(family) if stage.work != "measurement"}
+def chain_code(family: str, used: Collection[str] = ()) -> dict[str, Any]:
+    """Code identity for a chain's id: of all stages that do more than measure, of optional ones those ``used``."""
+    stages = {
+        stage.name: stage.recipe()
+        for stage in stages_of(family)
+        if stage.work != "measurement" and (not stage.only_with or stage.only_with in used)
+    }
     return stages or {family: registry("families")[family].identity()}
 
 

@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from modelcollapse.errors import UserError
-from modelcollapse.registry import Choice
+from modelcollapse.registry import Choice, needs_of
 from modelcollapse.seeding import Stream
 from modelcollapse.selections.kept import KEPT_FILE, Kept
 from modelcollapse.selections.recipes import CANDIDATE_SCORES, Choosing
-from modelcollapse.selections.settings import SCORES, SHORTFALL, STREAM, needs_of, needs_of_rule
+from modelcollapse.selections.settings import SCORES, SHORTFALL, STREAM, needs_of_rule
 from modelcollapse.store import BuildContext
 
 SCORES_FILE = "scores.safetensors"

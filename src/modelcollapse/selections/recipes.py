@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from modelcollapse.registry import Choice
+from modelcollapse.registry import Choice, needs_of
 from modelcollapse.seeding import Stream
 from modelcollapse.selections.settings import (
     SHORTFALL,
@@ -12,7 +12,6 @@ from modelcollapse.selections.settings import (
     SelectionSettings,
     Shortfall,
     Within,
-    needs_of,
     needs_of_rule,
 )
 from modelcollapse.store import Artifact, BuildContext

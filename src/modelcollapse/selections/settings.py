@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from modelcollapse.regimes.shares import exact
-from modelcollapse.registry import Choice, Registered, registry
+from modelcollapse.registry import Choice, Registered, needs_of, registry
 from modelcollapse.settings import IntroducedAs, Range
 
 SCORES, STREAM, SHORTFALL = "scores", "stream", "shortfall"
@@ -83,11 +83,6 @@ class SelectionSettings:
 
 
 NO_SELECTION = SelectionSettings(rule=None, scorer=None, oversampling=1.0, scope="synthetic")
-
-
-def needs_of(choice: Choice, usual: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """What a chosen scorer asks for by keyword, or ``usual`` where its registration does not say."""
-    return tuple(choice.member.options.get("needs", usual))
 
 
 def needs_of_rule(rule: Choice) -> tuple[str, ...]:

@@ -11,14 +11,14 @@ from modelcollapse.store.artifacts import Artifact
 from modelcollapse.store.manifest import Manifest
 from modelcollapse.store.store import Store
 
-FOLLOWED_ROLES = ("real", "data", "model", "initial", "candidates")
+FOLLOWED_ROLES = ("real", "data", "model", "fitted", "initial", "candidates")
 """Parents whose recipes hold the sizes of data and network, which decide how much work an artifact is."""
 DEPTH = 3
 NOT_COMPARED = ("network bytes", "stream", "composition", "version", "generations", "seed", "generation")
 WORK = ("epochs", "rows", "train_blocks", "train_rows", "maximum_blocks", "block_length", "replicates")
 """Names in a recipe that the time is proportional to."""
 
-NETWORK_ROLES, NETWORK_KINDS = ("model", "initial", "reference"), ("model", "base", "pretrained")
+NETWORK_ROLES, NETWORK_KINDS = ("model", "initial", "reference"), ("model", "merged", "base", "pretrained")
 """Parents, and kinds of artifacts, that hold the network which an artifact is computed with."""
 NETWORK = "network bytes"
 

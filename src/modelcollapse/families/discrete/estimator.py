@@ -6,7 +6,7 @@ import torch
 
 from modelcollapse.data.settings import CategoricalSamplesSettings
 from modelcollapse.families.discrete.settings import DiscreteSettings
-from modelcollapse.families.estimators.estimator import Fitted, State
+from modelcollapse.families.estimators.estimator import FitFailed, Fitted, State
 from modelcollapse.seeding import Stream
 
 
@@ -62,6 +62,21 @@ class DiscreteEstimator:
     def fit_statistics(self, statistics: State, previous: State | None, stream: Stream) -> Fitted:
         """Frequencies."""
         return _fitted(statistics["counts"].double(), previous, stream.generation)
+
+    def parameters(self, state: State) -> State:
+        """What a merge computes with: ``probabilities`` [R, K]."""
+        return {"probabilities": state["probabilities"]}
+
+    def of_parameters(self, parameters: State, previous: State, generation: int) -> State:
+        """The state of merged probabilities. Raises FitFailed where one is negative, or all of a replicate are zero."""
+        probabilities = parameters["probabilities"]
+        invalid = (probabilities < 0).any(1) | (probabilities.sum(1) <= 0)
+        if invalid.any():
+            raise FitFailed(
+                f"generation {generation}: the merged probabilities of {int(invalid.sum())} of {len(invalid)}"
+                " replicates are negative somewhere; choose merge=average, or a smaller merge.weight"
+            )
+        return _fitted(probabilities, previous, generation).state
 
     def measure(self, states: State, first: State, streams: Sequence[Stream]) -> Mapping[str, torch.Tensor]:
         """What is left of the distributions, each [T, R].

@@ -10,7 +10,6 @@ from modelcollapse.families.discrete.stages import STAGES
 from modelcollapse.families.discrete.theory import discrete_expectations
 from modelcollapse.families.estimators.estimator import State
 from modelcollapse.families.estimators.family import ChainData, EstimatorFamily
-from modelcollapse.families.estimators.theory import Plan
 
 
 class DiscreteFamily(EstimatorFamily):
@@ -29,7 +28,7 @@ class DiscreteFamily(EstimatorFamily):
         from modelcollapse.families.discrete import figures
 
         last = int(chain.generations[-1])
-        table = chain.table(discrete_expectations(Plan(self.regime, last, self.data.rows), self.data))
+        table = chain.table(discrete_expectations(self.plan(chain), self.data))
         replicates = _ends(chain.state(last))
         absorbed = replicates["end_state"][replicates["single_since"] >= 0]
         ends = pd.DataFrame(

@@ -3,6 +3,7 @@
 from modelcollapse.families.discrete.settings import DiscreteSettings
 from modelcollapse.families.estimators.settings import memory_problems, synthesis_problems
 from modelcollapse.families.options import FLOAT64_ON_CPU, family
+from modelcollapse.merges.settings import NEEDS
 
 MEMBERS = (
     family(
@@ -12,6 +13,7 @@ MEMBERS = (
         forms=("categorical_samples",),
         goes_with="data=categorical_samples decoding=none",
         chain_checks=(synthesis_problems, memory_problems),
+        merges=tuple(NEEDS),
         accelerators=FLOAT64_ON_CPU,
         stages="modelcollapse.families.discrete.stages:STAGES",
         exporter="modelcollapse.families.estimators.exporting:export",

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from modelcollapse.errors import FitFailed
 from modelcollapse.seeding import Stream
 
-__all__ = ["Estimator", "FitFailed", "Fitted", "State", "StatisticsEstimator"]
+__all__ = ["Estimator", "FitFailed", "Fitted", "MergeableEstimator", "State", "StatisticsEstimator"]
 
 State = Mapping[str, torch.Tensor]
 """Parameters of R replicates by name, each tensor [R, ...]; float64, or int64 for counts."""
@@ -84,6 +84,21 @@ class StatisticsEstimator(Estimator, Protocol):
 
     def fit_statistics(self, statistics: State, previous: State | None, stream: Stream) -> Fitted:
         """What ``fit`` gives for the set that the statistics are of."""
+        ...
+
+
+class MergeableEstimator(Estimator, Protocol):
+    """An estimator whose fits can be merged: each is a point in one space of parameters."""
+
+    def parameters(self, state: State) -> State:
+        """The numbers that a merge computes with, each [R, ...] float64: a mean, a covariance, weights."""
+        ...
+
+    def of_parameters(self, parameters: State, previous: State, generation: int) -> State:
+        """The state of merged parameters; ``previous`` is that of the generation before.
+
+        Raises FitFailed where they are those of no distribution.
+        """
         ...
 
 

@@ -36,12 +36,15 @@ from modelcollapse.families.estimators.estimator import (
     State,
 )
 from modelcollapse.families.estimators.stages import EstimatorStages, StageContext, estimator_stages
+from modelcollapse.families.estimators.theory import Plan
 from modelcollapse.families.stage import Declare
 from modelcollapse.figures.style import FigureText
 from modelcollapse.figures.thinning import shown_generations
+from modelcollapse.merges.settings import is_merged
 from modelcollapse.metrics.base import ChosenMetrics, Input, Subject
 from modelcollapse.metrics.computing import replicate_metrics
 from modelcollapse.regimes import Draw, Source, compositions_digest, rows_of, synthetic_rows
+from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
 from modelcollapse.settings import SettingsError, identity_of
 from modelcollapse.store import Artifact
@@ -116,7 +119,9 @@ class EstimatorFamily(ABC):
         self.segment_length: int = self.model.segment_length
         # The trainer's own precision would cast what is to stay float64.
         trainer = replace(settings.trainer, accelerator="cpu", precision="32-true")
+        self.merging: Choice = settings.merge
         self._execution = replace(execution, settings=trainer)
+        self._reference: Artifact | None = None
         self._spans: dict[str, Span] = {}
         self._measured: dict[tuple[str, str], Artifact] = {}
         self._metrics = settings.metrics
@@ -126,6 +131,10 @@ class EstimatorFamily(ABC):
     @abstractmethod
     def build_estimator(self) -> Estimator:
         """The estimator that the settings ask for."""
+
+    def plan(self, chain: ChainData) -> Plan:
+        """The chain as closed forms see it."""
+        return Plan(self.regime, int(chain.generations[-1]), self.data.rows, self.merging)
 
     def present(self, chain: ChainData, title: ChainTitle) -> ChainReport:
         """Tables, documents and figures of a finished chain; a table of the measures where a family has no more."""
@@ -169,11 +178,19 @@ class EstimatorFamily(ABC):
             "composition": compositions_digest(compositions, cache(partial(synthetic_rows, self.regime))),
         }
         needed = {*sources.values(), *((initial,) if initial else ())}
+        if span.first > 0 and self._reference is not None and is_merged(self.merging):
+            recipe["merge"] = self.merging.recipe()
+            needed.add(self._reference)
         parents = {f"generations_{self._spans[one.key].first}_to_{self._spans[one.key].last}": one for one in needed}
         fit = self._stages.fit
         artifact = self._declare(MODEL, fit, recipe, parents, str(span), span=span, compositions=dict(compositions))
         self._spans[artifact.key] = span
+        self._reference = artifact if span.first == 0 else self._reference
         return artifact
+
+    def merge(self, generation: int, fitted: Artifact, reference: Artifact, previous: Artifact) -> Artifact:
+        """The segment itself: it holds merged parameters, and draws each set from them."""
+        return fitted
 
     def synthesise(self, generation: int, model: Artifact, prompts: Artifact | None, rows: float) -> Artifact:
         """The model itself: what it writes follows from its parameters and a stream."""
@@ -219,6 +236,7 @@ class EstimatorFamily(ABC):
             self.model.replicates,
             self.seed,
             self._execution,
+            self.merging,
         )
         return Declare(context)
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from modelcollapse.code_digests.house import Code
 from modelcollapse.families.base import Span
 from modelcollapse.families.stage import Stage
+from modelcollapse.merges.settings import NO_MERGE
 from modelcollapse.regimes import Draw
+from modelcollapse.registry import Choice
 from modelcollapse.store import BuildContext
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ class StageContext:
     replicates: int
     seed: int
     execution: "Execution"
+    merge: Choice = NO_MERGE
+    """How the parameters of each generation are merged after its fit."""
 
     @cached_property
     def estimator(self) -> "Estimator":

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from modelcollapse.merges.settings import NO_MERGE, is_merged, reference_share
 from modelcollapse.regimes import GeneralSettings, Regime, Source, compose, count_rows, rows_of, synthetic_rows
+from modelcollapse.registry import Choice
 
 Floats = NDArray[np.float64]
 
@@ -23,9 +25,19 @@ class Plan:
     """Generations after the one trained on real data."""
     rows: int
     """Real rows."""
+    merge: Choice = NO_MERGE
+    """What is done to parameters after each fit; the forms of chains without a merge hold for none."""
 
     def sizes(self) -> list[int] | None:
         """Rows of each fit, where every generation trains on nothing but new samples of the one before; else None."""
+        return None if is_merged(self.merge) else self._replaced_sizes()
+
+    def merged_sizes(self) -> tuple[list[int], float] | None:
+        """As ``sizes``, and the share of generation 0's parameters in every later one; None for other merges."""
+        share, sizes = reference_share(self.merge), self._replaced_sizes()
+        return None if share is None or sizes is None else (sizes, share)
+
+    def _replaced_sizes(self) -> list[int] | None:
         sizes = [self.rows]
         for generation in range(1, self.generations + 1):
             draws = compose(self.regime, generation, seed=0)
@@ -41,7 +53,7 @@ class Plan:
 
         None where the regime is not the paper's general form.
         """
-        if not isinstance(self.regime, GeneralSettings):
+        if not isinstance(self.regime, GeneralSettings) or is_merged(self.merge):
             return None
         # From generation 2 on the training set before is a set of its own.
         draws = compose(self.regime, 2, seed=0)
@@ -52,4 +64,4 @@ class Plan:
 
     def accumulates(self) -> bool:
         """Whether every generation trains on all sets so far."""
-        return self.regime.accumulates
+        return self.regime.accumulates and not is_merged(self.merge)

@@ -20,8 +20,11 @@ from modelcollapse.families.estimators.estimator import (
     State,
     StatisticsEstimator,
 )
+from modelcollapse.families.estimators.merging import merged_state
 from modelcollapse.families.estimators.stages import StageContext
+from modelcollapse.merges.settings import NO_MERGE
 from modelcollapse.regimes import Draw, Regime, Source, compose, count_rows, held_rows
+from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
 from modelcollapse.store import BuildContext
 from modelcollapse.training.progress import BatchProgress, stage_bar
@@ -234,14 +237,19 @@ MEASURED_TOGETHER = 256
 
 
 class GenerationsModule(LightningModule):
-    """Fits generation after generation; no gradients are involved."""
+    """Fits generation after generation, and merges what is to be merged; no gradients are involved."""
 
     def __init__(
-        self, estimator: Estimator, representation: Representation, seed: int, states: Mapping[int, State]
+        self,
+        estimator: Estimator,
+        representation: Representation,
+        seed: int,
+        states: Mapping[int, State],
+        merge: Choice = NO_MERGE,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self._estimator, self._representation, self._seed = estimator, representation, seed
+        self._estimator, self._representation, self._seed, self._merge = estimator, representation, seed, merge
         self.states: dict[int, State] = dict(states)
         """Generation -> parameters, those of earlier segments included."""
         self.fits: dict[int, Fitted] = {}
@@ -256,7 +264,10 @@ class GenerationsModule(LightningModule):
             generation = training_set.generation
             stream = Stream(self._seed, generation, "fit")
             fitted = self._representation.fit(training_set, self.states.get(generation - 1), stream)
-            self.states[generation], self.fits[generation] = fitted.state, fitted
+            self.fits[generation] = fitted
+            self.states[generation] = merged_state(
+                self._merge, self._estimator, self._seed, generation, fitted.state, self.states
+            )
 
 
 class GenerationsDataModule(LightningDataModule):
@@ -300,14 +311,15 @@ def fit_generations(
     stage: StageContext, context: BuildContext, span: Span, compositions: Mapping[int, Sequence[Draw]]
 ) -> None:
     """Fit a span of generations with Lightning, and write their parameters and how the fits went."""
-    module = GenerationsModule(stage.estimator, stage.representation, stage.seed, _states(context.parents.values()))
+    states = _states(context.parents.values())
+    module = GenerationsModule(stage.estimator, stage.representation, stage.seed, states, stage.merge)
     data = GenerationsDataModule(module, stage.training_sets, compositions)
     execution: Execution = stage.execution
     with stage_bar(context.artifact.label, len(data), execution) as bar:
         execution.trainer([BatchProgress(bar)], epochs=1).fit(module, datamodule=data)
-    states = stacked([module.states[generation] for generation in span])
+    found = stacked([module.states[generation] for generation in span])
     diagnostics = stacked([fitted.diagnostics for fitted in module.fits.values()])
-    SegmentStates(span.first, states, diagnostics).write(context.folder)
+    SegmentStates(span.first, found, diagnostics).write(context.folder)
     context.execution.update(execution.facts(replicates=stage.replicates))
 
 

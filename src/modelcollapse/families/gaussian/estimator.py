@@ -107,6 +107,23 @@ class GaussianEstimator:
         factor = statistics["scatter_factor"] / rows.sqrt()[:, None, None]
         return Fitted({"mean": statistics["mean"], "factor": factor})
 
+    # ---- merges -----------------------------------------------------------------------------------------------
+
+    def parameters(self, state: State) -> State:
+        """``mean`` [R, d] and ``covariance`` [R, d, d]."""
+        return {"mean": state["mean"], "covariance": state["factor"] @ state["factor"].mT}
+
+    def of_parameters(self, parameters: State, previous: State, generation: int) -> State:
+        """The state of a mean and a covariance. Raises FitFailed where a covariance is not positive definite."""
+        factors, failures = torch.linalg.cholesky_ex(parameters["covariance"])
+        if failures.any():
+            raise FitFailed(
+                f"generation {generation}: the merged covariance of {int((failures > 0).sum())} of {len(factors)}"
+                " replicates is not positive definite; choose a merge that stays nearer to the fitted ones and to"
+                " generation 0's (a smaller merge.weight, merge=average), or more data.rows"
+            )
+        return {"mean": parameters["mean"], "factor": factors}
+
     # ---- measures ---------------------------------------------------------------------------------------------
 
     def measure(self, states: State, first: State, streams: Sequence[Stream]) -> Mapping[str, torch.Tensor]:

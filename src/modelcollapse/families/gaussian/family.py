@@ -2,7 +2,6 @@
 
 from modelcollapse.families.base import ChainReport, ChainTitle
 from modelcollapse.families.estimators.family import ChainData, EstimatorFamily
-from modelcollapse.families.estimators.theory import Plan
 from modelcollapse.families.gaussian.estimator import GaussianEstimator
 from modelcollapse.families.gaussian.presentation import GAUSSIAN
 from modelcollapse.families.gaussian.stages import STAGES
@@ -24,8 +23,8 @@ class GaussianFamily(EstimatorFamily):
         """Errors, risk and variance of every generation, theory beside and under what is measured."""
         from modelcollapse.families.gaussian import figures
 
-        plan = Plan(self.regime, int(chain.generations[-1]), self.data.rows)
-        table = chain.table(gaussian_expectations(plan, self.model, self.data)).assign(rows=self.data.rows)
+        expected = gaussian_expectations(self.plan(chain), self.model, self.data)
+        table = chain.table(expected).assign(rows=self.data.rows)
         text = self.figure_text(title)
         drawn = {
             "estimation_errors": figures.estimation_errors(table, text),

@@ -3,6 +3,7 @@
 from modelcollapse.families.estimators.settings import memory_problems, synthesis_problems
 from modelcollapse.families.gaussian.settings import CHECKS, GaussianSettings
 from modelcollapse.families.options import FLOAT64_ON_CPU, family
+from modelcollapse.merges.settings import NEEDS
 
 MEMBERS = (
     family(
@@ -13,6 +14,7 @@ MEMBERS = (
         goes_with="data=gaussian_samples decoding=none",
         checks=CHECKS,
         chain_checks=(synthesis_problems, memory_problems),
+        merges=tuple(NEEDS),
         accelerators=FLOAT64_ON_CPU,
         stages="modelcollapse.families.gaussian.stages:STAGES",
         exporter="modelcollapse.families.estimators.exporting:export",

@@ -129,6 +129,45 @@ def general_moments(counts: tuple[int, int, int], fits: int, estimator: Estimato
     return np.array(errors), np.array(variances)
 
 
+def merged_moments(sizes: ArrayLike, share: float, estimator: EstimatorName) -> tuple[Floats, Floats]:
+    """E[(mu_n - mu)^2] and E[sigma_n^2] where every fit after the first is merged with that one; exact.
+
+    With a the share of the first fit, 1 + w for negative extrapolation (Neon, arXiv 2510.03597), and parameters mean
+    and variance: mu_n = a mu_1 + (1 - a) (mu_{n-1} + sigma_{n-1} z / sqrt(M_n)), whose covariance with mu_1 is always
+    that of mu_1, and sigma_n^2 = a sigma_1^2 + (1 - a) sigma_{n-1}^2 s_n^2. So with b the expected share of a variance
+    that a fit keeps, 1 or 1 - 1/M_n,
+
+        e_n = (1 - (1 - a)^2) e_1 + (1 - a)^2 (e_{n-1} + v_{n-1} / M_n),    v_n = a v_1 + (1 - a) b v_{n-1}.
+    """
+    rows = np.asarray(sizes, dtype=np.float64)
+    kept = np.ones_like(rows) if estimator == "unbiased" else 1 - 1 / rows
+    errors, variances = [1 / rows[0]], [kept[0]]
+    for size, factor in zip(rows[1:], kept[1:], strict=True):
+        error = (1 - (1 - share) ** 2) * errors[0] + (1 - share) ** 2 * (errors[-1] + variances[-1] / size)
+        variance = share * variances[0] + (1 - share) * factor * variances[-1]
+        errors.append(error)
+        variances.append(variance)
+    return np.array(errors), np.array(variances)
+
+
+def merged_variance_squares(sizes: ArrayLike, share: float, estimator: EstimatorName) -> Floats:
+    """E[sigma_n^4] under the recursion of :func:`merged_moments`, in one dimension; exact.
+
+    A fit multiplies the variance before it by b q with E[q] = 1 and E[q^2] = 1 + 2 / (M_n - 1), independent of it; so
+    c_n = E[sigma_1^2 sigma_n^2] = a c_1 + (1 - a) b c_{n-1} and E[sigma_n^4] = a^2 c_1 + 2 a (1 - a) b c_{n-1} +
+    (1 - a)^2 b^2 E[q^2] E[sigma_{n-1}^4].
+    """
+    rows = np.asarray(sizes, dtype=np.float64)
+    kept = np.ones_like(rows) if estimator == "unbiased" else 1 - 1 / rows
+    spread = 1 + 2 / (rows - 1)
+    squares, product = [kept[0] ** 2 * spread[0]], kept[0] ** 2 * spread[0]
+    for factor, of_sample in zip(kept[1:], spread[1:], strict=True):
+        fitted = (1 - share) * factor
+        squares.append(share**2 * squares[0] + 2 * share * fitted * product + fitted**2 * of_sample * squares[-1])
+        product = share * squares[0] + fitted * product
+    return np.array(squares)
+
+
 def gaussian_expectations(plan: Plan, model: GaussianSettings, data: GaussianSamplesSettings) -> Columns:
     """Expected measures of a Gaussian chain, units of the data; distances of covariances in one dimension only."""
     trace, dimension = sum(row[i] for i, row in enumerate(data.covariance)), len(data.mean)
@@ -146,6 +185,8 @@ def gaussian_expectations(plan: Plan, model: GaussianSettings, data: GaussianSam
         if dimension == 1:
             columns["squared_wasserstein"] = trace * squared_wasserstein(sizes, model.estimator)
             columns["squared_wasserstein_first_order"] = trace * squared_wasserstein_first_order(sizes)
+    elif (merged := plan.merged_sizes()) is not None:
+        error, variance = merged_moments(*merged, model.estimator)
     elif (counts := plan.general_counts()) is not None and plan.rows > 1:
         error, variance = general_moments(counts, plan.generations + 1, model.estimator)
     elif plan.accumulates() and dimension == 1:

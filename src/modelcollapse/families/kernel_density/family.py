@@ -5,7 +5,6 @@ import pandas as pd
 
 from modelcollapse.families.base import ChainReport, ChainTitle
 from modelcollapse.families.estimators.family import ChainData, EstimatorFamily
-from modelcollapse.families.estimators.theory import Plan
 from modelcollapse.families.kernel_density.estimator import KernelDensityEstimator
 from modelcollapse.families.kernel_density.presentation import KERNEL_DENSITY
 from modelcollapse.families.kernel_density.stages import STAGES
@@ -33,8 +32,8 @@ class KernelDensityFamily(EstimatorFamily):
         from modelcollapse.families.kernel_density import figures
 
         text = self.figure_text(title)
-        plan = Plan(self.regime, int(chain.generations[-1]), self.data.rows)
-        table = chain.table(kernel_density_expectations(plan, self.model, self.data)).assign(rows=self.data.rows)
+        expected = kernel_density_expectations(self.plan(chain), self.model, self.data)
+        table = chain.table(expected).assign(rows=self.data.rows)
         panels = {**panels_of(KERNEL_DENSITY.figures[0]), "reached": "share of test points reached"}
         drawn = {"density_estimates": measures_and_theory(table, text, panels)}
         if self.data.numbers_per_row > 1:

@@ -27,6 +27,7 @@ from modelcollapse.families.language_model.recipes import StageContext
 from modelcollapse.families.language_model.settings import LanguageModelSettings
 from modelcollapse.families.language_model.shapes import shown_name
 from modelcollapse.families.stage import Declare
+from modelcollapse.merges.recipes import MERGED, Merging
 from modelcollapse.metrics.base import ChosenMetrics, Subject
 from modelcollapse.metrics.computing import compute_metrics, dear_artifacts
 from modelcollapse.regimes import Draw, Source, composition_recipe
@@ -55,7 +56,7 @@ class LanguageModelFamily:
         self._model: LanguageModelSettings = settings.model
         self._data: LanguageModelData = settings.data
         self._decoding: DecodingSettings = settings.decoding
-        self._selection = settings.selection
+        self._selection, self._merge = settings.selection, settings.merge
         self._metrics = settings.metrics
         self._seed, self._precision = settings.seed, settings.trainer.precision
         self._callbacks, self._fit_arguments = settings.callbacks, trainer_recipe(settings.trainer)
@@ -163,6 +164,14 @@ class LanguageModelFamily:
             "callbacks": self._callbacks,
         }
         return self._declare("model", stages.fit, recipe, parents, label, **expected, **arguments)
+
+    def merge(self, generation: int, fitted: Artifact, reference: Artifact, previous: Artifact) -> Artifact:
+        """The fitted network with merged weights, an artifact of its own."""
+        merging = Merging.of(self._merge, self._seed, generation)
+        parents, label = merging.parents(fitted, reference, previous), f"generation {generation} · merging"
+        return self._declare(
+            MERGED, stages.merge, merging.recipe(), parents, label, fitted.expected_bytes, merging=merging
+        )
 
     def synthesise(self, generation: int, model: Artifact, prompts: Artifact | None, rows: float) -> Artifact:
         """The continuations that the model generates for every prompt block."""
@@ -293,8 +302,8 @@ class LanguageModelFamily:
         return Texts(read_blocks(folders["synthetic"], "blocks"), load_tokenizer(folders["tokenizer"]))
 
     def reclaimable(self) -> Iterable[str]:
-        """Weights of the generations."""
-        return ("model",)
+        """Weights of the generations, as they were fitted and merged."""
+        return ("model", MERGED)
 
     def report(self, results: Sequence[tuple[int, GenerationResult]], title: ChainTitle) -> ChainReport:
         """Perplexity curves, histograms of reference perplexity, diversity, and the continuations."""

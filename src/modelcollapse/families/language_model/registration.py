@@ -9,6 +9,7 @@ from modelcollapse.families.language_model.settings import (
     same_block_problems,
 )
 from modelcollapse.families.options import family
+from modelcollapse.merges.settings import NEEDS
 from modelcollapse.registry import Member
 
 _LOSSES = "modelcollapse.families.language_model.losses"
@@ -24,6 +25,7 @@ MEMBERS = (
         checks=CHECKS,
         chain_checks=(same_block_problems,),
         selection_checks=SELECTION_CHECKS,
+        merges=tuple(NEEDS),
         shares_fits=True,
         takes_trainer_arguments=True,
         stages="modelcollapse.families.language_model.stages:STAGES",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from modelcollapse.families.language_model.recipes import StageContext
 from modelcollapse.families.stage import Stage, stage
+from modelcollapse.merges.recipes import Merging
 from modelcollapse.regimes import Draw
 from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
@@ -75,6 +76,14 @@ def fit(
     build_generation(stage, context, generation=generation, draws=draws, stream=stream, callbacks=callbacks)
 
 
+@stage("language_model.merge", version=1, work="fit", only_with="merge")
+def merge(stage: StageContext, context: BuildContext, *, merging: Merging) -> None:
+    """A generation's network with merged weights."""
+    from modelcollapse.families.language_model.merging import build_merged
+
+    build_merged(stage, context, merging=merging)
+
+
 @stage("language_model.generate", version=1, work="synthesis")
 def generate(stage: StageContext, context: BuildContext, *, rows: float, stream: Stream) -> None:
     """The continuations that a model generates for every prompt block."""
@@ -131,6 +140,7 @@ STAGES: Sequence[Stage] = (
     pretrained,
     base,
     fit,
+    merge,
     generate,
     continuations,
     score,

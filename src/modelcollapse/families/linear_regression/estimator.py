@@ -93,6 +93,14 @@ class LinearRegressionEstimator:
             raise FitFailed(f"generation {stream.generation}: the weights are too large for numbers")
         return Fitted({"weights": weights})
 
+    def parameters(self, state: State) -> State:
+        """What a merge computes with: the state itself, ``weights`` [R, d]."""
+        return state
+
+    def of_parameters(self, parameters: State, previous: State, generation: int) -> State:
+        """The state of merged weights; all finite ones are weights of a model."""
+        return parameters
+
     def measure(self, states: State, first: State, streams: Sequence[Stream]) -> Mapping[str, torch.Tensor]:
         """How far the weights are from the true ones, each [T, R].
 

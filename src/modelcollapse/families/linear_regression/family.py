@@ -2,7 +2,6 @@
 
 from modelcollapse.families.base import ChainReport, ChainTitle
 from modelcollapse.families.estimators.family import ChainData, EstimatorFamily
-from modelcollapse.families.estimators.theory import Plan
 from modelcollapse.families.linear_regression.estimator import LinearRegressionEstimator
 from modelcollapse.families.linear_regression.presentation import LINEAR_REGRESSION
 from modelcollapse.families.linear_regression.stages import STAGES
@@ -24,7 +23,7 @@ class LinearRegressionFamily(EstimatorFamily):
         """Errors of every generation, theory beside what is measured."""
         from modelcollapse.families.estimators.figures import measures_and_theory, panels_of
 
-        plan = Plan(self.regime, int(chain.generations[-1]), self.data.rows)
-        table = chain.table(linear_regression_expectations(plan, self.model, self.data)).assign(rows=self.data.rows)
+        expected = linear_regression_expectations(self.plan(chain), self.model, self.data)
+        table = chain.table(expected).assign(rows=self.data.rows)
         figure = measures_and_theory(table, self.figure_text(title), panels_of(LINEAR_REGRESSION.figures[0]))
         return ChainReport({"linear_regression": table}, {}, {"regression_errors": figure})

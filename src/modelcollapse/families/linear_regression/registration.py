@@ -3,6 +3,7 @@
 from modelcollapse.families.estimators.settings import memory_problems, synthesis_problems
 from modelcollapse.families.linear_regression.settings import LinearRegressionSettings
 from modelcollapse.families.options import FLOAT64_ON_CPU, family
+from modelcollapse.merges.settings import NEEDS
 
 MEMBERS = (
     family(
@@ -12,6 +13,7 @@ MEMBERS = (
         forms=("linear_samples",),
         goes_with="data=linear_samples decoding=none",
         chain_checks=(synthesis_problems, memory_problems),
+        merges=tuple(NEEDS),
         accelerators=FLOAT64_ON_CPU,
         stages="modelcollapse.families.linear_regression.stages:STAGES",
         exporter="modelcollapse.families.estimators.exporting:export",

@@ -2,7 +2,6 @@
 
 from modelcollapse.families.base import ChainReport, ChainTitle
 from modelcollapse.families.estimators.family import ChainData, EstimatorFamily
-from modelcollapse.families.estimators.theory import Plan
 from modelcollapse.families.logistic_regression.estimator import LogisticRegressionEstimator
 from modelcollapse.families.logistic_regression.presentation import LOGISTIC_REGRESSION
 from modelcollapse.families.logistic_regression.stages import STAGES
@@ -24,8 +23,8 @@ class LogisticRegressionFamily(EstimatorFamily):
         """Errors of every generation, theory beside the one it is known for."""
         from modelcollapse.families.estimators.figures import measures_and_theory, panels_of
 
-        plan = Plan(self.regime, int(chain.generations[-1]), self.data.rows)
-        table = chain.table(logistic_regression_expectations(plan, self.model, self.data)).assign(rows=self.data.rows)
+        expected = logistic_regression_expectations(self.plan(chain), self.model, self.data)
+        table = chain.table(expected).assign(rows=self.data.rows)
         text, panels = self.figure_text(title), panels_of(LOGISTIC_REGRESSION.figures[0])
         figure = measures_and_theory(table, text, panels, expected="expectation to first order in 1/M")
         return ChainReport({"logistic_regression": table}, {}, {"classifier_errors": figure})

@@ -3,6 +3,7 @@
 from modelcollapse.families.estimators.settings import memory_problems
 from modelcollapse.families.logistic_regression.settings import LogisticRegressionSettings
 from modelcollapse.families.options import FLOAT64_ON_CPU, family
+from modelcollapse.merges.settings import NEEDS
 
 MEMBERS = (
     family(
@@ -12,6 +13,7 @@ MEMBERS = (
         forms=("logistic_samples",),
         goes_with="data=logistic_samples decoding=none",
         chain_checks=(memory_problems,),
+        merges=tuple(NEEDS),
         accelerators=FLOAT64_ON_CPU,
         stages="modelcollapse.families.logistic_regression.stages:STAGES",
         exporter="modelcollapse.families.estimators.exporting:export",

@@ -4,6 +4,7 @@ import json
 
 from modelcollapse.families.exporting import Export
 from modelcollapse.families.vae.recipes import NETWORK_FILE, TRAINING_FILE
+from modelcollapse.merges.recipes import MERGED
 
 SETTINGS_FILE = "architecture.json"
 READ_MODEL = f"""```python
@@ -31,7 +32,7 @@ batch. `decoder.safetensors` holds its weights, `stream.json` how many images it
 def export(export: Export) -> str:
     """Weights with the settings of the network beside them; images as they are stored."""
     (export.folder / TRAINING_FILE).unlink(missing_ok=True)
-    if export.kind == "model":
+    if export.kind in ("model", MERGED):
         architecture = json.dumps(export.manifest.recipe["architecture"], indent=1)
         (export.folder / SETTINGS_FILE).write_text(architecture + "\n", encoding="utf-8")
         return READ_MODEL

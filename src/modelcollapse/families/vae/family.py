@@ -22,6 +22,7 @@ from modelcollapse.families.vae.metric_inputs import metric_subjects
 from modelcollapse.families.vae.presentation import PRESENTATION
 from modelcollapse.families.vae.recipes import StageContext
 from modelcollapse.families.vae.settings import VaeSettings, neighbour_problems
+from modelcollapse.merges.recipes import MERGED, Merging
 from modelcollapse.metrics.base import ChosenMetrics, Subject
 from modelcollapse.metrics.computing import compute_metrics, dear_artifacts
 from modelcollapse.regimes import Draw, Source, composition_recipe, reserve_stream
@@ -46,7 +47,7 @@ class VaeFamily:
     def __init__(self, settings: ChainNeeds, execution: "Execution") -> None:
         self._model: VaeSettings = settings.model
         self._data: ImageSettings = settings.data
-        self._selection = settings.selection
+        self._selection, self._merge = settings.selection, settings.merge
         self._metrics = settings.metrics
         self._seed, self._precision = settings.seed, settings.trainer.precision
         self._callbacks, self._fit_arguments = settings.callbacks, trainer_recipe(settings.trainer)
@@ -128,6 +129,14 @@ class VaeFamily:
             "callbacks": self._callbacks,
         }
         return self._declare("model", stages.fit, recipe, parents, label, size, **arguments)
+
+    def merge(self, generation: int, fitted: Artifact, reference: Artifact, previous: Artifact) -> Artifact:
+        """The fitted network with merged weights, an artifact of its own."""
+        merging = Merging.of(self._merge, self._seed, generation)
+        # What exports it reads the network's shape there.
+        recipe = {**merging.recipe(), "architecture": identity_of(self._model.architecture)}
+        parents, label = merging.parents(fitted, reference, previous), f"generation {generation} · merging"
+        return self._declare(MERGED, stages.merge, recipe, parents, label, fitted.expected_bytes, merging=merging)
 
     def synthesise(self, generation: int, model: Artifact, prompts: Artifact | None, rows: float) -> Artifact:
         """The images that the model draws from N(0, I), or the decoder that they are streamed from."""
@@ -260,8 +269,8 @@ class VaeFamily:
         return load_decoder(self._model.architecture, folders["synthetic"] / recipes.DECODER_FILE).eval()
 
     def reclaimable(self) -> Iterable[str]:
-        """Weights of the generations; synthetic sets hold what later generations need of them."""
-        return ("model",)
+        """Weights of the generations, fitted and merged; synthetic sets hold what later generations need of them."""
+        return ("model", MERGED)
 
     def report(self, results: Sequence[tuple[int, GenerationResult]], title: ChainTitle) -> ChainReport:
         """Sample grids, latent densities, and curves of what is lost."""

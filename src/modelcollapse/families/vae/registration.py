@@ -2,6 +2,7 @@
 
 from modelcollapse.families.options import family
 from modelcollapse.families.vae.settings import CHECKS, SELECTION_CHECKS, VaeSettings, stream_problems
+from modelcollapse.merges.settings import NEEDS
 
 MEMBERS = (
     family(
@@ -13,6 +14,7 @@ MEMBERS = (
         checks=CHECKS,
         chain_checks=(stream_problems,),
         selection_checks=SELECTION_CHECKS,
+        merges=tuple(NEEDS),
         shares_fits=True,
         takes_trainer_arguments=True,
         stages="modelcollapse.families.vae.stages:STAGES",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from modelcollapse.families.stage import Stage, stage
 from modelcollapse.families.vae.recipes import StageContext
+from modelcollapse.merges.recipes import Merging
 from modelcollapse.regimes import Draw
 from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
@@ -41,6 +42,14 @@ def fit(
     from modelcollapse.families.vae.fitting import build_generation
 
     build_generation(stage, context, generation=generation, draws=draws, stream=stream, callbacks=callbacks)
+
+
+@stage("vae.merge", version=1, work="fit", only_with="merge")
+def merge(stage: StageContext, context: BuildContext, *, merging: Merging) -> None:
+    """A generation's network with merged weights."""
+    from modelcollapse.families.vae.merging import build_merged
+
+    build_merged(stage, context, merging=merging)
 
 
 @stage("vae.generate", version=1, work="synthesis")
@@ -95,6 +104,7 @@ STAGES: Sequence[Stage] = (
     real_data,
     fresh_data,
     fit,
+    merge,
     generate,
     classifier,
     score,
