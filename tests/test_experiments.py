@@ -31,6 +31,14 @@ SMALL = (
 )
 REDUCED = {
     "quickstart": (*SMALL, "generations=2", "data.block_length=8", "data.train_blocks=60", "model.training.epochs=1"),
+    "remedies": (*SMALL, "generations=2", "data.block_length=8", "data.train_blocks=60", "model.training.epochs=1"),
+    "remedies_vae": (
+        "data=digits",
+        "generations=2",
+        "data.train_rows=60",
+        "model.training.epochs=1",
+        "model.classifier.epochs=1",
+    ),
     "paper_opt": PAPER_OPT,
     "real_text": PAPER_OPT,
     "small_opt": (

@@ -16,6 +16,7 @@ from modelcollapse.command_line import arguments, program
 from modelcollapse.config.settings import ChainSettings
 from modelcollapse.errors import spoken
 from modelcollapse.families.base import Family
+from modelcollapse.families.presentation import Headline, shown_metrics
 from modelcollapse.figures.thinning import shown_generations
 from modelcollapse.store import Artifact, Store
 from modelcollapse.store.collecting import readable_bytes
@@ -103,19 +104,23 @@ class ChainReporter(Announcements):
 
     def generation(self, work: Work) -> None:
         """Print the headline metrics of a generation; of a long chain for some generations only."""
-        assert self._family is not None
         self._untold.append(work)
         if work.generation.number not in self._shown:
             return
         shown = [
             f"{heading} {work.result.metrics[name]:.4g}"
-            for name, heading in self._family.headline
+            for name, heading in self._headline
             if name in work.result.metrics
         ]
         source = self._source(work)
         self._untold.clear()
         numbers = " · ".join(shown)
         self._console.print(Text.assemble(f"generation {work.generation.number}  {numbers}  ", (source, "dim")))
+
+    @property
+    def _headline(self) -> Headline:
+        assert self._family is not None
+        return shown_metrics(self._family.headline, self._settings.metrics.shown)
 
     def _source(self, work: Work) -> str:
         """Whether the work not yet reported was computed now; empty for a generation of a segment reported before."""
@@ -141,7 +146,7 @@ class ChainReporter(Announcements):
         assert self._family is not None
         table = Table(title=f"{self._family.title}, regime {self._settings.regime.name}, seed {self._settings.seed}")
         table.add_column("generation", justify="right")
-        columns = [(name, heading) for name, heading in self._family.headline if name in works[0].result.metrics]
+        columns = [(name, heading) for name, heading in self._headline if name in works[0].result.metrics]
         for _, heading in columns:
             table.add_column(heading, justify="right")
         for work in (work for work in works if work.generation.number in self._shown):

@@ -16,7 +16,8 @@ default ones and `metrics.remove=[NAME]` leaves one out, also of a finished chai
 [`modelcollapse measure`](commands.md#measure): nothing is fitted, generated or
 scored again. `metrics.set=full` computes all that the model family offers inputs for. Cheap metrics are computed
 whenever a generation is recorded; dear ones are artifacts of the [store](store.md). The run folder's `metrics.json`
-holds the version of each, and the artifacts that it is computed of.
+holds the version of each, and the artifacts that it is computed of. `metrics.shown=[test/perplexity, ...]` chooses what
+tables of runs and sweeps show, by flat names; without it they show the headline of the model family.
 
 Losses are in nats a token. A block of L tokens has L - 1 predicted tokens, each given those before it in the block; its
 first token is predicted by nothing. A perplexity is exp of a mean loss over tokens, not a mean of batch means.

@@ -91,6 +91,8 @@ class ChainSettings:
     """Lightning callbacks of each generation's fit; those that can change what is learnt are in its key."""
     logger: Annotated[tuple[Annotated[Any, Registered("loggers")], ...], EXECUTION] = ()
     """Loggers, views of the run's own files; ``wandb`` is one without being named, unless ``tracking=none``."""
+    remedy: Annotated[str | None, EXECUTION] = None
+    """Name of the remedy against collapse that the other settings make, for people: reports tell chains apart by it."""
     objective: Annotated[str | None, EXECUTION] = None
     """Metric of the last generation that train.py returns to a sweeper, by its flat name; null: the first one shown."""
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+Headline = Sequence[tuple[str, str]]
+"""Metrics that tables show: flat name and column heading of each."""
 POSITIVE, SHARE = (0.0, math.inf), (0.0, 1.0)
 """Possible values of distances, variances and counts; of shares and probabilities."""
 
@@ -87,8 +89,8 @@ class Distribution:
 class Presentation:
     """Presentation of a family's chains in a report."""
 
-    headline: Sequence[tuple[str, str]] = ()
-    """Metrics shown for every generation: (flat name, column heading)."""
+    headline: Headline = ()
+    """Metrics shown for every generation, unless ``metrics.shown`` names others."""
     figures: Sequence[CurveFigure] = ()
     """The curves of the paper."""
     pooled: Sequence[PooledFigure] = ()
@@ -112,3 +114,9 @@ class Presentation:
     def __post_init__(self) -> None:
         panels = {panel.metric: panel.label for figure in self.figures for panel in figure.panels}
         self.labels.update(panels | dict(self.headline))
+
+
+def shown_metrics(headline: Headline, shown: Sequence[str]) -> Headline:
+    """The metrics that ``metrics.shown`` asks for, under the headings of the headline where it has them."""
+    headings = dict(headline)
+    return [(name, headings.get(name, name)) for name in shown] or headline

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from modelcollapse.chain_session import Reporter
 from modelcollapse.config.settings import ChainSettings
 from modelcollapse.errors import spoken
+from modelcollapse.families.presentation import shown_metrics
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -168,7 +169,8 @@ class ChainDisplay(Reporter):
 
         assert self._family is not None
         shown = shown_generations(self._settings.generations)
-        columns = [(name, head) for name, head in self._family.headline if name in self._rows[0].result.metrics]
+        headline = shown_metrics(self._family.headline, self._settings.metrics.shown)
+        columns = [(name, head) for name, head in headline if name in self._rows[0].result.metrics]
         heads = "".join(f"<th>{escape(head)}</th>" for head in ("generation", *(head for _, head in columns)))
         rows = [
             f"<tr><td>{work.generation.number}</td>"

@@ -40,6 +40,8 @@ class MetricsSettings:
     """Names of metrics beside the set."""
     remove: tuple[str, ...]
     """Names of metrics that are left out."""
+    shown: tuple[str, ...] = ()
+    """What tables of runs and sweeps show, flat names such as ``true/kl``; empty: the headline of the model family."""
 
 
 def metric_problems(settings: MetricsSettings) -> list[str]:

@@ -82,6 +82,12 @@ def rare_word_share(tokens: "torch.Tensor", language: Language) -> float:
     return float(rare_words(language.unigram())[np.asarray(tokens)].mean())
 
 
+def rare_words_kept(tokens: "torch.Tensor", language: Language) -> float:
+    """Share of the rarest words of the true distribution that occur in the tokens, in [0, 1]."""
+    rare = np.flatnonzero(rare_words(language.unigram()))
+    return float(np.isin(rare, np.asarray(tokens)).mean())
+
+
 def rare_words(unigram: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     """Which words [V] are the rarest that together hold at most a tenth of the true probability."""
     rarest_first = np.argsort(unigram, kind="stable")

@@ -123,6 +123,17 @@ LANGUAGE_MODELS = (
         " true distribution",
         unit="share",
     ),
+    _synthetic(
+        "rare_words_kept",
+        f"{_LIKELIHOOD}:rare_words_kept",
+        ("tokens", "language"),
+        "rare words kept",
+        "of the rarest words of the built-in language, those that together hold at most 0.1 of the true distribution,"
+        " the part that occurs in the set",
+        unit="share",
+        caveat="Smaller sets miss more by size alone",
+        is_default=False,
+    ),
     *(
         _synthetic(
             f"distinct_{n}",
@@ -281,4 +292,17 @@ AUTOENCODERS = (
     ),
 )
 
-MEMBERS = (*LANGUAGE_MODELS, *AUTOENCODERS)
+ANY_FAMILY = (
+    _synthetic(
+        "generated",
+        "modelcollapse.metrics.cost:generated",
+        ("generated_amount",),
+        "generated",
+        "what the model generated for the set, before a selection: tokens after the prompts, or images",
+        unit="tokens or images",
+        is_default=False,
+        **_POSITIVE,
+    ),
+)
+
+MEMBERS = (*LANGUAGE_MODELS, *AUTOENCODERS, *ANY_FAMILY)

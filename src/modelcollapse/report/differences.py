@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from modelcollapse.families.presentation import Presentation
+from modelcollapse.families.presentation import Presentation, shown_metrics
 from modelcollapse.report.groups import Cube, Group, value_text
 from modelcollapse.report.possible import possible_values
 from modelcollapse.report.states import ChainState
@@ -176,9 +176,14 @@ def metric_names(shown: pd.DataFrame, presentations: Mapping[str, Presentation])
     return ordered | {name: name for name in measured if name not in ordered}
 
 
-def headline_metrics(shown: pd.DataFrame, presentations: Mapping[str, Presentation]) -> dict[str, str]:
-    """Metric -> column heading; of a family without a headline the first few metrics."""
-    wanted = {name: heading for one in presentations.values() for name, heading in one.headline}
+def headline_metrics(
+    shown: pd.DataFrame, presentations: Mapping[str, Presentation], groups: Sequence[Group]
+) -> dict[str, str]:
+    """Metric -> column heading: those of ``metrics.shown``, or the family's; without any the first few metrics."""
+    wanted: dict[str, str] = {}
+    for group in groups:
+        asked = group.chains[0].settings.get("metrics.shown") or ()
+        wanted |= dict(shown_metrics(presentations[group.family].headline, asked))
     measured = set(shown["metric"].astype(str).unique())
     found = {name: heading for name, heading in wanted.items() if name in measured}
     return found or {name: name for name in sorted(measured)[:MOST_WITHOUT_HEADLINE]}

@@ -14,6 +14,8 @@ from modelcollapse.report.chains import ReportChain
 IDENTITY = ("experiment", "family", "model", "regime")
 """What ``chain.json`` says of a chain, beside its seed."""
 COORDINATES_FIRST = ("sweep", "family", "model", "regime")
+NAMES = ("remedy",)
+"""Settings that give several others a name: they distinguish groups before those do, and are shown by their value."""
 """Columns that distinguish groups, in order, before any setting does."""
 ABSENT = "(none)"
 """Stands for a setting that a chain does not have."""
@@ -96,7 +98,8 @@ def coordinates(groups: Sequence[Mapping[str, Any]], settings: Sequence[str]) ->
     """The columns that distinguish the groups: each in turn that separates some that those before it do not."""
     chosen: list[str] = []
     parts = 1 if groups else 0
-    for name in (*COORDINATES_FIRST, *settings, "experiment"):
+    named = [name for name in NAMES if name in settings]
+    for name in (*COORDINATES_FIRST, *named, *settings, "experiment"):
         finer = len({json.dumps([columns[one] for one in (*chosen, name)]) for columns in groups})
         if finer > parts:
             chosen.append(name)
@@ -112,12 +115,12 @@ def _label(place: Mapping[str, Any], columns: Mapping[str, Any]) -> str:
 def planned_label(overrides: Sequence[str]) -> str:
     """What the group of a chain without a record is called, by the overrides that distinguish it, as with a record."""
     given = {name.lstrip("+"): value for name, _, value in (override.partition("=") for override in overrides)}
-    place = {name: given[name] for name in (*COORDINATES_FIRST, *given) if name in given}
+    place = {name: given[name] for name in (*COORDINATES_FIRST, *NAMES, *given) if name in given}
     return ", ".join(_words(name, value, place) for name, value in place.items())
 
 
 def _words(name: str, value: Any, place: Mapping[str, Any]) -> str:
-    if name in (*IDENTITY, "sweep"):
+    if name in (*IDENTITY, "sweep", *NAMES):
         return str(value)
     leaf = name.rpartition(".")[2]
     shown = leaf if sum(other.rpartition(".")[2] == leaf for other in place) == 1 else name

@@ -86,7 +86,7 @@ def _write(folders: Sequence[Path], target: Path, earlier: Sequence[str]) -> Rep
     statistics = statistics_table(groups, cubes, presentations)
     points, differences = seed_points(groups, cubes), paired_differences(pairs, cubes, presentations)
     shown, expected = _from_first(shown_statistics(statistics), presentations), expectations(groups, presentations)
-    metrics, looks = headline_metrics(shown, presentations), appearances(groups)
+    metrics, looks = headline_metrics(shown, presentations, groups), appearances(groups)
     headline = headline_table(groups, shown, points, metrics)
     states = states_of(folders, every_group)
     lacking = unfinished(every_group, states)

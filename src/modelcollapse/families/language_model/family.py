@@ -267,7 +267,8 @@ class LanguageModelFamily:
 
     def subjects(self, generation: int) -> Sequence[Subject]:
         """Both real splits, the synthetic set, the model, and with generation 0 the start where there is one."""
-        return metric_subjects(self._data, generation == 0 and self._start is not None)
+        has_start = generation == 0 and self._start is not None
+        return metric_subjects(self._data, has_start, self._selection.is_active)
 
     @cached_property
     def metrics(self) -> ChosenMetrics:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from modelcollapse.data import data_of
 from modelcollapse.data.settings import LanguageModelData
 from modelcollapse.metrics.base import Input, Subject
+from modelcollapse.selections.recipes import CANDIDATES, SYNTHETIC
 from modelcollapse.settings import identity_of
 
 if TYPE_CHECKING:
@@ -20,12 +21,16 @@ if TYPE_CHECKING:
 REAL_SPLITS = ("validation", "test")
 
 
-def metric_subjects(data: LanguageModelData, has_start: bool) -> list[Subject]:
-    """The subjects of a generation's metrics; ``has_start``: the weights that generation 0 starts from are scored too.
+def metric_subjects(data: LanguageModelData, has_start: bool, selects: bool) -> list[Subject]:
+    """The subjects of a generation's metrics.
+
+    ``has_start``: the weights that generation 0 starts from are scored too; ``selects``: a selection has kept a part of
+    what was generated.
 
     ======================  ==================================================================================
     of a synthetic set
     ``tokens``              its blocks, int32 [sequences, new tokens]
+    ``generated_amount``    tokens that were generated for it, those included that a selection did not keep
     ``training_tokens``     the blocks of the real training split, int32 [blocks, length]
     ``reference_losses``    mean loss per token of each sequence under generation 0's model, [sequences]
     ``real_reference_losses``  the same of the real validation split
@@ -45,7 +50,7 @@ def metric_subjects(data: LanguageModelData, has_start: bool) -> list[Subject]:
     return [
         *_scored("scores", "", data),
         *(_scored("zero_shot", "zero_shot/", data) if has_start else ()),
-        Subject("synthetic", "synthetic/", _synthetic_inputs(data)),
+        Subject("synthetic", "synthetic/", _synthetic_inputs(data, CANDIDATES if selects else SYNTHETIC)),
     ]
 
 
@@ -70,8 +75,9 @@ def _split_inputs(role: str, split: str, data: LanguageModelData) -> dict[str, I
     return inputs
 
 
-def _synthetic_inputs(data: LanguageModelData) -> dict[str, Input]:
+def _synthetic_inputs(data: LanguageModelData, generated: str) -> dict[str, Input]:
     inputs = {
+        "generated_amount": Input(lambda folders: _token_count(folders[generated]), (generated,)),
         "tokens": _blocks("synthetic", "blocks"),
         "training_tokens": _blocks("real", "train"),
         "reference_losses": _losses("measures", "reference.sequences"),
@@ -83,6 +89,12 @@ def _synthetic_inputs(data: LanguageModelData) -> dict[str, Input]:
         inputs["real_true_losses"] = _losses("measures", "real_true.sequences")
         inputs["language"] = Input(lambda folders: _language(data), recipe=identity_of(data))
     return inputs
+
+
+def _token_count(folder: Path) -> int:
+    from modelcollapse.data.blocks import read_blocks
+
+    return int(read_blocks(folder, "blocks").numel())
 
 
 def _blocks(role: str, name: str) -> Input:

@@ -237,7 +237,7 @@ class VaeFamily:
 
     def subjects(self, generation: int) -> Sequence[Subject]:
         """Both real splits, samples and real images in latent and feature space, and the classifier."""
-        return metric_subjects(self._model)
+        return metric_subjects(self._model, self._selection.is_active)
 
     @cached_property
     def metrics(self) -> ChosenMetrics:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from modelcollapse.families.vae.settings import VaeSettings
 from modelcollapse.metrics.base import Input, Subject
+from modelcollapse.selections.recipes import CANDIDATES, SYNTHETIC
 
 if TYPE_CHECKING:
     import torch
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 REAL_SPLITS = ("validation", "test")
 
 
-def metric_subjects(model: VaeSettings) -> list[Subject]:
-    """The subjects of a generation's metrics.
+def metric_subjects(model: VaeSettings, selects: bool) -> list[Subject]:
+    """The subjects of a generation's metrics; ``selects``: a selection has kept a part of what was generated.
 
     ============================  ============================================================================
     of the samples, ``synthetic``
@@ -23,6 +24,7 @@ def metric_subjects(model: VaeSettings) -> list[Subject]:
     ``features``, ``logits``      of the classifier, [rows, d] and [rows, classes]
     ``real_latents``, ...         the same of real test images
     ``neighbours``                ``model.evaluation.neighbours``
+    ``generated_amount``          images that were generated for the set, where ``model.synthesis=fixed``
     of a real split
     ``mean_reconstruction_loss``, ``mean_kl``  over images, in nats, floats
     ``reconstruction_losses``, ``kls``  of every image, float32 [images]
@@ -36,6 +38,8 @@ def metric_subjects(model: VaeSettings) -> list[Subject]:
     of_samples = {name: _measured(name) for name in (*seen, *(f"real_{name}" for name in seen))}
     neighbours = model.evaluation.neighbours
     of_samples["neighbours"] = Input(lambda folders: neighbours, recipe=neighbours)
+    if model.synthesis == "fixed":
+        of_samples["generated_amount"] = _image_count(CANDIDATES if selects else SYNTHETIC)
     return [
         *(Subject("real", f"{split}/", _losses(split)) for split in REAL_SPLITS),
         Subject("synthetic", "synthetic/", of_samples),
@@ -57,6 +61,15 @@ def _losses(split: str) -> dict[str, Input]:
         "reconstruction_losses": loss("reconstruction"),
         "kls": loss("kl"),
     }
+
+
+def _image_count(role: str) -> Input:
+    def count(folders: Mapping[str, Path]) -> int:
+        from modelcollapse.data.images import image_count
+
+        return image_count(folders[role], "train")
+
+    return Input(count, (role,))
 
 
 def _measured(name: str) -> Input:
