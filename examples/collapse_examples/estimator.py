@@ -35,8 +35,8 @@ class ExponentialEstimator:
         return torch.from_numpy(standard) * state["mean"][:, None, None]
 
     def fit(self, data: torch.Tensor, weights: torch.Tensor | None, previous: State | None, stream: Stream) -> Fitted:
-        """The mean of the rows [R, rows, 1]; ``weights`` [rows] have mean 1, None weighs all the same."""
-        weighted = data if weights is None else data * weights[:, None]
+        """The mean of the rows [R, rows, 1]; ``weights`` [rows] or [R, rows] have mean 1, None weighs all the same."""
+        weighted = data if weights is None else data * weights[..., None]
         return Fitted({"mean": weighted.mean(dim=(1, 2))})
 
     def measure(self, states: State, first: State, streams: Sequence[Stream]) -> Mapping[str, torch.Tensor]:

@@ -181,9 +181,9 @@ def test_weighted_clusters_are_those_of_repeated_rows():
     data = blobs(1, 120, 2)[0]
     counts = np.random.default_rng(6).integers(1, 5, size=120)
     columns = data.T[None].copy()
-    centres, labels = k_means(columns, counts.astype(float), data[None, :3].copy())
+    centres, labels = k_means(columns, counts[None].astype(float), data[None, :3].copy())
     repeated = columns.repeat(counts, axis=2)
-    plain, same = k_means(repeated, np.ones(counts.sum()), data[None, :3].copy())
+    plain, same = k_means(repeated, np.ones((1, counts.sum())), data[None, :3].copy())
     np.testing.assert_array_equal(same, labels.repeat(counts, axis=1))
     np.testing.assert_allclose(plain, centres, rtol=1e-12)
 
@@ -204,11 +204,11 @@ def test_seeds_are_rows_in_proportion_to_squared_distance():
     # One candidate a seed is plain k-means++: from the row at 0, rows at 1 and 3 follow with odds of 1 to 9.
     columns = np.array([[[0.0, 1, 3]]]).repeat(20_000, axis=0)
     draws = np.random.default_rng(0).random((20_000, 2, 1))
-    seeds = k_means_plus_plus(columns, np.ones(3), draws)[..., 0]
+    seeds = k_means_plus_plus(columns, np.ones((20_000, 3)), draws)[..., 0]
     np.testing.assert_allclose(np.bincount(seeds[:, 0].astype(int))[[0, 1, 3]] / 20_000, 1 / 3, atol=0.015)
     from_first = seeds[seeds[:, 0] == 0, 1]
     assert (from_first == 3).mean() == pytest.approx(0.9, abs=0.015)
-    weighted = k_means_plus_plus(columns, np.array([1.0, 9.0, 1.0]), draws)[..., 0]
+    weighted = k_means_plus_plus(columns, np.array([[1.0, 9.0, 1.0]]).repeat(20_000, axis=0), draws)[..., 0]
     assert (weighted[weighted[:, 0] == 0, 1] == 3).mean() == pytest.approx(0.5, abs=0.04)
 
 

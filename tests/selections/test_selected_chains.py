@@ -291,12 +291,13 @@ def test_images_are_selected_by_their_loss_under_the_reference_model(chain):
         ((*SAMPLED, "selection=top", "selection.oversampling=0.5"), "selection.oversampling: 0.5 is not allowed"),
         (
             (*VAE, "selection=top", "model.synthesis=stream"),
-            "selection.rule: 'top' is not allowed with model.synthesis",
+            "selection.rule: 'top' is not allowed with model.synthesis=stream, which stores no images; choose"
+            " model.synthesis=fixed or selection=none",
         ),
         (
             ("model=gaussian", "data=gaussian_samples", "decoding=none", "experiment=paper_gaussian", "selection=top"),
-            "selection.rule: 'top' is not allowed with model.family=gaussian, which keeps all that it writes; choose"
-            " selection=none",
+            "selection.rule: 'top' is not allowed with model.synthesis=statistics, which draws no rows; choose"
+            " model.synthesis=samples or selection=none",
         ),
         ((*SAMPLED, "selection=top", "selection.scope=training_set"), "selection.scope: 'training_set' is not allowed"),
     ],

@@ -190,7 +190,10 @@ def _problems_between(settings: ChainSettings, family: FamilyOptions, foreign: C
         partial(check, settings.model, data, decoding, regime, settings.generations) for check in family.chain_checks
     ]
     checks += [partial(_selection_problems, settings)]
-    checks += [partial(check, settings.selection, settings.model, data, decoding) for check in family.selection_checks]
+    checks += [
+        partial(check, settings.selection, settings.model, data, decoding, regime, settings.generations)
+        for check in family.selection_checks
+    ]
     checks += [
         partial(_merge_problems, settings, family),
         partial(_accelerator_problems, settings, family),

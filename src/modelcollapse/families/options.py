@@ -19,8 +19,9 @@ Check = Callable[[Any, Any, Any, Any], list[str]]
 ChainCheck = Callable[[Any, Any, Any, Any, int], list[str]]
 """As Check, with the number of generations: what is wrong in any of them."""
 
-SelectionCheck = Callable[[SelectionSettings, Any, Any, Any], list[str]]
-"""What is wrong between selection, model, data and decoding, each allowed by itself: one message a problem."""
+SelectionCheck = Callable[[SelectionSettings, Any, Any, Any, Any, int], list[str]]
+"""What is wrong between selection, model, data, decoding and regime, each allowed by itself, and the number of
+generations: one message a problem."""
 
 FLOAT64_ON_CPU = ("auto", "cpu")
 """Accelerators of families that compute in float64 on the CPU."""

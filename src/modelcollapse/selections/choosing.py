@@ -89,7 +89,7 @@ def _chosen(choosing: Choosing, places: torch.Tensor, wanted: int, scores: torch
     }
     given = {need: offered[need] for need in needs_of_rule(choosing.rule)}
     returned = choosing.rule.build()(len(places), wanted, **given)
-    kept = _checked(choosing.rule, returned, len(places), wanted)
+    kept = checked(choosing.rule, returned, len(places), wanted)
     return Kept(places[kept.rows], kept.weights)
 
 
@@ -113,7 +113,8 @@ def _chosen_by_prompt(
     return Kept(rows, weights / weights.mean())
 
 
-def _checked(rule: Choice, returned: Any, candidates: int, wanted: int) -> Kept:
+def checked(rule: Choice, returned: Any, candidates: int, wanted: int) -> Kept:
+    """What a rule returned, once it is what was asked for; raises UserError where it is not."""
     rows, weights = returned if isinstance(returned, tuple) else (returned, torch.ones(wanted))
     rows, weights = torch.as_tensor(rows).cpu(), torch.as_tensor(weights).cpu().double()
     name = f"selection.rule: {rule.name!r}"

@@ -1,7 +1,7 @@
 """Settings of the rules and scorers that have any."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from modelcollapse.settings import Count, NonNegative, Range
 
@@ -59,3 +59,36 @@ class DetectorSettings:
     """Penalty of the logistic regression."""
     folds: Annotated[int, Range(low=2, high=20)]
     """Parts of the rows; each is scored by a detector that was trained on the others."""
+
+
+@dataclass(frozen=True)
+class DistanceSettings:
+    """Settings of the scorer ``distance``."""
+
+    point: tuple[Score, ...]
+    """The point; a single number stands for all coordinates."""
+
+    def row_problems(self, numbers_per_row: int) -> list[str]:
+        """Why rows of so many numbers have no distance to the point."""
+        if len(self.point) in (1, numbers_per_row):
+            return []
+        return [
+            f"selection.scorer.point: {list(self.point)} must have {numbers_per_row} numbers, as a row has, or one for"
+            " all of them"
+        ]
+
+
+@dataclass(frozen=True)
+class LengthSettings:
+    """Settings of the scorer ``length``."""
+
+    unit: Literal["characters", "words"]
+    """What is counted. Blocks all have as many tokens, and on the built-in language a token is a word."""
+
+
+@dataclass(frozen=True)
+class ImageClassSettings:
+    """Settings of the scorer ``image_class``."""
+
+    classes: tuple[Annotated[int, Range(low=0, high=999)], ...]
+    """Classes that are liked; none of them: whichever the classifier is surest of."""

@@ -12,12 +12,17 @@ from modelcollapse.settings import IntroducedAs, Range
 SCORES, STREAM, SHORTFALL = "scores", "stream", "shortfall"
 Shortfall = Literal["stop", "repeat"]
 Within = Literal["set", "prompt"]
+Rows = Literal["texts", "images", "points", "states"]
+"""What the rows of a family are: blocks of tokens, grey images, points (features with their label too), states."""
 NEEDS: Mapping[str, str] = MappingProxyType(
     {
         "reference_losses": "losses [rows] float64 of the candidates under the reference model, in nats",
         "writer_losses": "losses [rows] float64 of the candidates under the model that generated them",
         "true_log_likelihood": "log-likelihoods [rows] float64 of the candidates under the true distribution, in nats",
         "real_rows": "the rows of the real training split, stored as the candidates are",
+        "is_right": "whether each candidate is right [rows] bool, where that is known: its label the more probable one",
+        "texts": "the candidates as text, a list of str",
+        "class_log_probabilities": "log-probabilities [rows, classes] that the chain's classifier gives the candidates",
         STREAM: "a modelcollapse.seeding.Stream for what is random",
     }
 )
@@ -90,10 +95,19 @@ def needs_of_rule(rule: Choice) -> tuple[str, ...]:
     return needs_of(rule, (SCORES,))
 
 
-def lacking(selection: SelectionSettings, offers: Collection[str], where: str) -> list[str]:
-    """What the scorer needs and a family does not offer, as problems; ``where`` says which family, with what."""
+def lacking(selection: SelectionSettings, rows: Rows, offers: Collection[str], where: str) -> list[str]:
+    """What the scorer needs and a family does not offer, as problems; ``where`` says which family, with what.
+
+    ``rows`` is what the family's rows are; a scorer may say by its option ``rows`` which kinds of rows it can score.
+    """
     if not selection.is_active or selection.scorer is None:
         return []
+    scored = selection.scorer.member.options.get("rows", (rows,))
+    if rows not in scored:
+        return [
+            f"selection.scorer: {selection.scorer.name!r} scores {' and '.join(scored)}, and the rows of {where} are"
+            f" {rows}; choose another (selection/scorer=NAME)"
+        ]
     missing = [need for need in needs_of(selection.scorer) if need not in offers]
     if not missing:
         return []
@@ -103,13 +117,26 @@ def lacking(selection: SelectionSettings, offers: Collection[str], where: str) -
     ]
 
 
-def refuse(selection: SelectionSettings, model: Any, data: Any, decoding: Any) -> list[str]:
+def refuse(
+    selection: SelectionSettings, model: Any, data: Any, decoding: Any, regime: Any, generations: int
+) -> list[str]:
     """The check of a family that selects nothing."""
     return refusal(selection, f"model.family={model.family}, which keeps all that it writes")
 
 
-def refusal(selection: SelectionSettings, reason: str) -> list[str]:
-    """One problem where a selection is chosen that is not allowed for a reason."""
+def refusal(selection: SelectionSettings, reason: str, instead: str = "") -> list[str]:
+    """One problem where a selection is chosen that is not allowed for a reason; ``instead`` allows it."""
     if selection.rule is None or not selection.is_active:
         return []
-    return [f"selection.rule: {selection.rule.name!r} is not allowed with {reason}; choose selection=none"]
+    ways = " or ".join(way for way in (instead, "selection=none") if way)
+    return [f"selection.rule: {selection.rule.name!r} is not allowed with {reason}; choose {ways}"]
+
+
+def prompt_problems(selection: SelectionSettings, model: Any) -> list[str]:
+    """Why nothing is chosen prompt by prompt, in a family that has no prompts."""
+    if selection.within == "set":
+        return []
+    return [
+        f"selection.within: 'prompt' is not allowed with model.family={model.family}, which has no prompts; it must"
+        " be set"
+    ]

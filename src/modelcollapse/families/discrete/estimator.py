@@ -18,6 +18,8 @@ class DiscreteEstimator:
     whatever draws from a set draws at random.
     """
 
+    sorts_rows = True
+
     def __init__(self, model: DiscreteSettings, data: CategoricalSamplesSettings) -> None:
         true = torch.from_numpy(data.probabilities)
         self._true = {"probabilities": true.expand(model.replicates, -1)}
@@ -45,6 +47,14 @@ class DiscreteEstimator:
         counts = torch.zeros(len(data), states, dtype=torch.float64)
         counts.scatter_add_(1, data[:, :, 0], weights.expand(len(data), -1))
         return _fitted(counts, previous, stream.generation)
+
+    def log_likelihood(self, state: State, data: torch.Tensor) -> torch.Tensor:
+        """Log-likelihoods [R, rows] of rows [R, rows, 1], nats; minus infinity for a state that is lost."""
+        return state["probabilities"].log().gather(1, data[:, :, 0])
+
+    def true_log_likelihood(self, data: torch.Tensor) -> torch.Tensor:
+        """The same under the true distribution."""
+        return self.log_likelihood(self._true, data)
 
     def real_statistics(self, rows: int, stream: Stream) -> State:
         """Counts of ``rows`` samples of the true distribution."""

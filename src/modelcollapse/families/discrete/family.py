@@ -28,7 +28,7 @@ class DiscreteFamily(EstimatorFamily):
         from modelcollapse.families.discrete import figures
 
         last = int(chain.generations[-1])
-        table = chain.table(discrete_expectations(self.plan(chain), self.data))
+        table = chain.table(self.expected(discrete_expectations(self.plan(chain), self.data)))
         replicates = _ends(chain.state(last))
         absorbed = replicates["end_state"][replicates["single_since"] >= 0]
         ends = pd.DataFrame(

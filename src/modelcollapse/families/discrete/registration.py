@@ -1,7 +1,9 @@
 """The discrete distribution's entry in the registry."""
 
-from modelcollapse.families.discrete.settings import DiscreteSettings
-from modelcollapse.families.estimators.settings import memory_problems, synthesis_problems
+from functools import partial
+
+from modelcollapse.families.discrete.settings import DiscreteSettings, offers
+from modelcollapse.families.estimators.settings import memory_problems, selection_problems, synthesis_problems
 from modelcollapse.families.options import FLOAT64_ON_CPU, family
 from modelcollapse.merges.settings import NEEDS
 
@@ -13,6 +15,7 @@ MEMBERS = (
         forms=("categorical_samples",),
         goes_with="data=categorical_samples decoding=none",
         chain_checks=(synthesis_problems, memory_problems),
+        selection_checks=(partial(selection_problems, "states", offers),),
         merges=tuple(NEEDS),
         accelerators=FLOAT64_ON_CPU,
         stages="modelcollapse.families.discrete.stages:STAGES",

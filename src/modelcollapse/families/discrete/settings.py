@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from modelcollapse.families.estimators.settings import EstimatorSettings, Synthesis
+from modelcollapse.families.estimators.settings import LIKELIHOODS, EstimatorSettings, Synthesis
 
 
 @dataclass(frozen=True)
@@ -14,3 +14,8 @@ class DiscreteSettings(EstimatorSettings):
     """Names the family."""
     synthesis: Synthesis
     """Draw every sample, or only the counts that a fit sees."""
+
+
+def offers(model: object, data: object) -> tuple[str, ...]:
+    """What a scorer can ask for: all likelihoods are known."""
+    return LIKELIHOODS

@@ -49,7 +49,8 @@ class Estimator(Protocol):
     def fit(self, data: torch.Tensor, weights: torch.Tensor | None, previous: State | None, stream: Stream) -> Fitted:
         """The parameters estimated from ``data`` [R, rows, d].
 
-        ``weights`` [rows] have mean 1, None weighs all rows the same; ``previous`` is the state of the generation
+        ``weights`` [rows], or [R, rows] where replicates weigh their rows apart, have mean 1, None weighs all rows the
+        same; ``previous`` is the state of the generation
         before, None for generation 0; ``stream.generation`` is the generation that is fitted. Raises FitFailed.
         """
         ...
@@ -102,7 +103,28 @@ class MergeableEstimator(Estimator, Protocol):
         ...
 
 
+class LikelihoodEstimator(Estimator, Protocol):
+    """An estimator that knows the likelihood of a row: what selections by likelihood ask for."""
+
+    def log_likelihood(self, state: State, data: torch.Tensor) -> torch.Tensor:
+        """Log-likelihoods [R, rows] of rows ``data`` [R, rows, d] under the fitted distribution, in nats."""
+        ...
+
+    def true_log_likelihood(self, data: torch.Tensor) -> torch.Tensor:
+        """The same under the true distribution."""
+        ...
+
+
+class LabelEstimator(Estimator, Protocol):
+    """An estimator of labelled rows whose right label is known."""
+
+    def is_right(self, data: torch.Tensor) -> torch.Tensor:
+        """Whether the label of each row is the right one, bool [R, rows]."""
+        ...
+
+
 STATES_FILE, DIAGNOSTICS_FILE, MEASURES_FILE = "states.safetensors", "diagnostics.safetensors", "measures.safetensors"
+SELECTION_FILE = "selection.safetensors"
 GENERATIONS_FILE = "generations.json"
 STATISTICS = ("mean", "standard_deviation", "p05", "median", "p95")
 """Statistics over replicates that are recorded for each measure, in this order."""

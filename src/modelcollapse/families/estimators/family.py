@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -28,6 +29,7 @@ from modelcollapse.data import data_code
 from modelcollapse.families.base import ChainNeeds, ChainReport, ChainTitle, GenerationResult, Initial, Span
 from modelcollapse.families.estimators.estimator import (
     MEASURES_FILE,
+    SELECTION_FILE,
     STATISTICS,
     Estimator,
     FitFailed,
@@ -46,6 +48,7 @@ from modelcollapse.metrics.computing import replicate_metrics
 from modelcollapse.regimes import Draw, Source, compositions_digest, rows_of, synthetic_rows
 from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
+from modelcollapse.selections.recipes import SYNTHETIC, Choosing
 from modelcollapse.settings import SettingsError, identity_of
 from modelcollapse.store import Artifact
 
@@ -53,7 +56,7 @@ if TYPE_CHECKING:
     from modelcollapse.training.trainer import Execution
 
 
-MODEL, MEASURES = "model", "measures"
+MODEL, MEASURES, SELECTION = "model", "measures", "selection"
 FEW_ROWS = 100
 
 
@@ -114,6 +117,7 @@ class EstimatorFamily(ABC):
                 ]
             )
         self.model, self.data, self.regime = settings.model, settings.data, settings.regime
+        self.selection = settings.selection
         self.seed, self.generations = settings.seed, settings.generations
         self.title: str = self.model.name
         self.segment_length: int = self.model.segment_length
@@ -124,6 +128,7 @@ class EstimatorFamily(ABC):
         self._reference: Artifact | None = None
         self._spans: dict[str, Span] = {}
         self._measured: dict[tuple[str, str], Artifact] = {}
+        self._selections: dict[str, Artifact] = {}
         self._metrics = settings.metrics
         self._files: dict[Path, SegmentFiles] = {}
         self._start: State | None = None
@@ -181,12 +186,28 @@ class EstimatorFamily(ABC):
         if span.first > 0 and self._reference is not None and is_merged(self.merging):
             recipe["merge"] = self.merging.recipe()
             needed.add(self._reference)
+        if self.selection.is_active and any(source.kind == "synthetic" for source in _sets(compositions)):
+            recipe["selection"] = self._selection_recipe
+            # Scorers may ask for losses under generation 0's model.
+            needed |= {self._reference} if self._reference else set()
         parents = {f"generations_{self._spans[one.key].first}_to_{self._spans[one.key].last}": one for one in needed}
         fit = self._stages.fit
         artifact = self._declare(MODEL, fit, recipe, parents, str(span), span=span, compositions=dict(compositions))
         self._spans[artifact.key] = span
         self._reference = artifact if span.first == 0 else self._reference
         return artifact
+
+    @cached_property
+    def _selection_recipe(self) -> dict[str, Any]:
+        """What decides which rows are kept of those that models write."""
+        selection = self.selection
+        stream = Stream(self.seed, 0, "selection.rule")
+        return {
+            **self._stages.select.recipe(),
+            "scorer": selection.scorer and selection.scorer.recipe(),
+            "oversampling": selection.oversampling,
+            **Choosing(selection.rule, stream, selection.within, selection.shortfall).recipe(),
+        }
 
     def merge(self, generation: int, fitted: Artifact, reference: Artifact, previous: Artifact) -> Artifact:
         """The segment itself: it holds merged parameters, and draws each set from them."""
@@ -199,8 +220,23 @@ class EstimatorFamily(ABC):
     def select(
         self, generation: int, synthetic: Artifact, model: Artifact, reference: Artifact, rows: float
     ) -> Mapping[str, Artifact]:
-        """The synthetic set itself: settings refuse selections."""
-        return {"synthetic": synthetic}
+        """The model itself: what is kept of its rows follows from it too; and what was kept, in numbers."""
+        if not self.selection.is_active:
+            return {SYNTHETIC: synthetic}
+        if model.key not in self._selections:
+            self._selections[model.key] = self._selected(model, reference)
+        return {SYNTHETIC: synthetic, SELECTION: self._selections[model.key]}
+
+    def _selected(self, model: Artifact, reference: Artifact) -> Artifact:
+        span = self._spans[model.key]
+        written = [synthetic_rows(self.regime, generation) for generation in span]
+        recipe = {
+            "selection": self._selection_recipe,
+            "rows": [[rows, len(list(run))] for rows, run in groupby(written)],
+            "replicates": self.model.replicates,
+        }
+        parents, label = {MODEL: model, "start": reference}, f"{span} · selecting"
+        return self._declare(SELECTION, self._stages.select, recipe, parents, label)
 
     def measurements(
         self, generation: int, model: Artifact, synthetic: Artifact, reference: Artifact
@@ -225,20 +261,24 @@ class EstimatorFamily(ABC):
     def _stages(self) -> EstimatorStages:
         return self.stages or estimator_stages(self.name, type(self))
 
-    @cached_property
+    @property
     def _declare(self) -> Declare:
+        return Declare(self._context)
+
+    @cached_property
+    def _context(self) -> StageContext:
         by_statistics = getattr(self.model, "synthesis", "samples") == "statistics"
-        context = StageContext(
+        return StageContext(
             self.build_estimator,
             by_statistics,
             self.regime,
             self.data.rows,
             self.model.replicates,
             self.seed,
+            self.selection,
             self._execution,
             self.merging,
         )
-        return Declare(context)
 
     # ---- results --------------------------------------------------------------------------------------------
 
@@ -257,6 +297,9 @@ class EstimatorFamily(ABC):
     def _segment_files(self, folders: Mapping[str, Path]) -> SegmentFiles:
         """A segment with its measures, those that were asked for by name among them."""
         fitted, measures = SegmentStates.read(folders[MODEL]), load_file(folders[MEASURES] / MEASURES_FILE)
+        if self.selection.is_active:
+            kept = load_file(folders[SELECTION] / SELECTION_FILE)
+            measures |= {f"selection/{name}": values for name, values in kept.items()}
         if self._start is None:
             # Generations are read in order.
             self._start = fitted.state(0)
@@ -313,11 +356,18 @@ class EstimatorFamily(ABC):
     def load_synthetic(self, generation: int, folders: Mapping[str, Path]) -> torch.Tensor:
         """The samples, [replicates, rows, d], drawn again from the model as they were drawn for the next generation.
 
+        Where a selection is active, those that it keeps.
         Where ``model.synthesis=statistics`` the next generation saw sufficient statistics of other samples.
         """
+        segment = SegmentStates.read(folders[MODEL])
+        if self.selection.is_active:
+            start = SegmentStates.read(folders["start"]) if segment.first else segment
+            states = {0: start.state(0), generation: segment.state(generation)}
+            selected: torch.Tensor = self._context.selector.select(generation, states).rows
+            return selected
         rows = rows_of(synthetic_rows(self.regime, generation), self.data.rows)
         stream = Stream(self.seed, generation, "synthesis")
-        return self.build_estimator().draw(self.load_model(generation, folders), rows, stream)
+        return self.build_estimator().draw(segment.state(generation), rows, stream)
 
     def reclaimable(self) -> Iterable[str]:
         """Nothing: parameters are small, and later segments draw from them."""
@@ -327,10 +377,21 @@ class EstimatorFamily(ABC):
         """What the family presents of the chain whose results were asked for."""
         return self.present(ChainData(sorted(self._files.values(), key=lambda files: files.first)), title)
 
+    def expected(self, columns: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """What theory expects of every generation, [N + 1] each; NaN from generation 1 on where rows are selected."""
+        if not self.selection.is_active:
+            return columns
+        first = np.arange(self.generations + 1) == 0
+        return {name: np.where(first, values, np.nan) for name, values in columns.items()}
+
     def figure_text(self, title: ChainTitle) -> FigureText:
         """What the family's figures say of the chain."""
         sample = f"{self.model.replicates:,} replicates of {self.data.rows:,} real rows"
         return FigureText(model=title.model, regime=title.regime, seeds=title.seeds, n=sample)
+
+
+def _sets(compositions: Mapping[int, Sequence[Draw]]) -> Iterable[Source]:
+    return (source for draws in compositions.values() for draw in draws for source in draw.sets)
 
 
 def _given(value: Any, folders: Mapping[str, Path]) -> Any:

@@ -1,10 +1,12 @@
 """Settings that all estimator families share."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from modelcollapse.regimes import Regime, compose, count_rows, held_rows
+from modelcollapse.regimes import Regime, compose, count_rows, held_rows, rows_of, synthetic_rows
+from modelcollapse.selections.settings import Rows, SelectionSettings, lacking, prompt_problems, refusal
 from modelcollapse.settings import EXECUTION, Count
 
 Synthesis = Literal["samples", "statistics"]
@@ -37,6 +39,58 @@ def statistics_problems(regime: Regime, generations: int) -> list[str]:
     return [
         f"model.synthesis: 'statistics' knows whole sets only, and regime={regime.name} {reason};"
         " it must be samples (model.synthesis=samples)"
+    ]
+
+
+LIKELIHOODS = ("true_log_likelihood", "writer_losses", "reference_losses")
+"""What scorers may need that an estimator offers which knows the likelihood of a row under each distribution."""
+
+
+def selection_problems(
+    rows: Rows,
+    offers: Callable[[Any, Any], tuple[str, ...]],
+    selection: SelectionSettings,
+    model: Any,
+    data: Any,
+    decoding: object,
+    regime: Regime,
+    generations: int,
+) -> list[str]:
+    """Why a selection is not possible; the first two are for a family to fill in, by ``functools.partial``.
+
+    ``rows``: what the rows of the family are. ``offers``: what it offers beside real rows and a stream, by the settings
+    of model and data.
+    """
+    if getattr(model, "synthesis", "samples") == "statistics":
+        return refusal(selection, "model.synthesis=statistics, which draws no rows", "model.synthesis=samples")
+    offered = (*offers(model, data), "real_rows", "stream")
+    where = f"model.family={model.family} with data.kind={data.kind}"
+    problems = [*lacking(selection, rows, offered, where), *prompt_problems(selection, model)]
+    checked = getattr(selection.scorer and selection.scorer.settings, "row_problems", None)
+    problems += checked(data.numbers_per_row) if checked and not problems else []
+    return [*problems, *_candidate_problems(selection, model, data, regime, generations)]
+
+
+def most_candidates(selection: SelectionSettings, data: Any, regime: Regime, generations: int) -> int:
+    """The rows that a model writes at most, for the selection to choose among."""
+    asked = {0, generations, *regime.kinds_of_generation(generations)}
+    return max(rows_of(selection.candidates(synthetic_rows(regime, t)), data.rows) for t in asked)
+
+
+def _candidate_problems(
+    selection: SelectionSettings, model: Any, data: Any, regime: Regime, generations: int
+) -> list[str]:
+    """Why the candidates of one model do not fit into memory, all replicates together."""
+    machine = physical_memory()
+    if machine is None or not selection.is_active:
+        return []
+    count = most_candidates(selection, data, regime, generations)
+    needed = model.replicates * count * data.numbers_per_row * BYTES_PER_NUMBER * COPIES_HELD
+    if needed <= machine:
+        return []
+    return [
+        f"selection.oversampling: {count:,} candidates of {model.replicates} replicates take {_gigabytes(needed)}, and"
+        f" this machine has {_gigabytes(machine)}; choose fewer of either"
     ]
 
 

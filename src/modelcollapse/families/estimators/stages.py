@@ -15,6 +15,7 @@ from modelcollapse.store import BuildContext
 
 if TYPE_CHECKING:
     from modelcollapse.families.estimators.estimator import Estimator, StatisticsEstimator
+    from modelcollapse.families.estimators.selecting import Selector
     from modelcollapse.families.estimators.training import Samples, Statistics, TrainingSets
     from modelcollapse.training.trainer import Execution
 
@@ -31,6 +32,7 @@ class StageContext:
     """Real rows."""
     replicates: int
     seed: int
+    selection: Any
     execution: "Execution"
     merge: Choice = NO_MERGE
     """How the parameters of each generation are merged after its fit."""
@@ -54,7 +56,15 @@ class StageContext:
         """The training sets of the chain; kept from segment to segment, for the sets that they hold."""
         from modelcollapse.families.estimators.training import TrainingSets
 
-        return TrainingSets(self.representation, self.regime, self.seed, self.rows)
+        selects = self.selector if self.selection.is_active else None
+        return TrainingSets(self.representation, self.regime, self.seed, self.rows, selects)
+
+    @cached_property
+    def selector(self) -> "Selector":
+        """What chooses among the rows that models write. Its code stands in recipes as that of the stage ``select``."""
+        from modelcollapse.families.estimators.selecting import Selector
+
+        return Selector(self.estimator, self.selection, self.regime, self.seed, self.rows)
 
 
 def fit(stage: StageContext, context: BuildContext, *, span: Span, compositions: Mapping[int, Sequence[Draw]]) -> None:
@@ -71,17 +81,34 @@ def measure(stage: StageContext, context: BuildContext) -> None:
     measure_generations(stage, context)
 
 
+def select(stage: StageContext, context: BuildContext) -> None:
+    """What a selection keeps of the rows that the models of a segment write."""
+    from modelcollapse.families.estimators.selecting import measure_selections
+
+    measure_selections(stage, context)
+
+
 class EstimatorStages(NamedTuple):
-    """The two stages of an estimator family."""
+    """The stages of an estimator family."""
 
     fit: Stage
     measure: Stage
+    select: Stage
+    """Its code is in the recipes of fits as well, where a selection is active."""
 
 
 def estimator_stages(
-    family: str, estimator: Code, *, fit_version: int = 1, measure_version: int = 1
+    family: str,
+    estimator: Code,
+    *,
+    scoring: Sequence[str] = (),
+    fit_version: int = 1,
+    measure_version: int = 1,
+    select_version: int = 1,
 ) -> EstimatorStages:
     """The stages of a family whose estimator is the class named by its place, or a class from outside.
+
+    ``scoring`` names the methods that only selections run.
 
     An edit of how a built-in estimator measures makes no fit anew, and the other way round.
     """
@@ -89,8 +116,12 @@ def estimator_stages(
         return EstimatorStages(
             Stage(f"{family}.fit", fit_version, fit, (estimator,), work="fit"),
             Stage(f"{family}.measure", measure_version, measure, (estimator,)),
+            Stage(f"{family}.select", select_version, select, (estimator,)),
         )
+    fits, measures = f"{estimator}.fit", f"{estimator}.measure"
+    scores = tuple(f"{estimator}.{name}" for name in scoring)
     return EstimatorStages(
-        Stage(f"{family}.fit", fit_version, fit, (estimator,), (f"{estimator}.measure",), "fit"),
-        Stage(f"{family}.measure", measure_version, measure, (estimator,), (f"{estimator}.fit",)),
+        Stage(f"{family}.fit", fit_version, fit, (estimator,), (measures, *scores), "fit"),
+        Stage(f"{family}.measure", measure_version, measure, (estimator,), (fits, *scores)),
+        Stage(f"{family}.select", select_version, select, (estimator,), (fits, measures)),
     )

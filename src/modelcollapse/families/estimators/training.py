@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -31,7 +31,26 @@ from modelcollapse.training.progress import BatchProgress, stage_bar
 from modelcollapse.training.trainer import Execution
 
 RowSet = Any
-"""A set of rows of all replicates, as a representation has it: a tensor [R, rows, d], or a State of statistics."""
+"""A set of rows of all replicates, as a representation has it: a tensor [R, rows, d], WeighedRows, or a State of
+statistics.
+"""
+
+
+class WeighedRows(NamedTuple):
+    """Rows that a selection weighed."""
+
+    rows: torch.Tensor
+    """[R, rows, d]."""
+    weights: torch.Tensor | None
+    """[R, rows] with mean 1; None where all rows weigh the same."""
+
+
+class Selects(Protocol):
+    """A selection among what the models of a chain write, see :mod:`modelcollapse.families.estimators.selecting`."""
+
+    def select(self, generation: int, states: Mapping[int, State]) -> Any:
+        """The ``rows`` [R, rows, d] that are kept of a model's set, and their ``weights`` [R, rows] or None."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -41,7 +60,7 @@ class TrainingSet:
     generation: int
     rows: RowSet
     weights: torch.Tensor | None
-    """Weight of each row, mean 1; None weighs all the same."""
+    """Weight of each row, [rows] or [R, rows] with mean 1; None weighs all the same."""
 
 
 class Representation(Protocol):
@@ -80,22 +99,25 @@ class Samples:
     def union(
         self, draws: Sequence[Draw], counts: Sequence[int], sets: Mapping[Source, RowSet]
     ) -> tuple[RowSet, torch.Tensor | None]:
-        """The rows, [R, rows, d], and their weights, [rows]."""
-        return self._union(draws, counts, sets), _weights(draws, counts)
+        """The rows, [R, rows, d], and their weights, [rows], or [R, rows] where a selection weighed some of them."""
+        rows, factors = self._union(draws, counts, sets)
+        weights = _weights(draws, counts)
+        return rows, weights if factors is None else factors if weights is None else factors * weights
 
     def ordered_union(self, draws: Sequence[Draw], counts: Sequence[int], sets: Mapping[Source, RowSet]) -> RowSet:
         """The rows, [R, rows, d], those of each draw in the order of the sets that it takes them from."""
-        return self._union(draws, counts, sets, ordered=True)
+        union = self._union(draws, counts, sets, ordered=True)
+        return union.rows if union.weights is None else union
 
     def _union(
         self, draws: Sequence[Draw], counts: Sequence[int], sets: Mapping[Source, RowSet], *, ordered: bool = False
-    ) -> torch.Tensor:
-        return _joined(
-            [
-                _drawn(_joined([sets[source] for source in draw.sources]), draw.stream, count, ordered=ordered)
-                for draw, count in zip(draws, counts, strict=True)
-            ]
-        )
+    ) -> WeighedRows:
+        """The rows, and what those of each draw weigh beside each other, mean 1 over the rows of a draw."""
+        parts = [
+            _drawn(_end_to_end([sets[source] for source in draw.sources]), draw.stream, count, ordered=ordered)
+            for draw, count in zip(draws, counts, strict=True)
+        ]
+        return _end_to_end([part._replace(weights=_scaled(part.weights)) for part in parts])
 
     def fit(self, training_set: TrainingSet, previous: State | None, stream: Stream) -> Fitted:
         """The fit to the rows."""
@@ -141,8 +163,11 @@ class TrainingSets:
     same to the bit.
     """
 
-    def __init__(self, representation: Representation, regime: Regime, seed: int, rows: int) -> None:
+    def __init__(
+        self, representation: Representation, regime: Regime, seed: int, rows: int, selects: Selects | None = None
+    ) -> None:
         self._representation, self._regime, self._seed, self._rows = representation, regime, seed, rows
+        self._selects = selects
         self._kept: dict[Source, RowSet] = {}
         self._reused: tuple[int, RowSet] | None = None
         """A generation and the rows that it was trained on, in order, where a later one draws from them."""
@@ -191,6 +216,9 @@ class TrainingSets:
     def _made(self, source: Source, states: Mapping[int, State]) -> RowSet:
         rows = self._size(source)
         if source.kind == "synthetic" and source.generation is not None:
+            if self._selects is not None:
+                kept = self._selects.select(source.generation, states)
+                return kept.rows if kept.weights is None else WeighedRows(kept.rows, kept.weights)
             stream = Stream(self._seed, source.generation, "synthesis")
             return self._representation.draw(states[source.generation], rows, stream)
         return self._representation.real(rows, Stream(self._seed, source.generation or 0, source.kind))
@@ -208,18 +236,39 @@ def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=1)
 
 
-def _drawn(rows: torch.Tensor, stream: Stream | None, count: int, *, ordered: bool) -> torch.Tensor:
+def _end_to_end(sets: Sequence[RowSet]) -> WeighedRows:
+    """The rows of some sets one after another, each with its weight where a set has weights."""
+    parts = [each if isinstance(each, WeighedRows) else WeighedRows(each, None) for each in sets]
+    rows = _joined([part.rows for part in parts])
+    if all(part.weights is None for part in parts):
+        return WeighedRows(rows, None)
+    ones = [torch.ones(part.rows.shape[:2], dtype=torch.float64) for part in parts]
+    return WeighedRows(
+        rows, _joined([one if part.weights is None else part.weights for part, one in zip(parts, ones, strict=True)])
+    )
+
+
+def _scaled(weights: torch.Tensor | None) -> torch.Tensor | None:
+    """The weights with mean 1 in each replicate."""
+    return None if weights is None else weights / weights.mean(1, keepdim=True)
+
+
+def _drawn(union: WeighedRows, stream: Stream | None, count: int, *, ordered: bool) -> WeighedRows:
     """``count`` of the rows of each replicate without replacement, or all where nothing is random.
 
     What is ``ordered`` keeps the order of the rows; else it is that of the partition, which a processor decides.
     """
     if stream is None:
-        return rows
+        return union
     # As in regimes.resolve, whose choice is that of the first replicate: the rows with the smallest random keys.
+    rows, weights = union
     keys = stream.numpy().bit_generator.random_raw(rows.shape[0] * rows.shape[1]).reshape(rows.shape[:2])
     places = np.argpartition(keys, count - 1, axis=1)[:, :count]
     chosen = torch.from_numpy(np.sort(places, axis=1) if ordered else places)
-    return rows.gather(1, chosen[:, :, None].expand(-1, -1, rows.shape[2]))
+    return WeighedRows(
+        rows.gather(1, chosen[:, :, None].expand(-1, -1, rows.shape[2])),
+        None if weights is None else weights.gather(1, chosen),
+    )
 
 
 def _weights(draws: Sequence[Draw], counts: Sequence[int]) -> torch.Tensor | None:

@@ -56,11 +56,23 @@ class GaussianEstimator:
         """
         rows = data.shape[1]
         weights = torch.ones(rows, dtype=torch.float64) if weights is None else weights
-        mean = (weights[:, None] * data).sum(1) / rows
-        centred = weights.sqrt()[:, None] * (data - mean[:, None])
-        lost = 0.0 if self._biased else float(weights.square().sum()) / rows
-        covariance = centred.mT @ centred / (rows - lost)
+        mean = (weights[..., None] * data).sum(1) / rows
+        centred = weights.sqrt()[..., None] * (data - mean[:, None])
+        lost = torch.zeros((), dtype=torch.float64) if self._biased else weights.square().sum(-1) / rows
+        covariance = centred.mT @ centred / (rows - lost).view(-1, 1, 1)
         return Fitted({"mean": mean, "factor": _cholesky(covariance, stream.generation)})
+
+    def log_likelihood(self, state: State, data: torch.Tensor) -> torch.Tensor:
+        """Log-likelihoods [R, rows] of rows ``data`` [R, rows, d], nats."""
+        factor = state["factor"]
+        white = _solved(factor, (data - state["mean"][:, None]).mT)
+        log_volume = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        constant = data.shape[2] / 2 * math.log(2 * math.pi)
+        return -white.square().sum(1) / 2 - log_volume[:, None] - constant
+
+    def true_log_likelihood(self, data: torch.Tensor) -> torch.Tensor:
+        """The same under the true Gaussian."""
+        return self.log_likelihood(self._true, data)
 
     # ---- sufficient statistics --------------------------------------------------------------------------------
 

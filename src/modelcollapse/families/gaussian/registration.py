@@ -1,7 +1,9 @@
 """The Gaussian's entry in the registry."""
 
-from modelcollapse.families.estimators.settings import memory_problems, synthesis_problems
-from modelcollapse.families.gaussian.settings import CHECKS, GaussianSettings
+from functools import partial
+
+from modelcollapse.families.estimators.settings import memory_problems, selection_problems, synthesis_problems
+from modelcollapse.families.gaussian.settings import CHECKS, GaussianSettings, offers
 from modelcollapse.families.options import FLOAT64_ON_CPU, family
 from modelcollapse.merges.settings import NEEDS
 
@@ -14,6 +16,7 @@ MEMBERS = (
         goes_with="data=gaussian_samples decoding=none",
         checks=CHECKS,
         chain_checks=(synthesis_problems, memory_problems),
+        selection_checks=(partial(selection_problems, "points", offers),),
         merges=tuple(NEEDS),
         accelerators=FLOAT64_ON_CPU,
         stages="modelcollapse.families.gaussian.stages:STAGES",

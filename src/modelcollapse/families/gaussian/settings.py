@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from modelcollapse.data.settings import shape_problems, singularity_problems
-from modelcollapse.families.estimators.settings import EstimatorSettings, Synthesis
+from modelcollapse.families.estimators.settings import LIKELIHOODS, EstimatorSettings, Synthesis
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,11 @@ class GaussianSettings(EstimatorSettings):
     synthesis: Synthesis
     """Draw every sample, or only the sufficient statistics that a fit sees: exact in distribution, at a cost that
     does not grow with the rows."""
+
+
+def offers(model: object, data: object) -> tuple[str, ...]:
+    """What a scorer can ask for: all likelihoods are known."""
+    return LIKELIHOODS
 
 
 CHECKS = (shape_problems, singularity_problems)

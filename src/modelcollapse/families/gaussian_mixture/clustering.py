@@ -27,7 +27,7 @@ def seed_candidates(clusters: int) -> int:
 def k_means_plus_plus(columns: Array, row_weights: Array, uniforms: Array) -> Array:
     """K rows far from each other in each replicate, [R, K, d]: greedy k-means++ (Arthur & Vassilvitskii 2007).
 
-    ``columns`` [R, d, N] hold the rows, ``row_weights`` [N] their weights. A row is drawn in proportion to its weight
+    ``columns`` [R, d, N] are the rows, ``row_weights`` [R, N] their weights. A row is drawn in proportion to its weight
     times the squared distance to the nearest seed so far, and of T candidates the one is taken that leaves the least
     sum of these. ``uniforms`` [R, K, T] from [0, 1) draw them; the first seed uses one only. Where fewer rows are
     distinct than K, rows repeat.
@@ -38,19 +38,19 @@ def k_means_plus_plus(columns: Array, row_weights: Array, uniforms: Array) -> Ar
     nearest, trial, best = np.empty(rows), np.empty(rows), np.empty(rows)
     for r in range(replicates):
         _fill(nearest, 1.0)
-        _accumulate(row_weights, nearest, cumulative)
+        _accumulate(row_weights[r], nearest, cumulative)
         _fill(nearest, np.inf)
         _take_row(columns[r], _drawn(cumulative, uniforms[r, 0, 0]), seeds[r, 0])
         _approach(columns[r], seeds[r, 0], nearest, nearest)
         candidate = np.empty(dimensions)
         for k in range(1, clusters):
-            _accumulate(row_weights, nearest, cumulative)
+            _accumulate(row_weights[r], nearest, cumulative)
             least = np.inf
             for t in range(candidates):
                 row = _drawn(cumulative, uniforms[r, k, t])
                 _take_row(columns[r], row, candidate)
                 _approach(columns[r], candidate, nearest, trial)
-                left = _product(row_weights, trial)
+                left = _product(row_weights[r], trial)
                 if left < least:
                     least = left
                     _take_row(columns[r], row, seeds[r, k])
@@ -63,7 +63,7 @@ def k_means_plus_plus(columns: Array, row_weights: Array, uniforms: Array) -> Ar
 def k_means(columns: Array, row_weights: Array, seeds: Array) -> tuple[Array, NDArray[np.int64]]:
     """Centres [R, K, d] and each row's nearest, [R, N], after Lloyd's algorithm from ``seeds``.
 
-    ``columns`` [R, d, N] hold the rows, ``row_weights`` [N] their weights. Of centres equally near, the first takes a
+    ``columns`` [R, d, N] are the rows, ``row_weights`` [R, N] their weights. Of centres equally near, the first takes a
     row; the centre of a cluster that loses all rows stays where it is.
     """
     replicates, dimensions, rows = columns.shape
@@ -75,7 +75,7 @@ def k_means(columns: Array, row_weights: Array, seeds: Array) -> tuple[Array, ND
             least_move += TOLERANCE * _variance(columns[r, i]) / dimensions
         _label(columns[r], centres[r], nearest, distances, labels[r])
         for _ in range(MAX_ITERATIONS):
-            move = _move(columns[r], row_weights, labels[r], centres[r])
+            move = _move(columns[r], row_weights[r], labels[r], centres[r])
             _label(columns[r], centres[r], nearest, distances, labels[r])
             if move <= least_move:
                 break

@@ -18,6 +18,7 @@ from modelcollapse.families.gaussian_mixture.distances import (
     Mixtures,
     gelbrich_distance,
     kl_divergence,
+    log_density,
     mass_outside_ellipsoids,
     mixture_wasserstein_distance,
     sample,
@@ -87,6 +88,14 @@ class GaussianMixtureEstimator:
             "collapsed_components": collapsed,
         }
         return Fitted(_tensors(fit.mixtures._asdict()), _tensors(diagnostics))
+
+    def log_likelihood(self, state: State, data: torch.Tensor) -> torch.Tensor:
+        """Log-likelihoods [R, rows] of rows ``data`` [R, rows, d], nats."""
+        return torch.from_numpy(log_density(mixtures_of(state), data.numpy().swapaxes(1, 2)))
+
+    def true_log_likelihood(self, data: torch.Tensor) -> torch.Tensor:
+        """The same under the true distribution, where it is a Gaussian."""
+        return torch.from_numpy(log_density(self._true, data.numpy().swapaxes(1, 2)))
 
     def _start(self, rows: Rows, previous: State | None, uniforms: Array) -> Mixtures:
         if self._model.start == "previous" and previous is not None:

@@ -61,13 +61,13 @@ class Rows(NamedTuple):
     columns: Array
     """[R, d, N]."""
     weights: Array
-    """[N], of mean 1: how many rows a row counts for."""
+    """[R, N], of mean 1: how many rows a row counts for."""
 
     @classmethod
     def of(cls, data: Array, row_weights: Array | None) -> "Rows":
-        """The rows ``data`` [R, N, d]; without weights all count for one."""
-        weights = np.ones(data.shape[1]) if row_weights is None else plain(row_weights)
-        return cls(plain(data.swapaxes(1, 2)), weights)
+        """The rows ``data`` [R, N, d]; ``row_weights`` are [N] or [R, N], without them all count for one."""
+        weights = np.ones(data.shape[1]) if row_weights is None else row_weights
+        return cls(plain(data.swapaxes(1, 2)), plain(np.broadcast_to(weights, data.shape[:2])))
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class ExpectationMaximisation:
         """
         means = k_means_plus_plus(rows.columns, rows.weights, uniforms)
         floor = self.covariance_floor * np.eye(means.shape[-1])
-        weights = np.full(means.shape[:-1], 1 / len(rows.weights))
+        weights = np.full(means.shape[:-1], 1 / rows.weights.shape[1])
         return Mixtures(weights, means, np.tile(floor, (*weights.shape, 1, 1)))
 
     def start_from_clusters(self, rows: Rows, uniforms: Array) -> Mixtures:
@@ -151,7 +151,7 @@ def _fitted(
         while sound and iteration < max_iterations and not converged[r]:
             iteration += 1
             before = after
-            after = _expect(columns[r], row_weights, means[r], whitening, constants, responsibilities)
+            after = _expect(columns[r], row_weights[r], means[r], whitening, constants, responsibilities)
             _maximise(columns[r], responsibilities, *mixture, full, spherical, floor)
             sound = whiten(*mixture, whitening, constants)
             converged[r] = abs(after - before) < tolerance
@@ -174,11 +174,11 @@ def _of_clusters(
     replicates, components, dimensions = centres.shape
     weights = np.empty((replicates, components))
     covariances = np.zeros((replicates, components, dimensions, dimensions))
-    memberships = np.empty((components, len(row_weights)))
+    memberships = np.empty((components, row_weights.shape[1]))
     for r in range(replicates):
         for k in range(components):
-            for n in range(len(row_weights)):
-                memberships[k, n] = row_weights[n] if labels[r, n] == k else 0.0
+            for n in range(row_weights.shape[1]):
+                memberships[k, n] = row_weights[r, n] if labels[r, n] == k else 0.0
         _maximise(columns[r], memberships, weights[r], centres[r], covariances[r], full, spherical, floor)
     return weights, centres, covariances
 

@@ -1,7 +1,9 @@
 """The Gaussian mixture's entry in the registry."""
 
-from modelcollapse.families.estimators.settings import memory_problems
-from modelcollapse.families.gaussian_mixture.settings import CHECKS, GaussianMixtureSettings
+from functools import partial
+
+from modelcollapse.families.estimators.settings import memory_problems, selection_problems
+from modelcollapse.families.gaussian_mixture.settings import CHECKS, GaussianMixtureSettings, offers
 from modelcollapse.families.options import FLOAT64_ON_CPU, family
 
 MEMBERS = (
@@ -13,6 +15,7 @@ MEMBERS = (
         goes_with="data=gaussian_samples decoding=none",
         checks=CHECKS,
         chain_checks=(memory_problems,),
+        selection_checks=(partial(selection_problems, "points", offers),),
         accelerators=FLOAT64_ON_CPU,
         stages="modelcollapse.families.gaussian_mixture.stages:STAGES",
         exporter="modelcollapse.families.estimators.exporting:export",

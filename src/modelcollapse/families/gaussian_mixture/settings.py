@@ -1,10 +1,10 @@
 """Settings of the Gaussian mixture family: how mixtures are fitted again and again."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from modelcollapse.data.settings import GaussianSamplesSettings, shape_problems, singularity_problems
-from modelcollapse.families.estimators.settings import EstimatorSettings
+from modelcollapse.families.estimators.settings import LIKELIHOODS, EstimatorSettings
 from modelcollapse.regimes import Regime
 from modelcollapse.settings import Count, NonNegative, Positive, Range
 
@@ -39,6 +39,11 @@ def _component_problems(
     if model.components <= data.rows:
         return []
     return [f"model.components: {model.components} must be at most data.rows={data.rows}"]
+
+
+def offers(model: object, data: Any) -> tuple[str, ...]:
+    """What a scorer can ask for: the true likelihood where the true distribution is a Gaussian."""
+    return LIKELIHOODS if data.kind == "gaussian_samples" else LIKELIHOODS[1:]
 
 
 CHECKS = (shape_problems, singularity_problems, _component_problems)

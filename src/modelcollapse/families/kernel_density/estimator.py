@@ -51,12 +51,12 @@ class KernelDensityEstimator:
         points = self._test_points(stream)
         densities = log_densities(self._model.kernel, points, data, weights, bandwidth)
         rows = torch.ones(data.shape[1], dtype=torch.float64) if weights is None else weights
-        mean = (rows[:, None] * data).mean(1)
+        mean = (rows[..., None] * data).mean(1)
         state = {
             "centres": _drawn(data, weights, self._centres, stream.within("centres").numpy()),
             "log_densities": densities,
             "mean": mean,
-            "variance": (rows[:, None] * (data - mean[:, None]).square()).mean(1),
+            "variance": (rows[..., None] * (data - mean[:, None]).square()).mean(1),
             "bandwidth": torch.full((len(data),), bandwidth, dtype=torch.float64),
         }
         return Fitted(state)
@@ -69,6 +69,11 @@ class KernelDensityEstimator:
         if self._kept is None or self._kept[0] != stream.seed:
             self._kept = stream.seed, self.real(self._model.test_points, Stream(stream.seed, 0, "test_points"))
         return self._kept[1]
+
+    def true_log_likelihood(self, data: torch.Tensor) -> torch.Tensor:
+        """Log-likelihoods [R, rows] of rows [R, rows, d] under the true distribution, where it is a Gaussian, nats."""
+        found: torch.Tensor = self._source.log_likelihood(data)
+        return found
 
     def measure(self, states: State, first: State, streams: Sequence[Stream]) -> Mapping[str, torch.Tensor]:
         """What has become of the density, each [T, R].
@@ -102,8 +107,10 @@ def _drawn(
     size = (len(data), count)
     if weights is None:
         places = generator.integers(0, data.shape[1], size)
-    else:
+    elif weights.ndim == 1:
         places = generator.choice(data.shape[1], size, p=(weights / weights.sum()).numpy())
+    else:
+        places = np.stack([generator.choice(data.shape[1], count, p=(w / w.sum()).numpy()) for w in weights])
     return data.gather(1, torch.from_numpy(places)[:, :, None].expand(-1, -1, data.shape[2]))
 
 
@@ -119,3 +126,7 @@ class _Gaussian:
         """Independent points, [R, rows, d]."""
         normal = torch.from_numpy(stream.numpy().standard_normal((replicates, rows, len(self.mean))))
         return self.mean + normal @ self._factor.mT
+
+    def log_likelihood(self, data: torch.Tensor) -> torch.Tensor:
+        """Log-likelihoods [R, rows] of rows [R, rows, d]."""
+        return torch.distributions.MultivariateNormal(self.mean, scale_tril=self._factor).log_prob(data)

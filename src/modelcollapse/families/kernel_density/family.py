@@ -32,8 +32,8 @@ class KernelDensityFamily(EstimatorFamily):
         from modelcollapse.families.kernel_density import figures
 
         text = self.figure_text(title)
-        expected = kernel_density_expectations(self.plan(chain), self.model, self.data)
-        table = chain.table(expected).assign(rows=self.data.rows)
+        theory = self.expected(kernel_density_expectations(self.plan(chain), self.model, self.data))
+        table = chain.table(theory).assign(rows=self.data.rows)
         panels = {**panels_of(KERNEL_DENSITY.figures[0]), "reached": "share of test points reached"}
         drawn = {"density_estimates": measures_and_theory(table, text, panels)}
         if self.data.numbers_per_row > 1:

@@ -30,7 +30,7 @@ def log_densities(
 ) -> torch.Tensor:
     """Natural logarithm of the density at ``points`` [R, K, d] of kernels around ``rows`` [R, N, d], [R, K].
 
-    ``weights`` [N] of the kernels have mean 1. Minus infinity where no ball reaches.
+    ``weights`` of the kernels, [N] or [R, N], have mean 1. Minus infinity where no ball reaches.
     """
     count, dimension = rows.shape[1:]
     volume = _log_volume(kernel, dimension) + dimension * math.log(bandwidth)
@@ -42,7 +42,8 @@ def log_densities(
         of_replicates = slice(first, first + replicates)
         for place in range(0, points.shape[1], group):
             some = scaled[0][of_replicates, place : place + group]
-            found[of_replicates, place : place + group] = _log_sums(kernel, some, scaled[1][of_replicates], weights)
+            own = weights if weights is None or weights.ndim == 1 else weights[of_replicates]
+            found[of_replicates, place : place + group] = _log_sums(kernel, some, scaled[1][of_replicates], own)
     return found - math.log(count) - volume
 
 
@@ -64,7 +65,9 @@ def _log_sums(kernel: Kernel, points: torch.Tensor, rows: torch.Tensor, weights:
 
 
 def _summed(heights: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
-    return heights.sum(2) if weights is None else heights @ weights
+    if weights is None:
+        return heights.sum(2)
+    return heights @ weights if weights.ndim == 1 else (heights @ weights[..., None])[..., 0]
 
 
 def _exponents(points: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:

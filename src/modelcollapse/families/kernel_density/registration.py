@@ -1,7 +1,15 @@
 """Kernel density estimation's entry in the registry."""
 
-from modelcollapse.families.estimators.settings import memory_problems
-from modelcollapse.families.kernel_density.settings import KernelDensitySettings, centre_problems, point_problems
+from functools import partial
+
+from modelcollapse.families.estimators.settings import memory_problems, selection_problems
+from modelcollapse.families.kernel_density.settings import (
+    KernelDensitySettings,
+    centre_problems,
+    chosen_centre_problems,
+    offers,
+    point_problems,
+)
 from modelcollapse.families.options import FLOAT64_ON_CPU, family
 
 MEMBERS = (
@@ -13,6 +21,7 @@ MEMBERS = (
         goes_with="data=shapes decoding=none",
         checks=(point_problems,),
         chain_checks=(centre_problems, memory_problems),
+        selection_checks=(partial(selection_problems, "points", offers), chosen_centre_problems),
         accelerators=FLOAT64_ON_CPU,
         stages="modelcollapse.families.kernel_density.stages:STAGES",
         exporter="modelcollapse.families.estimators.exporting:export",

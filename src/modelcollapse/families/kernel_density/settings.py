@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from modelcollapse.data.settings import shape_problems
-from modelcollapse.families.estimators.settings import EstimatorSettings
+from modelcollapse.families.estimators.settings import EstimatorSettings, most_candidates
 from modelcollapse.regimes import Regime, rows_of, synthetic_rows
+from modelcollapse.selections.settings import SelectionSettings
 from modelcollapse.settings import Count, Positive
 
 Kernel = Literal["gaussian", "tophat"]
@@ -39,6 +40,24 @@ def centre_problems(model: Any, data: Any, decoding: object, regime: Regime, gen
         f"model.centres: a model writes a row around each of {kept}, and regime={regime.name} asks for {wanted} rows;"
         f" it must be at least that (model.centres={wanted})"
     ]
+
+
+def chosen_centre_problems(
+    selection: SelectionSettings, model: Any, data: Any, decoding: object, regime: Regime, generations: int
+) -> list[str]:
+    """Why there are fewer centres than a selection has candidates."""
+    kept, wanted = model.centres or data.rows, most_candidates(selection, data, regime, generations)
+    if not selection.is_active or wanted <= kept:
+        return []
+    return [
+        f"model.centres: a model writes a row around each of {kept}, and selection.oversampling="
+        f"{selection.oversampling:g} asks for {wanted} candidates; it must be at least that (model.centres={wanted})"
+    ]
+
+
+def offers(model: Any, data: Any) -> tuple[str, ...]:
+    """What a scorer can ask for; models keep rows of their training sets only, so that none knows its own density."""
+    return ("true_log_likelihood",) if data.kind == "gaussian_samples" else ()
 
 
 def point_problems(model: KernelDensitySettings, data: Any, decoding: object, regime: Regime) -> list[str]:

@@ -2,4 +2,8 @@
 
 from modelcollapse.families.estimators.stages import estimator_stages
 
-STAGES = estimator_stages("kernel_density", "modelcollapse.families.kernel_density.estimator:KernelDensityEstimator")
+STAGES = estimator_stages(
+    "kernel_density",
+    "modelcollapse.families.kernel_density.estimator:KernelDensityEstimator",
+    scoring=("true_log_likelihood",),
+)

@@ -203,6 +203,7 @@ class LanguageModelFamily:
                 "reference_losses": {"reference": reference},
                 "writer_losses": {"writer": model},
                 "true_log_likelihood": {},
+                "texts": {"tokenizer": self._tokenizer},
                 "real_rows": {"real": self._real},
                 "stream": {},
             },

@@ -4,6 +4,7 @@ import torch
 
 from modelcollapse.data import data_of
 from modelcollapse.data.blocks import block_count, read_blocks, write_blocks
+from modelcollapse.data.tokenizers import load_tokenizer
 from modelcollapse.families.language_model.recipes import StageContext
 from modelcollapse.families.language_model.scoring import block_losses
 from modelcollapse.regimes import rows_of
@@ -21,6 +22,7 @@ def build_candidate_scores(stage: StageContext, context: BuildContext, *, scorer
         "reference_losses": lambda: block_losses(stage, context, "reference", candidates),
         "writer_losses": lambda: block_losses(stage, context, "writer", candidates),
         "true_log_likelihood": lambda: _true_log_likelihood(stage, candidates),
+        "texts": lambda: load_tokenizer(context.parents["tokenizer"]).batch_decode(candidates),
         "real_rows": lambda: read_blocks(context.parents["real"], "train"),
         "stream": lambda: stream,
     }

@@ -298,19 +298,29 @@ CHECKS = (
 """Each looks at few settings."""
 
 
-OFFERS = ("reference_losses", "writer_losses", "real_rows", "stream")
+OFFERS = ("reference_losses", "writer_losses", "texts", "real_rows", "stream")
 """What a scorer can ask for whatever the data; the built-in language knows true likelihoods too."""
 
 
 def _scorer_problems(
-    selection: SelectionSettings, model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings
+    selection: SelectionSettings,
+    model: LanguageModelSettings,
+    data: LanguageModelData,
+    decoding: DecodingSettings,
+    regime: Regime,
+    generations: int,
 ) -> list[str]:
     truth = ("true_log_likelihood",) if data.has_known_truth else ()
-    return lacking(selection, OFFERS + truth, f"model.family={model.family} with data.kind={data.kind}")
+    return lacking(selection, "texts", OFFERS + truth, f"model.family={model.family} with data.kind={data.kind}")
 
 
 def _same_again_problems(
-    selection: SelectionSettings, model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings
+    selection: SelectionSettings,
+    model: LanguageModelSettings,
+    data: LanguageModelData,
+    decoding: DecodingSettings,
+    regime: Regime,
+    generations: int,
 ) -> list[str]:
     if not selection.is_active or selection.oversampling == 1 or decoding.is_random:
         return []
@@ -321,4 +331,4 @@ def _same_again_problems(
 
 
 SELECTION_CHECKS = (_scorer_problems, _same_again_problems)
-"""As CHECKS, of selection, model, data and decoding."""
+"""As CHECKS, of the selection too."""

@@ -1,5 +1,6 @@
 """Linear regression by least squares, from rows or from the sums over them that a fit sees."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -53,9 +54,20 @@ class LinearRegressionEstimator:
     def fit(self, data: torch.Tensor, weights: torch.Tensor | None, previous: State | None, stream: Stream) -> Fitted:
         """Weighted least squares. Raises FitFailed where the weights are no numbers any more."""
         features, labels = data[..., :-1], data[..., -1:]
-        weighted = features if weights is None else weights[:, None] * features
+        weighted = features if weights is None else weights[..., None] * features
         moment = (weighted.mT @ labels)[..., 0]
         return self._solved(weighted.mT @ features, moment, data.shape[1], stream)
+
+    def log_likelihood(self, state: State, data: torch.Tensor) -> torch.Tensor:
+        """Log-likelihoods [R, rows] of rows (x, y), features and label together, nats."""
+        features, labels = data[..., :-1], data[..., -1]
+        residuals = (labels - (features @ state["weights"][..., None])[..., 0]) / self._noise
+        constant = data.shape[2] / 2 * math.log(2 * math.pi) + math.log(self._noise)
+        return -(features.square().sum(2) + residuals.square()) / 2 - constant
+
+    def true_log_likelihood(self, data: torch.Tensor) -> torch.Tensor:
+        """The same under the true distribution."""
+        return self.log_likelihood(self._true, data)
 
     # ---- sums -------------------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ class LinearRegressionFamily(EstimatorFamily):
         """Errors of every generation, theory beside what is measured."""
         from modelcollapse.families.estimators.figures import measures_and_theory, panels_of
 
-        expected = linear_regression_expectations(self.plan(chain), self.model, self.data)
-        table = chain.table(expected).assign(rows=self.data.rows)
+        theory = self.expected(linear_regression_expectations(self.plan(chain), self.model, self.data))
+        table = chain.table(theory).assign(rows=self.data.rows)
         figure = measures_and_theory(table, self.figure_text(title), panels_of(LINEAR_REGRESSION.figures[0]))
         return ChainReport({"linear_regression": table}, {}, {"regression_errors": figure})

@@ -1,7 +1,9 @@
 """Linear regression's entry in the registry."""
 
-from modelcollapse.families.estimators.settings import memory_problems, synthesis_problems
-from modelcollapse.families.linear_regression.settings import LinearRegressionSettings
+from functools import partial
+
+from modelcollapse.families.estimators.settings import memory_problems, selection_problems, synthesis_problems
+from modelcollapse.families.linear_regression.settings import LinearRegressionSettings, offers
 from modelcollapse.families.options import FLOAT64_ON_CPU, family
 from modelcollapse.merges.settings import NEEDS
 
@@ -13,6 +15,7 @@ MEMBERS = (
         forms=("linear_samples",),
         goes_with="data=linear_samples decoding=none",
         chain_checks=(synthesis_problems, memory_problems),
+        selection_checks=(partial(selection_problems, "points", offers),),
         merges=tuple(NEEDS),
         accelerators=FLOAT64_ON_CPU,
         stages="modelcollapse.families.linear_regression.stages:STAGES",

@@ -1,9 +1,9 @@
 """Settings of linear regression, fitted again and again to labels of the model before."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from modelcollapse.families.estimators.settings import EstimatorSettings, Synthesis
+from modelcollapse.families.estimators.settings import LIKELIHOODS, EstimatorSettings, Synthesis
 from modelcollapse.settings import NonNegative
 
 Features = Literal["same", "fresh"]
@@ -23,3 +23,8 @@ class LinearRegressionSettings(EstimatorSettings):
     synthesis: Synthesis
     """Keep every row, or only the sums over them that a fit sees: the same rows, and less to hold and to add up where
     sets accumulate."""
+
+
+def offers(model: object, data: Any) -> tuple[str, ...]:
+    """What a scorer can ask for: labels without noise have no density."""
+    return LIKELIHOODS if data.noise > 0 else ()

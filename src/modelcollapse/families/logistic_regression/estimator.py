@@ -1,5 +1,6 @@
 """Logistic regression by maximum likelihood."""
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
@@ -19,7 +20,7 @@ class LogisticRegressionEstimator:
     """Weights of R replicates: state ``weights`` [R, d]. A row is (x, y), its d features and its label, 0 or 1."""
 
     def __init__(self, model: LogisticRegressionSettings, data: LogisticSamplesSettings) -> None:
-        self._ridge = model.ridge
+        self._ridge, self._flips = model.ridge, model.flipped
         self._features = Features(model.replicates, data.dimension, are_fresh=model.features == "fresh")
         self._true = {"weights": torch.from_numpy(data.true_weights).expand(model.replicates, -1)}
 
@@ -34,12 +35,20 @@ class LogisticRegressionEstimator:
 
     def draw(self, state: State, rows: int, stream: Stream) -> torch.Tensor:
         """Rows labelled by the model, [R, rows, d + 1]."""
-        return _labelled(self._features.labelled(rows, stream), state, stream)
+        return self._flipped(_labelled(self._features.labelled(rows, stream), state, stream), stream)
+
+    def _flipped(self, rows: torch.Tensor, stream: Stream) -> torch.Tensor:
+        """The rows, with some of their labels turned into the other one."""
+        if self._flips == 0:
+            return rows
+        flips = torch.from_numpy(stream.within("flips").numpy().random(tuple(rows.shape[:2]))) < self._flips
+        rows[..., -1] = torch.where(flips, 1 - rows[..., -1], rows[..., -1])
+        return rows
 
     def fit(self, data: torch.Tensor, weights: torch.Tensor | None, previous: State | None, stream: Stream) -> Fitted:
         """Maximum likelihood, less the ridge; diagnostic ``iterations``. Raises FitFailed where there is none."""
         features, labels = data[..., :-1], data[..., -1]
-        rows = torch.ones(data.shape[1], dtype=torch.float64) if weights is None else weights
+        rows = (torch.ones(data.shape[1], dtype=torch.float64) if weights is None else weights).expand(labels.shape)
         # Always from the same place: where a fit ends must not depend on how it was come by.
         start = torch.zeros(len(data), features.shape[2], dtype=torch.float64)
         try:
@@ -58,6 +67,22 @@ class LogisticRegressionEstimator:
     def of_parameters(self, parameters: State, previous: State, generation: int) -> State:
         """The state of merged weights; all finite ones are weights of a model."""
         return parameters
+
+    def log_likelihood(self, state: State, data: torch.Tensor) -> torch.Tensor:
+        """Log-likelihoods [R, rows] of rows (x, y), features and label together, nats."""
+        features, labels = data[..., :-1], data[..., -1]
+        logits = (features @ state["weights"][..., None])[..., 0]
+        of_features = -features.square().sum(2) / 2 - features.shape[2] / 2 * math.log(2 * math.pi)
+        return of_features + labels * logits - softplus(logits)
+
+    def true_log_likelihood(self, data: torch.Tensor) -> torch.Tensor:
+        """The same under the true distribution."""
+        return self.log_likelihood(self._true, data)
+
+    def is_right(self, data: torch.Tensor) -> torch.Tensor:
+        """Whether the label of each row is the more probable one under the true distribution, bool [R, rows]."""
+        features, labels = data[..., :-1], data[..., -1]
+        return (features @ self._true["weights"][..., None] > 0)[..., 0] == (labels > 0)
 
     def measure(self, states: State, first: State, streams: Sequence[Stream]) -> Mapping[str, torch.Tensor]:
         """How far the weights are from the true ones, each [T, R].

@@ -23,8 +23,8 @@ class LogisticRegressionFamily(EstimatorFamily):
         """Errors of every generation, theory beside the one it is known for."""
         from modelcollapse.families.estimators.figures import measures_and_theory, panels_of
 
-        expected = logistic_regression_expectations(self.plan(chain), self.model, self.data)
-        table = chain.table(expected).assign(rows=self.data.rows)
+        theory = self.expected(logistic_regression_expectations(self.plan(chain), self.model, self.data))
+        table = chain.table(theory).assign(rows=self.data.rows)
         text, panels = self.figure_text(title), panels_of(LOGISTIC_REGRESSION.figures[0])
         figure = measures_and_theory(table, text, panels, expected="expectation to first order in 1/M")
         return ChainReport({"logistic_regression": table}, {}, {"classifier_errors": figure})

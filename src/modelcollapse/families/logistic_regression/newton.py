@@ -18,7 +18,7 @@ def logistic_weights(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Weights that minimise mean cross-entropy + ridge |w|^2, [R, d], and the iterations that each took, [R].
 
-    ``features`` [R, rows, d], ``labels`` [R, rows] of 0 and 1, ``row_weights`` [rows] of mean 1. Newton's steps are
+    ``features`` [R, rows, d], ``labels`` [R, rows] of 0 and 1, ``row_weights`` [R, rows] of mean 1. Newton's steps are
     halved until they decrease the objective enough (Armijo). Raises NoFiniteFit where a plane separates the labels and
     there is no ridge.
     """
@@ -28,14 +28,14 @@ def logistic_weights(
         logits = _logits(features[active], weights[active])
         if ridge == 0 and bool((((2 * labels[active] - 1) * logits) > 0).all(1).any()):
             raise NoFiniteFit
-        gradient = _gradient(features[active], labels[active], row_weights, ridge, weights[active], logits)
+        gradient = _gradient(features[active], labels[active], row_weights[active], ridge, weights[active], logits)
         unfinished = gradient.abs().amax(1) > TOLERANCE
         if not bool(unfinished.any()):
             return weights, iterations
         active, gradient, logits = active[unfinished], gradient[unfinished], logits[unfinished]
-        step = _newton_step(features[active], row_weights, ridge, logits, gradient)
+        step = _newton_step(features[active], row_weights[active], ridge, logits, gradient)
         weights[active] = _decreased(
-            features[active], labels[active], row_weights, ridge, weights[active], step, gradient
+            features[active], labels[active], row_weights[active], ridge, weights[active], step, gradient
         )
         iterations[active] += 1
     raise NoFiniteFit

@@ -1,7 +1,9 @@
 """Logistic regression's entry in the registry."""
 
-from modelcollapse.families.estimators.settings import memory_problems
-from modelcollapse.families.logistic_regression.settings import LogisticRegressionSettings
+from functools import partial
+
+from modelcollapse.families.estimators.settings import memory_problems, selection_problems
+from modelcollapse.families.logistic_regression.settings import LogisticRegressionSettings, offers
 from modelcollapse.families.options import FLOAT64_ON_CPU, family
 from modelcollapse.merges.settings import NEEDS
 
@@ -13,6 +15,7 @@ MEMBERS = (
         forms=("logistic_samples",),
         goes_with="data=logistic_samples decoding=none",
         chain_checks=(memory_problems,),
+        selection_checks=(partial(selection_problems, "points", offers),),
         merges=tuple(NEEDS),
         accelerators=FLOAT64_ON_CPU,
         stages="modelcollapse.families.logistic_regression.stages:STAGES",

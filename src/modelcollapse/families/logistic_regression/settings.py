@@ -1,10 +1,10 @@
 """Settings of logistic regression, fitted again and again to labels of the model before."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from modelcollapse.families.estimators.settings import EstimatorSettings
-from modelcollapse.settings import NonNegative
+from modelcollapse.families.estimators.settings import LIKELIHOODS, EstimatorSettings
+from modelcollapse.settings import IntroducedAs, NonNegative, Range
 
 
 @dataclass(frozen=True)
@@ -18,3 +18,11 @@ class LogisticRegressionSettings(EstimatorSettings):
     the labels."""
     features: Literal["same", "fresh"]
     """What models write labels for: the features of the real rows again, or fresh ones."""
+    flipped: Annotated[float, Range(low=0, high=1), IntroducedAs(0.0)] = 0.0
+    """Probability that a label that a model writes is turned into the other one, whatever the features: how wrong
+    labels are in Feng et al. (arXiv 2406.07515). Likelihoods are those of the model without it."""
+
+
+def offers(model: object, data: object) -> tuple[str, ...]:
+    """What a scorer can ask for: all likelihoods are known, and which labels are right."""
+    return (*LIKELIHOODS, "is_right")

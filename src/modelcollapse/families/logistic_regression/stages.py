@@ -3,5 +3,7 @@
 from modelcollapse.families.estimators.stages import estimator_stages
 
 STAGES = estimator_stages(
-    "logistic_regression", "modelcollapse.families.logistic_regression.estimator:LogisticRegressionEstimator"
+    "logistic_regression",
+    "modelcollapse.families.logistic_regression.estimator:LogisticRegressionEstimator",
+    scoring=("log_likelihood", "true_log_likelihood", "is_right"),
 )

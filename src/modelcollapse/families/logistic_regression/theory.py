@@ -24,7 +24,7 @@ def inverse_information_trace(signal: float, dimension: int) -> float:
 def logistic_regression_expectations(
     plan: Plan, model: LogisticRegressionSettings, data: LogisticSamplesSettings
 ) -> Columns:
-    """E[|w - w*|^2] to first order in 1 / M, without a ridge, where the regime replaces or accumulates; else NaN.
+    """E[|w - w*|^2] to first order in 1 / M, without ridge and flips, where the regime replaces or accumulates, or NaN.
 
     Replace: sum tr I^-1 / M_i. Accumulate: tr I^-1 / M sum 1 / i^2, at most pi^2 / 6 times the first fit's (Dey and
     Donoho 2024).
@@ -32,7 +32,7 @@ def logistic_regression_expectations(
     unknown = np.full(plan.generations + 1, np.nan)
     columns = dict.fromkeys(("squared_error", "squared_norm", "disagreement", "kl_from_true"), unknown)
     sizes, trace = plan.sizes(), inverse_information_trace(data.signal, data.dimension)
-    if model.ridge > 0 or (sizes is None and not plan.accumulates()):
+    if model.ridge > 0 or model.flipped > 0 or (sizes is None and not plan.accumulates()):
         return columns
     if sizes is None:
         shares = 1 / (plan.rows * np.arange(1.0, plan.generations + 2) ** 2)

@@ -167,6 +167,7 @@ class VaeFamily:
             sources={
                 "reference_losses": {"reference": reference},
                 "writer_losses": {"writer": model},
+                "class_log_probabilities": {"classifier": self._classifier},
                 "real_rows": {"real": self._real},
                 "stream": {},
             },

@@ -1,7 +1,7 @@
 """The VAE's entry in the registry."""
 
 from modelcollapse.families.options import family
-from modelcollapse.families.vae.settings import CHECKS, SELECTION_CHECKS, VaeSettings, stream_problems
+from modelcollapse.families.vae.settings import CHECKS, VaeSettings, selection_problems, stream_problems
 from modelcollapse.merges.settings import NEEDS
 
 MEMBERS = (
@@ -13,7 +13,7 @@ MEMBERS = (
         goes_with="data=mnist (or data=digits) decoding=none",
         checks=CHECKS,
         chain_checks=(stream_problems,),
-        selection_checks=SELECTION_CHECKS,
+        selection_checks=(selection_problems,),
         merges=tuple(NEEDS),
         shares_fits=True,
         takes_trainer_arguments=True,

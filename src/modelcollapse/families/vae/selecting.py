@@ -8,8 +8,10 @@ from pytorch_lightning import LightningModule
 from modelcollapse.data.batches import in_order_together
 from modelcollapse.data.image_batches import NoisyImages
 from modelcollapse.data.images import as_intensities, image_count, read_images, write_images
+from modelcollapse.families.vae.module import apply
 from modelcollapse.families.vae.network import IMAGE_BYTES, VariationalAutoencoder, load_network
 from modelcollapse.families.vae.recipes import NETWORK_FILE, SCORING_STREAM, StageContext
+from modelcollapse.families.vae.scoring import load_classifier
 from modelcollapse.regimes import rows_of
 from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
@@ -25,10 +27,18 @@ def build_candidate_scores(stage: StageContext, context: BuildContext, *, scorer
     available = {
         "reference_losses": lambda: _image_losses(stage, context, "reference", candidates),
         "writer_losses": lambda: _image_losses(stage, context, "writer", candidates),
+        "class_log_probabilities": lambda: _class_log_probabilities(stage, context, candidates),
         "real_rows": lambda: read_images(context.parents["real"], "train"),
         "stream": lambda: stream,
     }
     write_scores(context, score(scorer, candidates, available))
+
+
+def _class_log_probabilities(stage: StageContext, context: BuildContext, images: torch.Tensor) -> torch.Tensor:
+    """What the chain's classifier takes grey images [rows, 28, 28] for, [rows, classes] float64."""
+    classifier = load_classifier(context.parents["classifier"])
+    _, logits = apply(classifier, as_intensities(images), stage.execution, context.artifact.label)
+    return logits.double().log_softmax(1)
 
 
 class _LossesModule(LightningModule):

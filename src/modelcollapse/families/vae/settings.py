@@ -7,7 +7,7 @@ from modelcollapse.data.settings import ImageSettings
 from modelcollapse.regimes import REAL, Regime, Source, compose
 from modelcollapse.regimes.availability import reserve_problems
 from modelcollapse.registry import Choice, Registered
-from modelcollapse.selections.settings import SelectionSettings, lacking, refusal
+from modelcollapse.selections.settings import SelectionSettings, lacking, prompt_problems, refusal
 from modelcollapse.settings import EXECUTION, Count, IntroducedAs, NonNegative, Positive, Range
 from modelcollapse.training.settings import EpochSettings
 
@@ -134,27 +134,20 @@ def neighbour_problems(neighbours: int, compared: int) -> list[str]:
 CHECKS = (_reserve_problems, _size_problems, _training_row_problems, _neighbour_problems)
 """What is wrong between settings that are each allowed; each looks at few of them."""
 
-OFFERS = ("reference_losses", "writer_losses", "real_rows", "stream")
+OFFERS = ("reference_losses", "writer_losses", "class_log_probabilities", "real_rows", "stream")
 """What a scorer can ask for."""
 
 
-def _streamed_selection_problems(
-    selection: SelectionSettings, model: VaeSettings, data: ImageSettings, decoding: Any
+def selection_problems(
+    selection: SelectionSettings,
+    model: VaeSettings,
+    data: ImageSettings,
+    decoding: Any,
+    regime: Regime,
+    generations: int,
 ) -> list[str]:
-    if model.synthesis != "stream":
-        return []
-    return refusal(selection, "model.synthesis=stream, which stores no images (model.synthesis=fixed does)")
-
-
-def _scorer_problems(selection: SelectionSettings, model: VaeSettings, data: ImageSettings, decoding: Any) -> list[str]:
-    return lacking(selection, OFFERS, f"model.family={model.family}")
-
-
-def _prompt_problems(selection: SelectionSettings, model: VaeSettings, data: ImageSettings, decoding: Any) -> list[str]:
-    if selection.within == "set":
-        return []
-    return ["selection.within: 'prompt' is not allowed with model.family=vae, which has no prompts; it must be set"]
-
-
-SELECTION_CHECKS = (_streamed_selection_problems, _scorer_problems, _prompt_problems)
-"""As CHECKS, of selection, model, data and decoding."""
+    """Why the selection is not possible: no images are stored, or the scorer needs what there is not."""
+    if model.synthesis == "stream":
+        return refusal(selection, "model.synthesis=stream, which stores no images", "model.synthesis=fixed")
+    where = f"model.family={model.family}"
+    return [*lacking(selection, "images", OFFERS, where), *prompt_problems(selection, model)]
