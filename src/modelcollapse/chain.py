@@ -15,19 +15,21 @@ from typing import TYPE_CHECKING
 from modelcollapse.config.settings import ChainSettings
 from modelcollapse.data import data_code
 from modelcollapse.errors import UserError
-from modelcollapse.families.base import Family, GenerationResult, Span, callbacks_recipe, spans
+from modelcollapse.families.base import Family, GenerationResult, callbacks_recipe
+from modelcollapse.families.populations.lineages import members_of
+from modelcollapse.families.populations.recipes import whole_of
+from modelcollapse.families.populations.results import joined, member_results, union_metrics
+from modelcollapse.families.populations.stages import population_code
 from modelcollapse.families.stage import chain_code
-from modelcollapse.merges.recipes import FITTED
+from modelcollapse.lineages import declared
 from modelcollapse.merges.settings import is_merged
 from modelcollapse.preflight import prepare
-from modelcollapse.regimes import REAL, Draw, Source, compose, synthetic_rows, with_history
 from modelcollapse.settings import identity_of
 from modelcollapse.store import Artifact, Store, canonical_json
 
 if TYPE_CHECKING:
     from modelcollapse.record import Record
 
-MODEL, SYNTHETIC = "model", "synthetic"
 METRICS_FILE = "metrics.json"
 
 
@@ -48,6 +50,8 @@ class Work:
     computed: Sequence[Artifact]
     seconds: float
     """Wall seconds of the stages computed now."""
+    members: Sequence[GenerationResult]
+    """The result of each member of a population; the one result where there is none."""
 
 
 def chain_generations(settings: ChainSettings, family: Family) -> list[Generation]:
@@ -66,69 +70,7 @@ def artifacts_of(generations: Iterable[Generation]) -> list[Artifact]:
 
 
 def _declared(settings: ChainSettings, family: Family) -> Iterator[Generation]:
-    prompts = real = family.inputs().get(REAL.kind)
-    sets: dict[Source, Artifact] = {} if real is None else {REAL: real}
-    models: list[Artifact] = []
-    before: tuple[Draw, ...] = ()
-    for span in spans(settings.generations, family.segment_length):
-        compositions: dict[int, tuple[Draw, ...]] = {}
-        for number in span:
-            before = compositions[number] = with_history(compose(settings.regime, number, settings.seed), before)
-        drawn = dict.fromkeys(source for draws in compositions.values() for draw in draws for source in draw.sets)
-        sets |= _fresh_sets(compositions, family)
-        used = {source: sets[source] for source in drawn if source in sets}
-        fitted = family.fit(span, compositions, used, _initial(family, models))
-        model = _merged(settings, family, span, fitted, models)
-        models.append(model)
-        for number in span:
-            rows = synthetic_rows(settings.regime, number)
-            generated = family.synthesise(number, model, prompts, settings.selection.candidates(rows))
-            selected = family.select(number, generated, model, models[0], rows)
-            # The selected rows replace the synthetic set everywhere: in training sets, prompts and measurements.
-            synthetic = sets[Source("synthetic", number)] = selected[SYNTHETIC]
-            measurements = family.measurements(number, model, synthetic, models[0])
-            own = {MODEL: model} if model is fitted else {FITTED: fitted, MODEL: model}
-            yield Generation(number, _each_once({**own, **selected, **measurements}))
-            prompts = synthetic if family.prompts == "previous" else prompts
-
-
-def _merged(
-    settings: ChainSettings, family: Family, span: Span, fitted: Artifact, models: Sequence[Artifact]
-) -> Artifact:
-    """The model that generates, is measured, and is started from; generation 0 is as it was fitted to real data."""
-    if not models or not is_merged(settings.merge):
-        return fitted
-    return family.merge(span.first, fitted, models[0], models[-1])
-
-
-def _fresh_sets(compositions: Mapping[int, Sequence[Draw]], family: Family) -> dict[Source, Artifact]:
-    """The fresh real data that generations draw, where they are artifacts."""
-    found = {
-        source: family.fresh(number, draw.rows)
-        for number, draws in compositions.items()
-        for draw in draws
-        for source in draw.sources
-        if source.kind == "fresh" and draw.rows is not None
-    }
-    return {source: artifact for source, artifact in found.items() if artifact is not None}
-
-
-def _each_once(artifacts: Mapping[str, Artifact]) -> dict[str, Artifact]:
-    """The artifacts under their first roles: a model that is its own synthetic set is named once."""
-    found: dict[str, Artifact] = {}
-    for role, artifact in artifacts.items():
-        if artifact not in found.values():
-            found[role] = artifact
-    return found
-
-
-def _initial(family: Family, models: Sequence[Artifact]) -> Artifact | None:
-    """The weights that the next generation starts from; generation 0 has no earlier one."""
-    if family.initial == "fresh":
-        return None
-    if family.initial == "pretrained" or not models:
-        return family.pretrained()
-    return models[0] if family.initial == "generation0" else models[-1]
+    return (Generation(number, artifacts) for number, artifacts in declared(settings, family))
 
 
 def chain_id(settings: ChainSettings) -> str:
@@ -137,10 +79,12 @@ def chain_id(settings: ChainSettings) -> str:
     Edited code makes another chain, as other settings do; code that only measures does not.
     """
     content = {
-        **identity_of(settings),
+        **identity_of(replace(settings, population=settings.population.canonical)),
         **callbacks_recipe(settings.callbacks),
         "code": [chain_code(settings.model.family, _optional_stages(settings)), data_code(settings.data)],
     }
+    if code := population_code(settings.population):
+        content["population_code"] = code
     return sha256(canonical_json(content).encode()).hexdigest()[:16]
 
 
@@ -176,14 +120,16 @@ def run_chain(
     previous: Generation | None = None
     known: Mapping[Artifact, Path] = {}
     generations = chain_generations(settings, family) if generations is None else generations
-    declared = artifacts_of(generations)
+    artifacts = artifacts_of(generations)
     wanted = chain_goals(generations, settings, family)
     kept = set(wanted)
     place = noted_as or record.folder
     # Before any work, so that a garbage collection of another process keeps what this run is going to read.
-    store.note_run(record.identity.id, place, declared, [each for each in declared if each not in kept])
+    store.note_run(record.identity.id, place, artifacts, [each for each in artifacts if each not in kept])
     taken_in = prepare(settings, family, store, wanted)
-    inputs = measured_inputs(family, store)
+    families = members_of(settings, family)
+    inputs = [measured_inputs(member, store) for member in families]
+    joint = joint_inputs(family, store) if len(families) > 1 else {}
     record.document(METRICS_FILE, metrics_text(family))
     for generation in generations:
         # An artifact that holds several generations is obtained once, with the first of them.
@@ -195,14 +141,20 @@ def run_chain(
             for role, artifact in generation.artifacts.items()
             if artifact in known or store.has(artifact)
         }
-        result = _unbroken(family.result(generation.number, {**inputs, **folders}), generation, settings)
+        members = [
+            _unbroken(result, generation, settings)
+            for result in member_results(families, generation.number, inputs, folders)
+        ]
+        result = members[0]
+        if len(members) > 1:
+            result = joined(members, union_metrics(family, generation.number, joint, folders))
         _record(record, generation, result, store, folders, computed, known)
         known = {generation.artifacts[role]: folder for role, folder in folders.items()}
         # One generation late: this one may have started from the weights of the previous one.
         if previous is not None:
             _reclaim(previous, settings, family, store, place)
         seconds = sum(store.manifest(artifact).seconds for artifact in computed if store.has(artifact))
-        yield Work(generation, result, computed, seconds)
+        yield Work(generation, result, computed, seconds, members)
         previous = generation
 
 
@@ -210,6 +162,13 @@ def measured_inputs(family: Family, store: Store) -> dict[str, Path]:
     """Role -> folder of the inputs from which metrics are computed."""
     roles = family.metrics.roles(family.subjects(0))
     return {role: store.obtain(artifact) for role, artifact in family.inputs().items() if role in roles}
+
+
+def joint_inputs(family: Family, store: Store) -> dict[str, Path]:
+    """The same for what all members of a population wrote: of real data that are split, all."""
+    roles = family.metrics.roles(family.subjects(0))
+    inputs = {role: whole_of(artifact) for role, artifact in family.inputs().items() if role in roles}
+    return {role: store.obtain(artifact) for role, artifact in inputs.items()}
 
 
 def metrics_text(family: Family) -> str:
@@ -251,10 +210,13 @@ def _record(
 ) -> None:
     for line in result.epochs:
         record.epoch(generation.number, line)
+    seen = set(known)
     for role in folders:
         artifact = generation.artifacts[role]
-        if artifact in known:
+        if artifact in seen:
             continue
+        # Several members may have been given one artifact.
+        seen.add(artifact)
         manifest = store.manifest(artifact)
         record.timing(
             generation.number,

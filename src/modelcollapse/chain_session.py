@@ -17,10 +17,11 @@ from modelcollapse.errors import UserError
 from modelcollapse.settings import SettingsError
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from rich.console import Console
 
     from modelcollapse.chain import Work
-    from modelcollapse.families.base import Family
+    from modelcollapse.families.base import Family, GenerationResult
     from modelcollapse.record import Record, RunState
     from modelcollapse.store import Artifact, Store
 
@@ -202,16 +203,24 @@ def check_objective(settings: ChainSettings, family: Family) -> None:
 def write_report(record: Record, family: Family, works: Sequence[Work], settings: ChainSettings) -> list[Path]:
     """Write the tables, documents and figures of a chain that has ended; returns the paths of the figures."""
     from modelcollapse.families.base import ChainTitle
+    from modelcollapse.families.populations.report import of_first_member, population_figures
     from modelcollapse.figures.style import save
 
-    title = ChainTitle(model=family.title, regime=settings.regime.name, seeds=str(settings.seed))
-    report = family.report([(work.generation.number, work.result) for work in works], title)
+    regime = f"{settings.regime.name}{settings.population.note}"
+    title = ChainTitle(model=family.title, regime=regime, seeds=str(settings.seed))
+    results: Sequence[tuple[int, GenerationResult]] = [(work.generation.number, work.result) for work in works]
+    members = [work.members for work in works]
+    more: Mapping[str, Figure] = {}
+    if len(members[0]) > 1:
+        more = population_figures(family, results, members, title)
+        results = of_first_member(results, members)
+    report = family.report(results, title)
     for name, frame in report.tables.items():
         record.table(name, frame)
     for name, text in report.documents.items():
         record.document(name, text)
     paths = []
-    for name, figure in report.figures.items():
+    for name, figure in {**report.figures, **more}.items():
         save(figure, record.folder / "figures", name)
         paths.append(record.folder / "figures" / f"{name}.png")
         record.figure(paths[-1])

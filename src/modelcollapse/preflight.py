@@ -5,13 +5,14 @@ generation. So an empty file, a reserve that is too small or a tokenizer that do
 chain in its first seconds, not after days.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 
 from modelcollapse.code_digests.house import as_locked, edited_code
 from modelcollapse.config.settings import ChainSettings
 from modelcollapse.errors import UserError, spoken
 from modelcollapse.families.base import Family
+from modelcollapse.families.populations.lineages import members_of
 from modelcollapse.regimes.availability import unavailable_rows
 from modelcollapse.settings import SettingsError
 from modelcollapse.store import Artifact, Store
@@ -30,18 +31,23 @@ def prepare(settings: ChainSettings, family: Family, store: Store, goals: Iterab
     if missing:
         # Takes seconds, which would be counted to the artifact that needs it first. A finished chain does without.
         import_module("pytorch_lightning")
-    inputs = family.inputs()
-    if not missing or not inputs:
+    families = members_of(settings, family)
+    if not missing or not families[0].inputs():
         return []
-    folders = {role: store.obtain(artifact) for role, artifact in inputs.items()}
-    problems = list(family.input_problems(folders))
-    problems += unavailable_rows(settings.regime, settings.generations, *family.rows(folders["real"]))
+    problems = dict.fromkeys(problem for each in families for problem in _input_problems(settings, each, store))
     if problems:
-        raise SettingsError(problems)
+        raise SettingsError(list(problems))
     taken_in = [artifact for artifact in missing if artifact.work == "input"]
     for artifact in taken_in:
         store.obtain(artifact)
     return taken_in
+
+
+def _input_problems(settings: ChainSettings, family: Family, store: Store) -> Iterator[str]:
+    """What is wrong between the settings and the inputs of a family, which are built."""
+    folders = {role: store.obtain(artifact) for role, artifact in family.inputs().items()}
+    yield from family.input_problems(folders)
+    yield from unavailable_rows(settings.regime, settings.generations, *family.rows(folders["real"]))
 
 
 REDONE_SECONDS = 600.0

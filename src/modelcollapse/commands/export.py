@@ -19,6 +19,7 @@ from typing import Any
 from modelcollapse.command_line import program
 from modelcollapse.commands.exit_codes import DONE, reported
 from modelcollapse.errors import UserError, spoken
+from modelcollapse.populations.members import member_role
 from modelcollapse.record.run_folder import TIMINGS_FILE, RunFolder
 from modelcollapse.store import Damaged, Manifest, Store
 from modelcollapse.store.files import (
@@ -56,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("generation", metavar="GENERATION", type=int, help="its number; 0 was trained on real data")
     found.add_argument("folder", metavar="FOLDER", type=Path, help="folder to make; it must not exist, or be empty")
     found.add_argument("--synthetic", action="store_true", help="the synthetic set instead of the model")
+    found.add_argument("--member", metavar="NUMBER", type=int, default=0, help="of a population; 0 is the first")
     found.add_argument("--store", metavar="PATH", type=Path, help="the store (default: the run's)")
     return found
 
@@ -67,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(chosen: argparse.Namespace) -> int:
-    role = SYNTHETIC if chosen.synthetic else MODEL
+    role = member_role(chosen.member, SYNTHETIC if chosen.synthetic else MODEL)
     print_exported(export_generation(chosen.run, chosen.generation, chosen.folder, role=role, store=chosen.store))
     return DONE
 

@@ -9,6 +9,13 @@ from modelcollapse.config.other_names import with_advice
 from modelcollapse.families.options import FamilyOptions, family_options
 from modelcollapse.merges.settings import NO_MERGE, merge_problems
 from modelcollapse.metrics.base import MetricsSettings, metric_problems
+from modelcollapse.populations.settings import (
+    NO_POPULATION,
+    PopulationSettings,
+    population_refusal,
+    refuse,
+    too_many_members,
+)
 from modelcollapse.record.registration import logger_problems
 from modelcollapse.record.tracking import TrackingSettings, tracking_problems
 from modelcollapse.regimes import DrawError
@@ -77,6 +84,8 @@ class ChainSettings:
     """Which of the generated rows are kept."""
     merge: Annotated[Choice, Registered("merges"), IntroducedAs(NO_MERGE)]
     """How weights are changed after each fit, by those of other generations."""
+    population: Annotated[PopulationSettings, IntroducedAs(NO_POPULATION)]
+    """Whether there are several models, and whose rows each is trained on."""
     trainer: TrainerSettings
     """Where and how the work is executed."""
     metrics: Annotated[MetricsSettings, EXECUTION]
@@ -194,14 +203,17 @@ def _problems_between(settings: ChainSettings, family: FamilyOptions, foreign: C
         partial(check, settings.selection, settings.model, data, decoding, regime, settings.generations)
         for check in family.selection_checks
     ]
+    population = settings.population
+    checks += [partial(check, population, settings.model, data, regime) for check in family.population_checks]
     checks += [
         partial(_merge_problems, settings, family),
+        partial(_population_problems, settings, family),
         partial(_accelerator_problems, settings, family),
         partial(_device_problems, settings, family),
         partial(_share_problems, settings, family),
         partial(_fit_argument_problems, settings, family),
         partial(callback_problems, settings.callbacks, settings.model),
-        partial(row_problems, regime, settings.generations, data),
+        partial(_row_problems, regime, settings.generations, data, population),
     ]
     return [*regime_problems, *(problem for check in checks for problem in _known(check))]
 
@@ -224,6 +236,23 @@ def _selection_problems(settings: ChainSettings) -> list[str]:
 
 def _merge_problems(settings: ChainSettings, family: FamilyOptions) -> list[str]:
     return merge_problems(settings.merge, family.merges, settings.model.family)
+
+
+def _population_problems(settings: ChainSettings, family: FamilyOptions) -> list[str]:
+    if family.populations == "none":
+        return refuse(settings.population, settings.model)
+    if family.populations == "replicates" and settings.selection.is_active:
+        # What is chosen by, and real rows for scorers, would have to be handed on with the rows.
+        selected = f"model.family={settings.model.family} where rows are selected (selection=none keeps all)"
+        return population_refusal(settings.population, selected)
+    return []
+
+
+def _row_problems(regime: Any, generations: int, data: Any, population: PopulationSettings) -> list[str]:
+    """Rows that the regime asks for and a lineage lacks; where real data are split, each has a part of them."""
+    if data.real_rows is not None and population.parts > data.real_rows:
+        return [too_many_members(population.models, data.real_rows)]
+    return row_problems(regime, generations, data, population.parts)
 
 
 def _accelerator_problems(settings: ChainSettings, family: FamilyOptions) -> list[str]:

@@ -77,6 +77,7 @@ class ChainNeeds(Protocol):
     metrics: Any
     callbacks: Any
     trainer: Any
+    population: Any
     seed: int
     generations: int
 
@@ -114,6 +115,18 @@ class Family(Protocol):
 
     def subjects(self, generation: int) -> Sequence[Subject]:
         """The subjects that metrics of a generation are computed from."""
+        ...
+
+    # ---- populations, of families whose FamilyOptions.populations is ``lineages`` ----
+
+    def member(self, number: int) -> "Family":
+        """The family of a member of the population, 0 the first: of the same settings, with the member's seed, and
+        where real data are split with its part of them.
+        """
+        ...
+
+    def union(self, generation: int, sets: Sequence[Artifact]) -> Artifact:
+        """Declare a set of as many rows as one of ``sets`` has, drawn from all of them with the member's stream."""
         ...
 
     # ---- inputs ----

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from modelcollapse.populations.settings import PopulationSettings
 from modelcollapse.registry import Member, RegistrationError, registry
 from modelcollapse.selections.settings import SelectionSettings, refuse
 
@@ -22,6 +23,11 @@ ChainCheck = Callable[[Any, Any, Any, Any, int], list[str]]
 SelectionCheck = Callable[[SelectionSettings, Any, Any, Any, Any, int], list[str]]
 """What is wrong between selection, model, data, decoding and regime, each allowed by itself, and the number of
 generations: one message a problem."""
+
+PopulationCheck = Callable[[PopulationSettings, Any, Any, Any], list[str]]
+"""What is wrong between population, model, data and regime, each allowed by itself: one message a problem."""
+
+Populations = Literal["none", "lineages", "replicates"]
 
 FLOAT64_ON_CPU = ("auto", "cpu")
 """Accelerators of families that compute in float64 on the CPU."""
@@ -43,6 +49,12 @@ class FamilyOptions:
     """As ``checks``, of whole chains."""
     selection_checks: tuple[SelectionCheck, ...] = (refuse,)
     """As ``checks``; by default a family refuses selections."""
+    populations: Populations = "none"
+    """Whether a chain of it may be a population: ``lineages``, each member with artifacts of its own, declared by
+    ``Family.member``; ``replicates``, all members in one artifact; ``none``, which refuses populations.
+    """
+    population_checks: tuple[PopulationCheck, ...] = ()
+    """As ``checks``, of populations."""
     accelerators: tuple[str, ...] = ("auto", "cpu", "gpu", "mps")
     """Where the family can be computed."""
     merges: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from modelcollapse.store import Artifact, BuildContext
 from modelcollapse.store.artifacts import Work
 
 EXECUTION = "modelcollapse.training.trainer"
+POPULATION_STAGES = "modelcollapse.families.populations.stages:STAGES"
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,11 @@ def _run(function: Callable[..., None], stage_context: Any, arguments: dict[str,
 def stages_of(family: str) -> Sequence[Stage]:
     """The stages of a registered family; none where it declares none."""
     place = family_options(family).stages
-    if not place:
-        return ()
+    return _named(place) if place else ()
+
+
+def _named(place: str) -> Sequence[Stage]:
+    """The stages at a place, ``"module:name"``."""
     module, _, name = place.partition(":")
     found: Sequence[Stage] = getattr(import_module(module), name)
     return found
@@ -124,6 +128,9 @@ def chain_code(family: str, used: Collection[str] = ()) -> dict[str, Any]:
 
 
 def declared_stages(package: str = PACKAGE) -> list[Stage]:
-    """The stages of all families of a package, each once."""
+    """The stages of all families of a package, each once, and those of populations, which are no family's own."""
     families = [member.name for member in registry("families").members() if member.package == package]
-    return list({stage.name: stage for family in families for stage in stages_of(family)}.values())
+    found = [stage for family in families for stage in stages_of(family)]
+    if package == PACKAGE:
+        found += _named(POPULATION_STAGES)
+    return list({stage.name: stage for stage in found}.values())

@@ -14,6 +14,7 @@ from modelcollapse.config.settings import ChainSettings, read_chain_settings
 from modelcollapse.console import shown_path
 from modelcollapse.errors import UserError
 from modelcollapse.interactive.isolation import unchanged_environment, unchanged_libraries
+from modelcollapse.populations.members import member_role, members_in, of_member
 from modelcollapse.record import GENERATION_KEYS, number, read_error, read_lines
 from modelcollapse.record.run_folder import TIMINGS_FILE, RunFolder
 
@@ -104,31 +105,31 @@ class Run:
 
     # ---- the artifacts ---------------------------------------------------------------------------------------
 
-    def model(self, generation: int) -> Any:
-        """The fitted model of a generation, verified against its checksums.
+    def model(self, generation: int, member: int = 0) -> Any:
+        """The fitted model of a generation, of a population a member's, verified against its checksums.
 
         Of a language model a Hugging Face model, of other networks their ``torch.nn.Module``, of estimator families the
         parameters, name -> tensor [replicates, ...].
 
         Raises:
-            UserError: there is no such generation, or its model is no longer in the store.
+            UserError: there is no such generation or member, or its model is no longer in the store.
             Damaged: it is not what was published.
         """
         with _quietly():
-            return self._family.load_model(generation, _Folders(self, generation))
+            return self._family.load_model(generation, _Folders(self, generation, member))
 
-    def synthetic(self, generation: int) -> Any:
-        """What a generation wrote, verified against its checksums.
+    def synthetic(self, generation: int, member: int = 0) -> Any:
+        """What a generation wrote, of a population what a member wrote, verified against its checksums.
 
         Of a language model its texts, of image models a tensor [images, 28, 28], of estimator families a tensor
         [replicates, rows, d].
 
         Raises:
-            UserError: there is no such generation, or its synthetic set is no longer in the store.
+            UserError: there is no such generation or member, or its synthetic set is no longer in the store.
             Damaged: it is not what was published.
         """
         with _quietly():
-            return self._family.load_synthetic(generation, _Folders(self, generation))
+            return self._family.load_synthetic(generation, _Folders(self, generation, member))
 
     @property
     def replicates(self) -> pd.DataFrame:
@@ -195,6 +196,15 @@ class Run:
         if generation not in there:
             raise UserError(f"generation {generation}: there is none; there are: {', '.join(map(str, there))}")
         return there[generation]
+
+    def _roles_of_member(self, generation: int, member: int) -> Mapping[str, str]:
+        """Role -> key of the artifacts of a member of a population."""
+        roles = of_member(self._roles(generation), member)
+        if member < 0 or not roles:
+            raise UserError(
+                f"member {member}: there is none; there are {members_in(self._roles(generation))}, from 0 on"
+            )
+        return roles
 
     def _parents(self, key: str) -> Mapping[str, str]:
         """Role -> key of what an artifact was made from; nothing where it is no longer in the store."""
@@ -272,14 +282,15 @@ def _quietly() -> Iterator[None]:
 class _Folders(Mapping[str, Path]):
     """The folders of a generation's artifacts, and of what these were made from, by role; verified when asked for."""
 
-    def __init__(self, run: Run, generation: int) -> None:
-        self._run, self._generation = run, generation
+    def __init__(self, run: Run, generation: int, member: int = 0) -> None:
+        self._run, self._generation, self._member = run, generation, member
+        self._keys = run._roles_of_member(generation, member)
 
     def __getitem__(self, role: str) -> Path:
         """The folder of the role: of the generation's own, or else of the nearest of what they were made from."""
-        keys = self._run._roles(self._generation)
+        keys = self._keys
         if role in keys:
-            return self._run.artifact(self._generation, role)
+            return self._run.artifact(self._generation, member_role(self._member, role))
         for key in self._ancestors(list(keys.values()), role):
             return self._run._published(key, f"the {role} that generation {self._generation} was made with")
         raise KeyError(role)
@@ -293,10 +304,10 @@ class _Folders(Mapping[str, Path]):
             keys = [key for found in parents for key in found.values() if key not in seen]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._run._roles(self._generation))
+        return iter(self._keys)
 
     def __len__(self) -> int:
-        return len(self._run._roles(self._generation))
+        return len(self._keys)
 
 
 class Tables(Mapping[str, "pd.DataFrame"]):

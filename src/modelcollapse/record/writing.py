@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, SupportsFloat
 
 from modelcollapse.credentials import without_secrets
+from modelcollapse.populations.members import member_name
 from modelcollapse.record.identity import IDENTITY_FILE, ChainIdentity, Status, View, identity_text
 from modelcollapse.record.lines import Lines, histogram
 from modelcollapse.record.views import SafeView
@@ -43,7 +44,7 @@ class Record:
         self.folder = folder
         self.identity = identity
         self._views = tuple(map(SafeView, views))
-        self._epochs: set[tuple[int, int]] = set()
+        self._epochs: set[tuple[int, int, int | None]] = set()
         self._generations: set[int] = set()
         self._fit = _Fit(generation=-1, first_step=0, last_step=0)
         self._finished = False
@@ -82,7 +83,8 @@ class Record:
             generation: Which generation is being fitted; generations come in order.
             line: Metrics under flat names, with ``epoch`` and with ``step``, the optimiser steps done so
                 far within this fit. The record adds ``cumulative_step``: the steps of all earlier fits of
-                the chain on top, an axis that never restarts.
+                the chain on top, an axis that never restarts. With ``member``, of a population, the names of
+                the metrics are written with the member's before them.
 
         Raises:
             ValueError: ``epoch`` or ``step`` is missing, a name is reserved, or an earlier generation is
@@ -90,15 +92,16 @@ class Record:
         """
         if missing := {"epoch", "step"} - line.keys():
             raise ValueError(f"an epoch's line needs {sorted(missing)}; it has {sorted(line)}")
-        epoch, step = int(line["epoch"]), int(line["step"])
-        if (generation, epoch) in self._epochs:
+        epoch, step, member = int(line["epoch"]), int(line["step"]), _member(line)
+        if (generation, epoch, member) in self._epochs:
             return
         self._fit = self._fit.advanced(generation, step)
-        metrics = _metrics({k: v for k, v in line.items() if k not in ("epoch", "step")}, EPOCH_KEYS)
+        measured = {k: v for k, v in line.items() if k not in ("epoch", "step", "member")}
+        metrics = _metrics(measured if member is None else _of_member(measured, member), EPOCH_KEYS)
         head = zip(EPOCH_KEYS, (generation, epoch, step, self._fit.first_step + step), strict=True)
         written: dict[str, float] = {**dict(head), **metrics}
         self._training_lines.write(written)
-        self._epochs.add((generation, epoch))
+        self._epochs.add((generation, epoch, member))
         for view in self._views:
             view.epoch(written)
 
@@ -238,6 +241,14 @@ class _Fit:
         if generation == self.generation:
             return _Fit(generation, self.first_step, max(step, self.last_step))
         return _Fit(generation, self.first_step + self.last_step, step)
+
+
+def _member(line: Mapping[str, float]) -> int | None:
+    return int(line["member"]) if "member" in line else None
+
+
+def _of_member(metrics: Mapping[str, float], member: int) -> dict[str, float]:
+    return {member_name(member, name): value for name, value in metrics.items()}
 
 
 def _metrics(metrics: Mapping[str, SupportsFloat], reserved: Sequence[str]) -> dict[str, float]:

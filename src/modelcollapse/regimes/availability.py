@@ -16,15 +16,18 @@ from modelcollapse.regimes import (
 )
 
 
-def row_problems(regime: Regime, generations: int, data: Any) -> list[str]:
+def row_problems(regime: Regime, generations: int, data: Any, parts: int = 1) -> list[str]:
     """Problems with the rows of generations 1 .. ``generations``.
 
     ``data`` says how many rows there are by ``real_rows`` and how many are set aside by ``reserved_rows``, each None
-    where that depends on the data themselves.
+    where that depends on the data themselves; ``parts`` is the number of parts that they are shared out in.
     """
     if data.real_rows is None:
         return []
-    return unavailable_rows(regime, generations, data.real_rows, data.reserved_rows)
+    reserved = data.reserved_rows
+    return unavailable_rows(
+        regime, generations, data.real_rows // parts, None if reserved is None else reserved // parts
+    )
 
 
 def unavailable_rows(regime: Regime, generations: int, real_rows: int, reserved_rows: int | None) -> list[str]:

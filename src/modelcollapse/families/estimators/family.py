@@ -45,6 +45,7 @@ from modelcollapse.figures.thinning import shown_generations
 from modelcollapse.merges.settings import is_merged
 from modelcollapse.metrics.base import ChosenMetrics, Input, Subject
 from modelcollapse.metrics.computing import replicate_metrics
+from modelcollapse.populations.members import member_name
 from modelcollapse.regimes import Draw, Source, compositions_digest, rows_of, synthetic_rows
 from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
@@ -53,6 +54,7 @@ from modelcollapse.settings import SettingsError, identity_of
 from modelcollapse.store import Artifact
 
 if TYPE_CHECKING:
+    from modelcollapse.families.estimators.diets import Diets
     from modelcollapse.training.trainer import Execution
 
 
@@ -116,7 +118,14 @@ class EstimatorFamily(ABC):
                     f" model.family={self.name}, which computes in float64 on the CPU; it must be auto or cpu"
                 ]
             )
-        self.model, self.data, self.regime = settings.model, settings.data, settings.regime
+        self.regime, self.population = settings.regime, settings.population
+        self.replicates: int = settings.model.replicates
+        """Independent replicates; of a population each holds all members."""
+        self.model, self.data = settings.model, settings.data
+        if self.population.is_active:
+            # Members are further replicates to an estimator, each with the rows that a member has.
+            self.model = replace(self.model, replicates=self.population.models * self.replicates)
+            self.data = replace(self.data, rows=self.data.rows // self.population.parts)
         self.selection = settings.selection
         self.seed, self.generations = settings.seed, settings.generations
         self.title: str = self.model.name
@@ -182,6 +191,8 @@ class EstimatorFamily(ABC):
             "generations": [span.first, span.last],
             "composition": compositions_digest(compositions, cache(partial(synthetic_rows, self.regime))),
         }
+        if self.population.is_active:
+            recipe["population"] = identity_of(self.population)
         needed = {*sources.values(), *((initial,) if initial else ())}
         if span.first > 0 and self._reference is not None and is_merged(self.merging):
             recipe["merge"] = self.merging.recipe()
@@ -278,7 +289,16 @@ class EstimatorFamily(ABC):
             self.selection,
             self._execution,
             self.merging,
+            self._diets,
         )
+
+    @property
+    def _diets(self) -> "Diets | None":
+        if not self.population.is_active:
+            return None
+        from modelcollapse.families.estimators.diets import Diets
+
+        return Diets(self.population, self.replicates, self.seed)
 
     # ---- results --------------------------------------------------------------------------------------------
 
@@ -288,7 +308,7 @@ class EstimatorFamily(ABC):
         if folder not in self._files:
             self._files[folder] = self._segment_files(folders)
         segment = self._files[folder]
-        shown = self.model.replicates > 1 and generation in self._shown
+        shown = self.replicates > 1 and generation in self._shown
         replicates = {
             name: values[generation - segment.first].numpy() for name, values in segment.measures.items() if shown
         }
@@ -305,6 +325,10 @@ class EstimatorFamily(ABC):
             self._start = fitted.state(0)
         subject = self._subject(fitted, self._start)
         more = replicate_metrics(self.metrics, subject, f"generations {fitted.first} to {fitted.last}")
+        if self.population.is_active:
+            models = self.population.models
+            fitted = replace(fitted, diagnostics=measures_of_members(fitted.diagnostics, models))
+            measures, more = (measures_of_members(each, models) for each in (measures, more))
         return SegmentFiles.of(fitted, {**measures, **more})
 
     def measure_names(self) -> list[str]:
@@ -386,12 +410,23 @@ class EstimatorFamily(ABC):
 
     def figure_text(self, title: ChainTitle) -> FigureText:
         """What the family's figures say of the chain."""
-        sample = f"{self.model.replicates:,} replicates of {self.data.rows:,} real rows"
+        members = f" of {self.population.models} members" if self.population.is_active else ""
+        sample = f"{self.replicates:,} replicates{members} of {self.data.rows:,} real rows"
         return FigureText(model=title.model, regime=title.regime, seeds=title.seeds, n=sample)
 
 
 def _sets(compositions: Mapping[int, Sequence[Draw]]) -> Iterable[Source]:
     return (source for draws in compositions.values() for draw in draws for source in draw.sets)
+
+
+def measures_of_members(measures: State, models: int) -> dict[str, torch.Tensor]:
+    """Measures [T, R] of a population, from those of its members [T, m R]: their means, and each member's."""
+    found: dict[str, torch.Tensor] = {}
+    for name, values in measures.items():
+        each = values.unflatten(1, (models, -1))
+        found[name] = each.double().mean(1)
+        found |= {member_name(member, name): each[:, member] for member in range(models)}
+    return found
 
 
 def _given(value: Any, folders: Mapping[str, Path]) -> Any:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from modelcollapse.populations.settings import PopulationSettings
 from modelcollapse.regimes import Regime, compose, count_rows, held_rows, rows_of, synthetic_rows
 from modelcollapse.selections.settings import Rows, SelectionSettings, lacking, prompt_problems, refusal
 from modelcollapse.settings import EXECUTION, Count
@@ -91,6 +92,16 @@ def _candidate_problems(
     return [
         f"selection.oversampling: {count:,} candidates of {model.replicates} replicates take {_gigabytes(needed)}, and"
         f" this machine has {_gigabytes(machine)}; choose fewer of either"
+    ]
+
+
+def statistics_diet_problems(population: PopulationSettings, model: Any, data: object, regime: Regime) -> list[str]:
+    """Why the diet needs samples, if it does."""
+    if not population.is_active or population.diet != "union" or model.synthesis == "samples":
+        return []
+    return [
+        "model.synthesis: 'statistics' knows whole sets only, and population.diet=union draws rows out of several;"
+        " it must be samples (model.synthesis=samples)"
     ]
 
 

@@ -14,6 +14,7 @@ from modelcollapse.registry import Choice
 from modelcollapse.store import BuildContext
 
 if TYPE_CHECKING:
+    from modelcollapse.families.estimators.diets import Diets
     from modelcollapse.families.estimators.estimator import Estimator, StatisticsEstimator
     from modelcollapse.families.estimators.selecting import Selector
     from modelcollapse.families.estimators.training import Samples, Statistics, TrainingSets
@@ -36,6 +37,8 @@ class StageContext:
     execution: "Execution"
     merge: Choice = NO_MERGE
     """How the parameters of each generation are merged after its fit."""
+    diets: "Diets | None" = None
+    """Whose rows members of a population are given; None where there is no population."""
 
     @cached_property
     def estimator(self) -> "Estimator":
@@ -57,7 +60,7 @@ class StageContext:
         from modelcollapse.families.estimators.training import TrainingSets
 
         selects = self.selector if self.selection.is_active else None
-        return TrainingSets(self.representation, self.regime, self.seed, self.rows, selects)
+        return TrainingSets(self.representation, self.regime, self.seed, self.rows, selects, self.diets)
 
     @cached_property
     def selector(self) -> "Selector":

@@ -12,6 +12,7 @@ from pytorch_lightning import LightningDataModule, LightningModule
 from safetensors.torch import save_file
 
 from modelcollapse.families.base import Span
+from modelcollapse.families.estimators.diets import Diets
 from modelcollapse.families.estimators.estimator import (
     MEASURES_FILE,
     Estimator,
@@ -164,10 +165,17 @@ class TrainingSets:
     """
 
     def __init__(
-        self, representation: Representation, regime: Regime, seed: int, rows: int, selects: Selects | None = None
+        self,
+        representation: Representation,
+        regime: Regime,
+        seed: int,
+        rows: int,
+        selects: Selects | None = None,
+        diets: Diets | None = None,
     ) -> None:
+        """``selects`` chooses among the rows of a model; ``diets`` of a population say whose rows stand for S_t."""
         self._representation, self._regime, self._seed, self._rows = representation, regime, seed, rows
-        self._selects = selects
+        self._selects, self._diets = selects, diets
         self._kept: dict[Source, RowSet] = {}
         self._reused: tuple[int, RowSet] | None = None
         """A generation and the rows that it was trained on, in order, where a later one draws from them."""
@@ -220,8 +228,10 @@ class TrainingSets:
                 kept = self._selects.select(source.generation, states)
                 return kept.rows if kept.weights is None else WeighedRows(kept.rows, kept.weights)
             stream = Stream(self._seed, source.generation, "synthesis")
-            return self._representation.draw(states[source.generation], rows, stream)
-        return self._representation.real(rows, Stream(self._seed, source.generation or 0, source.kind))
+            written = self._representation.draw(states[source.generation], rows, stream)
+            return written if self._diets is None else self._diets.of_written(written, source.generation)
+        real = self._representation.real(rows, Stream(self._seed, source.generation or 0, source.kind))
+        return real if self._diets is None or source.kind != "real" else self._diets.of_real(real)
 
     def _size(self, source: Source) -> int:
         return held_rows(source, self._regime, self._rows)

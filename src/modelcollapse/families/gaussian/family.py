@@ -23,8 +23,8 @@ class GaussianFamily(EstimatorFamily):
         """Errors, risk and variance of every generation, theory beside and under what is measured."""
         from modelcollapse.families.gaussian import figures
 
-        theory = self.expected(gaussian_expectations(self.plan(chain), self.model, self.data))
-        table = chain.table(theory).assign(rows=self.data.rows)
+        theory = gaussian_expectations(self.plan(chain), self.model, self.data, self.population)
+        table = chain.table(self.expected(theory)).assign(rows=self.data.rows)
         text = self.figure_text(title)
         drawn = {
             "estimation_errors": figures.estimation_errors(table, text),

@@ -3,7 +3,7 @@
 from functools import partial
 
 from modelcollapse.families.estimators.settings import memory_problems, selection_problems, synthesis_problems
-from modelcollapse.families.gaussian.settings import CHECKS, GaussianSettings, offers
+from modelcollapse.families.gaussian.settings import CHECKS, POPULATION_CHECKS, GaussianSettings, offers
 from modelcollapse.families.options import FLOAT64_ON_CPU, family
 from modelcollapse.merges.settings import NEEDS
 
@@ -18,6 +18,8 @@ MEMBERS = (
         chain_checks=(synthesis_problems, memory_problems),
         selection_checks=(partial(selection_problems, "points", offers),),
         merges=tuple(NEEDS),
+        populations="replicates",
+        population_checks=POPULATION_CHECKS,
         accelerators=FLOAT64_ON_CPU,
         stages="modelcollapse.families.gaussian.stages:STAGES",
         exporter="modelcollapse.families.estimators.exporting:export",

@@ -3,8 +3,15 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from modelcollapse.data.settings import shape_problems, singularity_problems
-from modelcollapse.families.estimators.settings import LIKELIHOODS, EstimatorSettings, Synthesis
+from modelcollapse.data.settings import GaussianSamplesSettings, shape_problems, singularity_problems
+from modelcollapse.families.estimators.settings import (
+    LIKELIHOODS,
+    EstimatorSettings,
+    Synthesis,
+    statistics_diet_problems,
+)
+from modelcollapse.populations.settings import PopulationSettings
+from modelcollapse.regimes import Regime
 
 
 @dataclass(frozen=True)
@@ -27,3 +34,20 @@ def offers(model: object, data: object) -> tuple[str, ...]:
 
 CHECKS = (shape_problems, singularity_problems)
 """What is wrong between settings that are each allowed; each looks at few of them."""
+
+
+def _part_problems(
+    population: PopulationSettings, model: GaussianSettings, data: GaussianSamplesSettings, regime: Regime
+) -> list[str]:
+    """Why a member's part of the real rows is too small to estimate a covariance, if so."""
+    rows, needed = data.rows // population.parts, len(data.mean) + 1
+    if population.parts == 1 or rows >= needed or data.rows < needed:
+        return []
+    return [
+        f"population.models: {population.models} members have {rows} of {data.rows} rows each, which leaves a"
+        f" covariance of {needed - 1} dimensions singular; it must be at most {data.rows // needed}"
+    ]
+
+
+POPULATION_CHECKS = (statistics_diet_problems, _part_problems)
+"""As CHECKS, of population, model, data and regime."""

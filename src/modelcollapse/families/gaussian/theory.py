@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from modelcollapse.data.settings import GaussianSamplesSettings
 from modelcollapse.families.estimators.theory import Columns, Floats, Plan
 from modelcollapse.families.gaussian.settings import GaussianSettings
+from modelcollapse.populations.settings import NO_POPULATION, PopulationSettings
 
 EstimatorName = Literal["biased", "unbiased"]
 
@@ -168,14 +169,65 @@ def merged_variance_squares(sizes: ArrayLike, share: float, estimator: Estimator
     return np.array(squares)
 
 
-def gaussian_expectations(plan: Plan, model: GaussianSettings, data: GaussianSamplesSettings) -> Columns:
-    """Expected measures of a Gaussian chain, units of the data; distances of covariances in one dimension only."""
+def population_moments(
+    population: PopulationSettings, rows: int, fits: int, estimator: EstimatorName
+) -> tuple[Floats, Floats, Floats]:
+    """E[(mu_n - mu)^2], E[sigma_n^2] and E[(mu_n^i - mu)(mu_n^j - mu)] of members i, j of a population under `replace`.
+
+    Each of the m members is fitted to k = ``rows`` rows, at first real ones, later of its diet. With V, A and C the
+    three moments, C of different members, and b = 1, or 1 - 1/k for the biased estimator, a fit makes of them
+
+        own, other: V' = b V,  A' = A + V/k,  C' = C
+        random:     V' = b V,  A' = A + V/k,  C' = A'/m + (1 - 1/m) C
+        union:      V' = b (V + k (m - 1) / (mk - 1) (A - C))
+                    A' = (A + V) / k + (1 - 1/k) ((k - 1) A + (mk - k) C) / (mk - 1)
+                    C' = (A + V / k) / m + (1 - 1/m) C
+
+    exactly: two members with one random writer are fitted to the same rows, and rows that are drawn without replacement
+    from a finite set have its mean and, divided by one less, its variance. At first A = 1/k, and C is 0 where real rows
+    are split, and A where they are shared.
+    """
+    members, kept = population.models, 1.0 if estimator == "unbiased" else 1 - 1 / rows
+    variance, error = kept, 1 / rows
+    together = 0.0 if population.data == "split" else error
+    moments = [(error, variance, together)]
+    for _ in range(fits - 1):
+        fitted = error + variance / rows
+        if population.diet == "union":
+            others = (rows - 1) * error + (members - 1) * rows * together
+            between = rows * (members - 1) / (members * rows - 1) * (error - together)
+            pair = others / (members * rows - 1)
+            together = fitted / members + (1 - 1 / members) * together
+            error, variance = (error + variance) / rows + (1 - 1 / rows) * pair, kept * (variance + between)
+        else:
+            if population.diet == "random":
+                together = fitted / members + (1 - 1 / members) * together
+            error, variance = fitted, kept * variance
+        moments.append((error, variance, together))
+    errors, variances, products = np.array(moments).T
+    return errors, variances, products
+
+
+def gaussian_expectations(
+    plan: Plan,
+    model: GaussianSettings,
+    data: GaussianSamplesSettings,
+    population: PopulationSettings = NO_POPULATION,
+) -> Columns:
+    """Expected measures of a Gaussian chain, units of the data; distances of covariances in one dimension only.
+
+    Of a population the mean over its members; moments under ``replace`` only.
+    """
     trace, dimension = sum(row[i] for i, row in enumerate(data.covariance)), len(data.mean)
     unknown = np.full(plan.generations + 1, np.nan)
     names = ("squared_mean_error", "variance", "spread_about_true_mean", "log_determinant", "squared_wasserstein")
     columns = dict.fromkeys((*names, "squared_wasserstein_first_order"), unknown)
     sizes = plan.sizes()
-    if sizes is not None:
+    if population.is_active:
+        if sizes != [plan.rows] * (plan.generations + 1):
+            return columns
+        error, variance, _ = population_moments(population, plan.rows, len(sizes), model.estimator)
+    elif sizes is not None:
         error, variance = (
             squared_mean_error(sizes, model.estimator),
             variance_kept(sizes, model.estimator),

@@ -26,10 +26,13 @@ from modelcollapse.families.language_model.presentation import PRESENTATION
 from modelcollapse.families.language_model.recipes import StageContext
 from modelcollapse.families.language_model.settings import LanguageModelSettings
 from modelcollapse.families.language_model.shapes import shown_name
+from modelcollapse.families.populations.lineages import execution_of
+from modelcollapse.families.populations.recipes import part_of, union_of
 from modelcollapse.families.stage import Declare
 from modelcollapse.merges.recipes import MERGED, Merging
 from modelcollapse.metrics.base import ChosenMetrics, Subject
 from modelcollapse.metrics.computing import compute_metrics, dear_artifacts
+from modelcollapse.populations.members import member_seed
 from modelcollapse.regimes import Draw, Source, composition_recipe
 from modelcollapse.seeding import Stream
 from modelcollapse.selections.recipes import SYNTHETIC, Candidates, declare
@@ -52,15 +55,16 @@ class LanguageModelFamily:
     compared_with = "preserve"
     headline: Sequence[tuple[str, str]] = PRESENTATION.headline
 
-    def __init__(self, settings: ChainNeeds, execution: "Execution") -> None:
+    def __init__(self, settings: ChainNeeds, execution: "Execution", member: int = 0) -> None:
+        self._chain, self._execution_of_chain, self._member = settings, execution, member
         self._model: LanguageModelSettings = settings.model
         self._data: LanguageModelData = settings.data
         self._decoding: DecodingSettings = settings.decoding
         self._selection, self._merge = settings.selection, settings.merge
         self._metrics = settings.metrics
-        self._seed, self._precision = settings.seed, settings.trainer.precision
+        self._seed, self._precision = member_seed(settings.seed, member), settings.trainer.precision
         self._callbacks, self._fit_arguments = settings.callbacks, trainer_recipe(settings.trainer)
-        self._execution = execution
+        self._execution = execution_of(execution, settings.population, member)
         self.title = shown_name(self._model)
         self.initial = self._model.init
         self.prompts = self._decoding.prompts
@@ -75,7 +79,16 @@ class LanguageModelFamily:
     @cached_property
     def _real(self) -> Artifact:
         recipe, parents = recipes.real_data_recipe(self._data), {"tokenizer": self._tokenizer}
-        return self._declare("data", stages.real_data, recipe, parents, "real data", **self._expected.real())
+        whole = self._declare("data", stages.real_data, recipe, parents, "real data", **self._expected.real())
+        return part_of(whole, self._chain.population, self._member, self._chain.seed, recipes.BLOCKS_FILE)
+
+    def member(self, number: int) -> "LanguageModelFamily":
+        """The family of a member of the population."""
+        return LanguageModelFamily(self._chain, self._execution_of_chain, number)
+
+    def union(self, generation: int, sets: Sequence[Artifact]) -> Artifact:
+        """Blocks drawn from all of the sets."""
+        return union_of(sets, self._seed, generation, recipes.BLOCKS_FILE)
 
     def inputs(self) -> Mapping[str, Artifact]:
         """Tokenizer, real data and published weights, if there are any."""

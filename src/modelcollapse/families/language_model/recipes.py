@@ -86,6 +86,8 @@ class StageContext:
     execution: "Execution"
 
 
+BLOCKS_FILE = "blocks.safetensors"
+"""What blocks are written to, by :mod:`modelcollapse.data.blocks`, which imports torch."""
 TRAINING_FILE = "training.jsonl"
 LOSSES_FILE = "losses.safetensors"
 CONTINUATIONS_FILE = "continuations.json"

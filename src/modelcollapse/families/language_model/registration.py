@@ -26,6 +26,7 @@ MEMBERS = (
         chain_checks=(same_block_problems,),
         selection_checks=SELECTION_CHECKS,
         merges=tuple(NEEDS),
+        populations="lineages",
         shares_fits=True,
         takes_trainer_arguments=True,
         stages="modelcollapse.families.language_model.stages:STAGES",

@@ -16,6 +16,8 @@ from modelcollapse.families.base import (
     trainer_recipe,
     training_recipe,
 )
+from modelcollapse.families.populations.lineages import execution_of
+from modelcollapse.families.populations.recipes import part_of, union_of
 from modelcollapse.families.stage import Declare
 from modelcollapse.families.vae import recipes, stages
 from modelcollapse.families.vae.metric_inputs import metric_subjects
@@ -25,6 +27,7 @@ from modelcollapse.families.vae.settings import VaeSettings, neighbour_problems
 from modelcollapse.merges.recipes import MERGED, Merging
 from modelcollapse.metrics.base import ChosenMetrics, Subject
 from modelcollapse.metrics.computing import compute_metrics, dear_artifacts
+from modelcollapse.populations.members import member_seed
 from modelcollapse.regimes import Draw, Source, composition_recipe, reserve_stream
 from modelcollapse.seeding import Stream
 from modelcollapse.selections.recipes import SYNTHETIC, Candidates, declare
@@ -44,23 +47,36 @@ class VaeFamily:
     headline: Sequence[tuple[str, str]] = PRESENTATION.headline
     prompts: Literal["real", "previous"] = "real"
 
-    def __init__(self, settings: ChainNeeds, execution: "Execution") -> None:
+    def __init__(self, settings: ChainNeeds, execution: "Execution", member: int = 0) -> None:
+        self._chain, self._execution_of_chain, self._member = settings, execution, member
         self._model: VaeSettings = settings.model
         self._data: ImageSettings = settings.data
         self._selection, self._merge = settings.selection, settings.merge
         self._metrics = settings.metrics
-        self._seed, self._precision = settings.seed, settings.trainer.precision
+        self._seed, self._precision = member_seed(settings.seed, member), settings.trainer.precision
         self._callbacks, self._fit_arguments = settings.callbacks, trainer_recipe(settings.trainer)
-        self._execution = execution
+        self._execution = execution_of(execution, settings.population, member)
         self.title = self._model.name
         self.initial = self._model.init
 
     # ---- what is declared -------------------------------------------------------------------------------------
 
     @cached_property
-    def _real(self) -> Artifact:
+    def _whole(self) -> Artifact:
         recipe = recipes.real_data_recipe(self._data)
         return self._declare("data", stages.real_data, recipe, {}, "real data")
+
+    @cached_property
+    def _real(self) -> Artifact:
+        return part_of(self._whole, self._chain.population, self._member, self._chain.seed, recipes.IMAGES_FILE)
+
+    def member(self, number: int) -> "VaeFamily":
+        """The family of a member of the population."""
+        return VaeFamily(self._chain, self._execution_of_chain, number)
+
+    def union(self, generation: int, sets: Sequence[Artifact]) -> Artifact:
+        """Images drawn from all of the sets."""
+        return union_of(sets, self._seed, generation, recipes.IMAGES_FILE)
 
     def inputs(self) -> Mapping[str, Artifact]:
         """The real data."""
@@ -191,7 +207,8 @@ class VaeFamily:
             "precision": self._precision,
             "stream": stream.recipe(),
         }
-        parents, label = {"real": self._real}, "classifier · fit"
+        # Of all real data, where members have parts of them: all are measured with one instrument.
+        parents, label = {"real": self._whole}, "classifier · fit"
         return self._declare("classifier", stages.classifier, recipe, parents, label, stream=stream)
 
     def measurements(

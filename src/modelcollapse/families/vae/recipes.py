@@ -45,6 +45,8 @@ class StageContext:
     execution: "Execution"
 
 
+IMAGES_FILE = "images.safetensors"
+"""What images are written to, by :mod:`modelcollapse.data.images`, which imports torch."""
 NETWORK_FILE = "network.safetensors"
 DECODER_FILE = "decoder.safetensors"
 STREAM_FILE = "stream.json"

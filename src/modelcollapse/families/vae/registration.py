@@ -1,7 +1,13 @@
 """The VAE's entry in the registry."""
 
 from modelcollapse.families.options import family
-from modelcollapse.families.vae.settings import CHECKS, VaeSettings, selection_problems, stream_problems
+from modelcollapse.families.vae.settings import (
+    CHECKS,
+    POPULATION_CHECKS,
+    VaeSettings,
+    selection_problems,
+    stream_problems,
+)
 from modelcollapse.merges.settings import NEEDS
 
 MEMBERS = (
@@ -15,6 +21,8 @@ MEMBERS = (
         chain_checks=(stream_problems,),
         selection_checks=(selection_problems,),
         merges=tuple(NEEDS),
+        populations="lineages",
+        population_checks=POPULATION_CHECKS,
         shares_fits=True,
         takes_trainer_arguments=True,
         stages="modelcollapse.families.vae.stages:STAGES",

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from modelcollapse.data.settings import ImageSettings
+from modelcollapse.populations.settings import PopulationSettings, population_refusal
 from modelcollapse.regimes import REAL, Regime, Source, compose
 from modelcollapse.regimes.availability import reserve_problems
 from modelcollapse.registry import Choice, Registered
@@ -151,3 +152,15 @@ def selection_problems(
         return refusal(selection, "model.synthesis=stream, which stores no images", "model.synthesis=fixed")
     where = f"model.family={model.family}"
     return [*lacking(selection, "images", OFFERS, where), *prompt_problems(selection, model)]
+
+
+def _streamed_population_problems(
+    population: PopulationSettings, model: VaeSettings, data: ImageSettings, regime: Regime
+) -> list[str]:
+    if model.synthesis != "stream":
+        return []
+    return population_refusal(population, "model.synthesis=stream, which stores no images (model.synthesis=fixed does)")
+
+
+POPULATION_CHECKS = (_streamed_population_problems,)
+"""As CHECKS, of population, model, data and regime."""
