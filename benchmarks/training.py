@@ -39,6 +39,7 @@ from modelcollapse.data.batches import EpochSampler
 from modelcollapse.data.block_batches import BlocksDataModule
 from modelcollapse.families.language_model.module import FittingModule
 from modelcollapse.families.language_model.settings import TrainingSettings
+from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
 from modelcollapse.training.processes import keep_freed_memory
 from modelcollapse.training.settings import TrainerSettings
@@ -212,7 +213,7 @@ def _parts(
         checkpoint="last",
         learning_rate=2e-5,
         final_learning_rate=1e-6,
-        schedule="cosine_per_epoch",
+        schedule=Choice("schedules", "cosine_per_epoch"),
         warmup_steps=0,
         weight_decay=0.01,
     )
