@@ -23,6 +23,7 @@ REDUCED = {
     "knockout": (NETWORK, "selection/threshold"),
     "smoothed": (FIT, "test/perplexity"),
     "moving_average": (SMALL, "mean_error/mean"),
+    "surprised": (NETWORK, "editing/edited_share"),
     "rmsprop": (FIT, "test/perplexity"),
     "cooldown": (FIT, "test/perplexity"),
     "token_types": (NETWORK, "synthetic/types_per_token"),

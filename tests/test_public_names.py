@@ -18,7 +18,7 @@ def test_public_names_are_themselves_after_every_submodule_was_imported():
 
 
 def test_naming_what_an_extension_needs_imports_nothing_heavy():
-    names = "metric, scorer, rule, regime, loss, merge, optimizer, schedule, callback, logger, dataset, decoder, family"
+    names = "metric, scorer, rule, regime, loss, merge, edit, optimizer, schedule, logger, dataset, decoder, family"
     heavy = "{'torch', 'transformers', 'pandas', 'numpy', 'hydra', 'wandb', 'matplotlib'}"
     program = f"import sys; from modelcollapse import {names}; print(sorted({heavy} & set(sys.modules)))"
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         callback,
         dataset,
         decoder,
+        edit,
         family,
         logger,
         loss,
@@ -38,9 +39,9 @@ if TYPE_CHECKING:
     from modelcollapse.regimes import Draw
     from modelcollapse.settings import SettingsError
 
-_REGISTERING = ("callback", "dataset", "decoder", "family", "logger", "loss", "merge", "metric", "optimizer")
+_REGISTERING = ("callback", "dataset", "decoder", "edit", "family", "logger", "loss", "merge", "metric")
 _PLACES = {
-    **dict.fromkeys((*_REGISTERING, "regime", "rule", "schedule", "scorer"), "api"),
+    **dict.fromkeys((*_REGISTERING, "optimizer", "regime", "rule", "schedule", "scorer"), "api"),
     "main": "commands.run",
     "repetition_rate": "metrics.diversity",
     "results": "record.run_tables",
@@ -68,6 +69,7 @@ __all__ = [
     "compare",
     "dataset",
     "decoder",
+    "edit",
     "export",
     "family",
     "load",

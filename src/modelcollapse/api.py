@@ -28,6 +28,7 @@ __all__ = [
     "callback",
     "dataset",
     "decoder",
+    "edit",
     "family",
     "logger",
     "loss",
@@ -74,6 +75,16 @@ def merge(name: str, *, label: str = "", version: int = 1, **options: Any) -> De
     :mod:`modelcollapse.merges.methods`.
     """
     return _registering("merges", name, label, version, options)
+
+
+def edit(name: str, *, label: str = "", version: int = 1, **options: Any) -> Decorator[Any]:
+    """Register an edit of real data, chosen by ``editing=NAME``; the option ``of`` is ``"tokens"`` or ``"labels"``.
+
+    One of tokens is called with blocks [rows, length] and by keyword with ``logits`` [rows, length - 1, vocabulary] of
+    the prior and ``chance`` [rows, length - 1]; one of labels with rows [R, n, d], ``written``, ``generation`` and
+    ``stream``. It returns as many rows; see :mod:`modelcollapse.edits.token_resampling`.
+    """
+    return _registering("edits", name, label, version, options)
 
 
 def regime(name: str, *, label: str = "", version: int = 1, **options: Any) -> Decorator[Any]:

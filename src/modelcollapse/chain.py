@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from modelcollapse.config.settings import ChainSettings
 from modelcollapse.data import data_code
+from modelcollapse.edits.settings import is_edited
 from modelcollapse.errors import UserError
 from modelcollapse.families.base import Family, GenerationResult, callbacks_recipe
 from modelcollapse.families.populations.lineages import members_of
@@ -89,7 +90,8 @@ def chain_id(settings: ChainSettings) -> str:
 
 
 def _optional_stages(settings: ChainSettings) -> list[str]:
-    return ["merge"] if is_merged(settings.merge) else []
+    used = {"merge": is_merged(settings.merge), "editing": is_edited(settings.editing)}
+    return [group for group, is_used in used.items() if is_used]
 
 
 def goals(generation: Generation, settings: ChainSettings, family: Family) -> list[Artifact]:

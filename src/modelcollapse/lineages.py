@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from modelcollapse.config.settings import ChainSettings
+from modelcollapse.edits.settings import is_edited
 from modelcollapse.families.base import Family, Span, spans
 from modelcollapse.families.populations.lineages import members_of, named_after
 from modelcollapse.families.populations.recipes import DIET
@@ -100,16 +101,22 @@ class _Lineage:
 
     def generate(self, number: int, settings: ChainSettings) -> dict[str, Artifact]:
         """Declare what is generated and measured of a generation; returns all its artifacts by role."""
+        model, reference = self.models[-1], self.models[0]
+        left = {role: self.named(artifact) for role, artifact in self._left(number, settings).items()}
+        # What a selection keeps, or was edited, stands for S_t everywhere: in training sets, prompts and measurements.
+        synthetic = self.written[number] = left[SYNTHETIC]
+        measurements = self.family.measurements(number, model, synthetic, reference)
+        measured = {role: self.named(artifact) for role, artifact in measurements.items()}
+        return _each_once({**self.fitted, **left, **measured})
+
+    def _left(self, number: int, settings: ChainSettings) -> Artifacts:
+        """What a generation leaves to later ones, as ``synthetic``, and what that was made from, role -> artifact."""
         model, reference, family = self.models[-1], self.models[0], self.family
+        if is_edited(settings.editing):
+            return {SYNTHETIC: family.edit(number, model, reference, self.written.get(number - 1))}
         rows = synthetic_rows(settings.regime, number)
         generated = self.named(family.synthesise(number, model, self.prompts, settings.selection.candidates(rows)))
-        chosen = family.select(number, generated, model, reference, rows)
-        selected = {role: self.named(artifact) for role, artifact in chosen.items()}
-        # The selected rows replace the synthetic set everywhere: in training sets, prompts and measurements.
-        synthetic = self.written[number] = selected[SYNTHETIC]
-        measurements = family.measurements(number, model, synthetic, reference)
-        measured = {role: self.named(artifact) for role, artifact in measurements.items()}
-        return _each_once({**self.fitted, **selected, **measured})
+        return family.select(number, generated, model, reference, rows)
 
     def feed(self, number: int, diet: Artifact) -> None:
         """Take ``diet`` for S_t of generation t = ``number``: in training sets and as prompts."""

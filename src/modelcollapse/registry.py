@@ -54,6 +54,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "rules": "rule of a selection",
         "scorers": "scorer of a selection",
         "merges": "merge",
+        "edits": "edit of real data",
         "losses": "loss",
         "optimizers": "optimizer",
         "schedules": "schedule",

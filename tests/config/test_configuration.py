@@ -43,6 +43,10 @@ GIVEN = {
     ("data", "shapes"): ("model=kernel_density", "decoding=none"),
     ("selection", "threshold"): ("selection.rule.at_least=-50", "decoding=sample"),
     ("selection", "verifier"): ("selection.rule.at_least=-50", "decoding=sample"),
+    ("editing", "label_resampling"): (
+        *("model=linear_regression", "data=linear_samples", "decoding=none"),
+        "model.synthesis=samples",
+    ),
     ("model", "vae"): ("data=digits", "decoding=none"),
     ("data", "mnist"): ("model=vae", "decoding=none"),
     ("data", "digits"): ("model=vae", "decoding=none"),

@@ -100,7 +100,7 @@ def neutral() -> Neutral:
     return Neutral({**named, **contract, **packages, **NEUTRAL.modules}, NEUTRAL.functions)
 
 
-_PACKAGES = ("families", "data", "merges", "selections")
+_PACKAGES = ("families", "data", "edits", "merges", "selections")
 _CONTRACT = ("base", "options", "stage")
 
 Code = str | Callable[..., Any] | type

@@ -36,6 +36,7 @@ GROUPS: Mapping[str, tuple[str, str]] = {
     "rules": ("selection/rule", "name"),
     "scorers": ("selection/scorer", "name"),
     "merges": ("merge", "name"),
+    "edits": ("editing", "name"),
 }
 """Kind of member -> group of the configuration whose options choose one, and the setting there that names it."""
 CONFIG_DIR = ("--config-dir", "-cd")

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 from modelcollapse.config.other_names import with_advice
+from modelcollapse.edits.settings import NO_EDIT, edit_problems, edited_regime_problems, is_edited
 from modelcollapse.families.options import FamilyOptions, family_options
 from modelcollapse.merges.settings import NO_MERGE, merge_problems
 from modelcollapse.metrics.base import MetricsSettings, metric_problems
@@ -84,6 +85,8 @@ class ChainSettings:
     """Which of the generated rows are kept."""
     merge: Annotated[Choice, Registered("merges"), IntroducedAs(NO_MERGE)]
     """How weights are changed after each fit, by those of other generations."""
+    editing: Annotated[Choice, Registered("edits"), IntroducedAs(NO_EDIT)]
+    """How real data are changed, in the place of data that models write."""
     population: Annotated[PopulationSettings, IntroducedAs(NO_POPULATION)]
     """Whether there are several models, and whose rows each is trained on."""
     trainer: TrainerSettings
@@ -208,6 +211,8 @@ def _problems_between(settings: ChainSettings, family: FamilyOptions, foreign: C
     checks += [
         partial(_merge_problems, settings, family),
         partial(_population_problems, settings, family),
+        partial(edit_problems, settings.editing, family.edits, settings.model, settings.selection),
+        partial(edited_regime_problems, settings.editing, regime, settings.generations),
         partial(_accelerator_problems, settings, family),
         partial(_device_problems, settings, family),
         partial(_share_problems, settings, family),
@@ -239,6 +244,8 @@ def _merge_problems(settings: ChainSettings, family: FamilyOptions) -> list[str]
 
 
 def _population_problems(settings: ChainSettings, family: FamilyOptions) -> list[str]:
+    if is_edited(settings.editing):
+        return population_refusal(settings.population, f"editing={settings.editing.name}")
     if family.populations == "none":
         return refuse(settings.population, settings.model)
     if family.populations == "replicates" and settings.selection.is_active:

@@ -74,6 +74,7 @@ class ChainNeeds(Protocol):
     regime: Any
     selection: Any
     merge: Any
+    editing: Any
     metrics: Any
     callbacks: Any
     trainer: Any
@@ -186,6 +187,13 @@ class Family(Protocol):
 
     def synthesise(self, generation: int, model: Artifact, prompts: Artifact | None, rows: float) -> Artifact:
         """Declare the synthetic set that ``model`` generates; ``rows`` in units of the real training split."""
+        ...
+
+    def edit(self, generation: int, model: Artifact, reference: Artifact, before: Artifact | None) -> Artifact:
+        """Declare the edited real data that take the place of a synthetic set; called where settings ask for it.
+
+        ``before`` are those of the generation before, which are edited once more; None for the real data themselves.
+        """
         ...
 
     def select(

@@ -59,6 +59,8 @@ class FamilyOptions:
     """Where the family can be computed."""
     merges: tuple[str, ...] = ()
     """What a merge of its weights can ask for, see modelcollapse.merges.settings.NEEDS; without any it refuses them."""
+    edits: str = ""
+    """What edits of its real data are of, see modelcollapse.edits.settings; empty refuses them."""
     shares_fits: bool = False
     """Whether a fit can use DDP on several devices: it then has gradients to be averaged."""
     takes_trainer_arguments: bool = False

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,8 @@ import torch
 from safetensors.torch import load_file
 
 from modelcollapse.data import data_code
-from modelcollapse.families.base import ChainNeeds, ChainReport, ChainTitle, GenerationResult, Initial, Span
+from modelcollapse.edits.settings import is_edited
+from modelcollapse.families.base import ChainNeeds, ChainReport, ChainTitle, GenerationResult, Initial, Span, spans
 from modelcollapse.families.estimators.estimator import (
     MEASURES_FILE,
     SELECTION_FILE,
@@ -133,8 +134,9 @@ class EstimatorFamily(ABC):
         # The trainer's own precision would cast what is to stay float64.
         trainer = replace(settings.trainer, accelerator="cpu", precision="32-true")
         self.merging: Choice = settings.merge
+        self.editing: Choice = settings.editing
         self._execution = replace(execution, settings=trainer)
-        self._reference: Artifact | None = None
+        self._segments: list[Artifact] = []
         self._spans: dict[str, Span] = {}
         self._measured: dict[tuple[str, str], Artifact] = {}
         self._selections: dict[str, Artifact] = {}
@@ -148,7 +150,7 @@ class EstimatorFamily(ABC):
 
     def plan(self, chain: ChainData) -> Plan:
         """The chain as closed forms see it."""
-        return Plan(self.regime, int(chain.generations[-1]), self.data.rows, self.merging)
+        return Plan(self.regime, int(chain.generations[-1]), self.data.rows, self.merging, self.editing)
 
     def present(self, chain: ChainData, title: ChainTitle) -> ChainReport:
         """Tables, documents and figures of a finished chain; a table of the measures where a family has no more."""
@@ -194,18 +196,24 @@ class EstimatorFamily(ABC):
         if self.population.is_active:
             recipe["population"] = identity_of(self.population)
         needed = {*sources.values(), *((initial,) if initial else ())}
-        if span.first > 0 and self._reference is not None and is_merged(self.merging):
+        if span.first == 0:
+            self._segments.clear()
+        elif is_merged(self.merging):
             recipe["merge"] = self.merging.recipe()
-            needed.add(self._reference)
+            needed.add(self._segments[0])
         if self.selection.is_active and any(source.kind == "synthetic" for source in _sets(compositions)):
             recipe["selection"] = self._selection_recipe
             # Scorers may ask for losses under generation 0's model.
-            needed |= {self._reference} if self._reference else set()
-        parents = {f"generations_{self._spans[one.key].first}_to_{self._spans[one.key].last}": one for one in needed}
+            needed.update(self._segments[:1])
+        if self._segments and is_edited(self.editing):
+            recipe["edit"] = self.editing.recipe()
+            # What is edited was edited by every model before.
+            needed.update(self._segments)
+        parents = {_segment_role(self._spans[one.key]): one for one in needed}
         fit = self._stages.fit
         artifact = self._declare(MODEL, fit, recipe, parents, str(span), span=span, compositions=dict(compositions))
         self._spans[artifact.key] = span
-        self._reference = artifact if span.first == 0 else self._reference
+        self._segments.append(artifact)
         return artifact
 
     @cached_property
@@ -226,6 +234,10 @@ class EstimatorFamily(ABC):
 
     def synthesise(self, generation: int, model: Artifact, prompts: Artifact | None, rows: float) -> Artifact:
         """The model itself: what it writes follows from its parameters and a stream."""
+        return model
+
+    def edit(self, generation: int, model: Artifact, reference: Artifact, before: Artifact | None) -> Artifact:
+        """The model itself: what is edited follows from the parameters of all models so far and streams."""
         return model
 
     def select(
@@ -290,6 +302,7 @@ class EstimatorFamily(ABC):
             self._execution,
             self.merging,
             self._diets,
+            self.editing,
         )
 
     @property
@@ -383,6 +396,8 @@ class EstimatorFamily(ABC):
         Where a selection is active, those that it keeps.
         Where ``model.synthesis=statistics`` the next generation saw sufficient statistics of other samples.
         """
+        if is_edited(self.editing):
+            return self._load_edited(generation, folders)
         segment = SegmentStates.read(folders[MODEL])
         if self.selection.is_active:
             start = SegmentStates.read(folders["start"]) if segment.first else segment
@@ -392,6 +407,16 @@ class EstimatorFamily(ABC):
         rows = rows_of(synthetic_rows(self.regime, generation), self.data.rows)
         stream = Stream(self.seed, generation, "synthesis")
         return self.build_estimator().draw(segment.state(generation), rows, stream)
+
+    def _load_edited(self, generation: int, folders: Mapping[str, Path]) -> torch.Tensor:
+        from modelcollapse.families.estimators.training import TrainingSets
+
+        segment = SegmentStates.read(folders[MODEL])
+        before = [span for span in spans(self.generations, self.segment_length) if span.last < segment.first]
+        segments = [*(SegmentStates.read(folders[_segment_role(span)]) for span in before), segment]
+        states = {number: each.state(number) for each in segments for number in each.generations}
+        sets: TrainingSets = self._context.training_sets
+        return cast("torch.Tensor", sets.edited(generation, states))
 
     def reclaimable(self) -> Iterable[str]:
         """Nothing: parameters are small, and later segments draw from them."""
@@ -427,6 +452,10 @@ def measures_of_members(measures: State, models: int) -> dict[str, torch.Tensor]
         found[name] = each.double().mean(1)
         found |= {member_name(member, name): each[:, member] for member in range(models)}
     return found
+
+
+def _segment_role(span: Span) -> str:
+    return f"generations_{span.first}_to_{span.last}"
 
 
 def _given(value: Any, folders: Mapping[str, Path]) -> Any:

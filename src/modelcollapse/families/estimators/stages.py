@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from modelcollapse.code_digests.house import Code
+from modelcollapse.edits.settings import NO_EDIT
 from modelcollapse.families.base import Span
 from modelcollapse.families.stage import Stage
 from modelcollapse.merges.settings import NO_MERGE
@@ -39,6 +40,8 @@ class StageContext:
     """How the parameters of each generation are merged after its fit."""
     diets: "Diets | None" = None
     """Whose rows members of a population are given; None where there is no population."""
+    edit: Choice = NO_EDIT
+    """How real rows are edited, in the place of sets that models write."""
 
     @cached_property
     def estimator(self) -> "Estimator":
@@ -60,7 +63,7 @@ class StageContext:
         from modelcollapse.families.estimators.training import TrainingSets
 
         selects = self.selector if self.selection.is_active else None
-        return TrainingSets(self.representation, self.regime, self.seed, self.rows, selects, self.diets)
+        return TrainingSets(self.representation, self.regime, self.seed, self.rows, selects, self.diets, self.edit)
 
     @cached_property
     def selector(self) -> "Selector":

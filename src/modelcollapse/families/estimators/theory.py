@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from modelcollapse.edits.settings import NO_EDIT, is_edited
 from modelcollapse.merges.settings import NO_MERGE, is_merged, reference_share
 from modelcollapse.regimes import GeneralSettings, Regime, Source, compose, count_rows, rows_of, synthetic_rows
 from modelcollapse.registry import Choice
@@ -27,15 +28,22 @@ class Plan:
     """Real rows."""
     merge: Choice = NO_MERGE
     """What is done to parameters after each fit; the forms of chains without a merge hold for none."""
+    edit: Choice = NO_EDIT
+    """What is done to real data in the place of synthetic ones; as with merges."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether generations train on what models write, as these were fitted."""
+        return not is_merged(self.merge) and not is_edited(self.edit)
 
     def sizes(self) -> list[int] | None:
         """Rows of each fit, where every generation trains on nothing but new samples of the one before; else None."""
-        return None if is_merged(self.merge) else self._replaced_sizes()
+        return self._replaced_sizes() if self.is_plain else None
 
     def merged_sizes(self) -> tuple[list[int], float] | None:
         """As ``sizes``, and the share of generation 0's parameters in every later one; None for other merges."""
         share, sizes = reference_share(self.merge), self._replaced_sizes()
-        return None if share is None or sizes is None else (sizes, share)
+        return None if share is None or sizes is None or is_edited(self.edit) else (sizes, share)
 
     def _replaced_sizes(self) -> list[int] | None:
         sizes = [self.rows]
@@ -53,7 +61,7 @@ class Plan:
 
         None where the regime is not the paper's general form.
         """
-        if not isinstance(self.regime, GeneralSettings) or is_merged(self.merge):
+        if not isinstance(self.regime, GeneralSettings) or not self.is_plain:
             return None
         # From generation 2 on the training set before is a set of its own.
         draws = compose(self.regime, 2, seed=0)
@@ -64,4 +72,4 @@ class Plan:
 
     def accumulates(self) -> bool:
         """Whether every generation trains on all sets so far."""
-        return self.regime.accumulates and not is_merged(self.merge)
+        return self.regime.accumulates and self.is_plain

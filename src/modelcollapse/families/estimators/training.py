@@ -11,6 +11,8 @@ import torch
 from pytorch_lightning import LightningDataModule, LightningModule
 from safetensors.torch import save_file
 
+from modelcollapse.edits.applying import edited
+from modelcollapse.edits.settings import NO_EDIT, is_edited
 from modelcollapse.families.base import Span
 from modelcollapse.families.estimators.diets import Diets
 from modelcollapse.families.estimators.estimator import (
@@ -172,10 +174,13 @@ class TrainingSets:
         rows: int,
         selects: Selects | None = None,
         diets: Diets | None = None,
+        edit: Choice = NO_EDIT,
     ) -> None:
         """``selects`` chooses among the rows of a model; ``diets`` of a population say whose rows stand for S_t."""
         self._representation, self._regime, self._seed, self._rows = representation, regime, seed, rows
-        self._selects, self._diets = selects, diets
+        self._selects, self._diets, self._edit = selects, diets, edit
+        self._edited: tuple[int, RowSet] | None = None
+        """A generation and the rows that its model has edited."""
         self._kept: dict[Source, RowSet] = {}
         self._reused: tuple[int, RowSet] | None = None
         """A generation and the rows that it was trained on, in order, where a later one draws from them."""
@@ -224,6 +229,8 @@ class TrainingSets:
     def _made(self, source: Source, states: Mapping[int, State]) -> RowSet:
         rows = self._size(source)
         if source.kind == "synthetic" and source.generation is not None:
+            if is_edited(self._edit):
+                return self.edited(source.generation, states)
             if self._selects is not None:
                 kept = self._selects.select(source.generation, states)
                 return kept.rows if kept.weights is None else WeighedRows(kept.rows, kept.weights)
@@ -232,6 +239,18 @@ class TrainingSets:
             return written if self._diets is None else self._diets.of_written(written, source.generation)
         real = self._representation.real(rows, Stream(self._seed, source.generation or 0, source.kind))
         return real if self._diets is None or source.kind != "real" else self._diets.of_real(real)
+
+    def edited(self, generation: int, states: Mapping[int, State]) -> RowSet:
+        """The real rows as the models of generations 0 to ``generation`` have edited them, one after the other."""
+        last, rows = self._edited or (-1, None)
+        if rows is None or last > generation:
+            last, rows = -1, self._representation.real(self._rows, Stream(self._seed, 0, "real"))
+        for number in range(last + 1, generation + 1):
+            written = self._representation.draw(states[number], self._rows, Stream(self._seed, number, "synthesis"))
+            stream = Stream(self._seed, number, "editing")
+            rows = edited(self._edit, rows, written=written, generation=number, stream=stream).rows
+        self._edited = generation, rows
+        return rows
 
     def _size(self, source: Source) -> int:
         return held_rows(source, self._regime, self._rows)

@@ -125,6 +125,11 @@ class Expectations:
             "operations": self._operations(FORWARD * (prompt + self._decoding.sequences_per_prompt), blocks),
         }
 
+    def edited(self) -> Expected:
+        """The training split, edited."""
+        expected = self.synthetic(1.0)
+        return {"expected_bytes": expected["expected_bytes"], "operations": self._operations(FORWARD, self._rows)}
+
     def selected(self, rows: float) -> int | None:
         """Bytes of the rows of a synthetic set that a selection keeps."""
         size: int | None = self.synthetic(rows)["expected_bytes"]

@@ -28,7 +28,7 @@ rows = pandas.read_parquet("{SET_FILE}")  # a row a sequence: its token ids, and
 
 def export(export: Export) -> str:
     """A model as a Hugging Face folder, a synthetic set as a table of token ids and texts."""
-    if export.kind == "synthetic":
+    if export.kind in ("synthetic", "selected", "edited"):
         _write_set(export.folder, export.ancestor("tokenizer"))
         return READ_SET
     (export.folder / TRAINING_FILE).unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from modelcollapse.data import data_of
 from modelcollapse.data.settings import LanguageModelData
 from modelcollapse.decoding.engine import decoding_recipe
 from modelcollapse.decoding.settings import DecodingSettings
+from modelcollapse.edits.settings import prior_of
 from modelcollapse.families.base import (
     ChainNeeds,
     ChainReport,
@@ -60,7 +61,7 @@ class LanguageModelFamily:
         self._model: LanguageModelSettings = settings.model
         self._data: LanguageModelData = settings.data
         self._decoding: DecodingSettings = settings.decoding
-        self._selection, self._merge = settings.selection, settings.merge
+        self._selection, self._merge, self._edit = settings.selection, settings.merge, settings.editing
         self._metrics = settings.metrics
         self._seed, self._precision = member_seed(settings.seed, member), settings.trainer.precision
         self._callbacks, self._fit_arguments = settings.callbacks, trainer_recipe(settings.trainer)
@@ -200,6 +201,16 @@ class LanguageModelFamily:
         label, expected = f"generation {generation} · synthesis", self._expected.synthetic(rows)
         arguments: dict[str, Any] = {"rows": rows, "stream": stream}
         return self._declare("synthetic", stages.generate, recipe, parents, label, **expected, **arguments)
+
+    def edit(self, generation: int, model: Artifact, reference: Artifact, before: Artifact | None) -> Artifact:
+        """The blocks of the training split, or those edited before, with tokens that the prior is sure of changed."""
+        priors = {"latest": model, "generation0": reference, "pretrained": self._start}
+        prior, stream = priors[prior_of(self._edit)], Stream(self._seed, generation, "editing")
+        assert prior is not None
+        recipe = {"edit": self._edit.recipe(), "precision": self._precision, "stream": stream.recipe()}
+        parents = {recipes.PRIOR: prior, recipes.TEXT: before or self._real, "real": self._real}
+        label, expected = f"generation {generation} · editing", self._expected.edited()
+        return self._declare("edited", stages.edit, recipe, parents, label, **expected, edit=self._edit, stream=stream)
 
     def select(
         self, generation: int, synthetic: Artifact, model: Artifact, reference: Artifact, rows: float

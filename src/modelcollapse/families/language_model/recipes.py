@@ -88,6 +88,8 @@ class StageContext:
 
 BLOCKS_FILE = "blocks.safetensors"
 """What blocks are written to, by :mod:`modelcollapse.data.blocks`, which imports torch."""
+PRIOR, TEXT = "prior", "text"
+"""Roles of the model that an edit goes by, and of what is edited."""
 TRAINING_FILE = "training.jsonl"
 LOSSES_FILE = "losses.safetensors"
 CONTINUATIONS_FILE = "continuations.json"

@@ -1,5 +1,6 @@
 """The language model's entries in the registry: the family, and what it can be fitted with."""
 
+from modelcollapse.edits.settings import TOKENS
 from modelcollapse.families.language_model.settings import (
     CHECKS,
     SELECTION_CHECKS,
@@ -27,6 +28,7 @@ MEMBERS = (
         selection_checks=SELECTION_CHECKS,
         merges=tuple(NEEDS),
         populations="lineages",
+        edits=TOKENS,
         shares_fits=True,
         takes_trainer_arguments=True,
         stages="modelcollapse.families.language_model.stages:STAGES",

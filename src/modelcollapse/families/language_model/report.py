@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import pandas as pd
 
+from modelcollapse.edits.applying import editing_metrics
 from modelcollapse.families.base import ChainReport, ChainTitle, GenerationResult
 from modelcollapse.families.language_model import figures
 from modelcollapse.families.language_model.recipes import CONTINUATIONS_FILE, TRAINING_FILE, read_losses
@@ -37,7 +38,7 @@ def generation_result(folders: Mapping[str, Path], metrics: Mapping[str, float])
     }
     real = {f"real/{split}_loss": scores[f"{split}.sequences"] for split in ("validation", "test")}
     return GenerationResult(
-        metrics={**metrics, **selection_metrics(folders["synthetic"])},
+        metrics={**metrics, **selection_metrics(folders["synthetic"]), **editing_metrics(folders["synthetic"])},
         distributions=written | real,
         samples=json.loads((folders["continuations"] / CONTINUATIONS_FILE).read_text(encoding="utf-8")),
         epochs=_lines(folders["scores"] / TRAINING_FILE),

@@ -92,6 +92,14 @@ def generate(stage: StageContext, context: BuildContext, *, rows: float, stream:
     build_synthetic_set(stage, context, rows=rows, stream=stream)
 
 
+@stage("language_model.edit", version=1, work="synthesis", only_with="editing")
+def edit(stage: StageContext, context: BuildContext, *, edit: Choice, stream: Stream) -> None:
+    """The real text, or the edited one of the generation before, with tokens changed."""
+    from modelcollapse.families.language_model.editing import build_edited
+
+    build_edited(stage, context, edit=edit, stream=stream)
+
+
 @stage("language_model.continuations", version=1)
 def continuations(stage: StageContext, context: BuildContext, *, stream: Stream) -> None:
     """Continuations of fixed prompts, as text."""
@@ -142,6 +150,7 @@ STAGES: Sequence[Stage] = (
     fit,
     merge,
     generate,
+    edit,
     continuations,
     score,
     measure,

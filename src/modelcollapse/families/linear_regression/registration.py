@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from modelcollapse.edits.settings import LABELS
 from modelcollapse.families.estimators.settings import memory_problems, selection_problems, synthesis_problems
 from modelcollapse.families.linear_regression.settings import LinearRegressionSettings, offers
 from modelcollapse.families.options import FLOAT64_ON_CPU, family
@@ -17,6 +18,7 @@ MEMBERS = (
         chain_checks=(synthesis_problems, memory_problems),
         selection_checks=(partial(selection_problems, "points", offers),),
         merges=tuple(NEEDS),
+        edits=LABELS,
         accelerators=FLOAT64_ON_CPU,
         stages="modelcollapse.families.linear_regression.stages:STAGES",
         exporter="modelcollapse.families.estimators.exporting:export",

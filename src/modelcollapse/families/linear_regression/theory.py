@@ -5,6 +5,8 @@ number n gives, w_0 = w* the truth. Each adds noise of its own: with X_n the fea
 X_n^+ e_n, and E[tr (X^T X)^-1] = d / (M - d - 1) for M > d + 1 (inverse Wishart).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -41,6 +43,28 @@ def accumulated_error(rows: int, dimension: int, noise: float, fits: int, *, are
     if are_fresh:
         return np.cumsum(noise_of_fit(number * rows, dimension, noise) / number)
     return np.cumsum(noise_of_fit(rows, dimension, noise) / number**2)
+
+
+def edited_error(features: Floats, edited: Sequence[int], noise: float) -> Floats:
+    """E[|w_n - w*|^2] given the features [rows, d] of a chain whose labels are edited, [fits]; exact.
+
+    Before fit n + 1, ``edited``[n - 1] of the labels, drawn at random, become those of the model: y_{n+1} = M (X w_n +
+    e_{n+1}) + (1 - M) y_n. With Q = I - X X^+ the covariance C of y - X w* becomes that of (I - M Q) (y - X w*) + M e,
+    averaged over M, and an error is tr X^+ C X^+^T. For M = I it grows by s^2 tr (X^T X)^-1 a fit, as under replace.
+    """
+    rows = len(features)
+    inverse = np.linalg.pinv(features)
+    off = np.eye(rows) - features @ inverse
+    covariance = noise**2 * np.eye(rows)
+    errors = [np.trace(inverse @ covariance @ inverse.T)]
+    for count in edited:
+        one, both = count / rows, count * (count - 1) / (rows * (rows - 1))
+        half, twice = off @ covariance, off @ covariance @ off
+        # Of E[M Z M] an entry off the diagonal is kept where both rows are edited, one on it where that row is.
+        covariance = covariance - one * (half + half.T) + both * twice + (one - both) * np.diag(np.diag(twice))
+        covariance += one * noise**2 * np.eye(rows)
+        errors.append(np.trace(inverse @ covariance @ inverse.T))
+    return np.array(errors)
 
 
 def underdetermined_moments(
