@@ -1,5 +1,7 @@
 """The VAE network, its loss, its fit and the classifier, each against what it should be."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch import nn
 from modelcollapse.data.batches import in_order_together
 from modelcollapse.data.image_batches import NoisyImages
 from modelcollapse.data.images import as_intensities
+from modelcollapse.families.language_model.settings import FocalSettings, TruncatedCrossEntropySettings
 from modelcollapse.families.vae.module import FittingModule, ScoringModule
 from modelcollapse.families.vae.network import (
     Classifier,
@@ -16,10 +19,12 @@ from modelcollapse.families.vae.network import (
     load_decoder,
     load_network,
     new_network,
+    pixel_losses,
     save_network,
 )
 from modelcollapse.families.vae.recipes import decoder_parameter_count, parameter_count
 from modelcollapse.families.vae.settings import VaeArchitectureSettings, VaeTrainingSettings
+from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
 
 PAPER = VaeArchitectureSettings(channels=64, latents=20)
@@ -189,3 +194,62 @@ def test_features_are_scaled_without_a_change_of_the_classes():
     scaled, same = classifier(images)
     assert torch.allclose(scaled, 4 * features, rtol=1e-4)
     assert torch.allclose(same, logits, atol=1e-4)
+
+
+TRUNCATED = Choice("losses", "truncated_cross_entropy", TruncatedCrossEntropySettings(0.7))
+FOCAL = Choice("losses", "focal", FocalSettings(2.0))
+
+
+def plain_losses(probabilities, intensities, weigh):
+    """x L(p) + (1 - x) L(1 - p) for L(q) = weigh(q) (-log q), written out."""
+    white, black = probabilities, 1 - probabilities
+    of_white, of_black = (-weigh(q) * q.log() for q in (white, black))
+    return intensities * of_white + (1 - intensities) * of_black
+
+
+def pixel_case():
+    generator = torch.Generator().manual_seed(1)
+    logits = 3 * torch.randn(2, 1, 4, 4, dtype=torch.float64, generator=generator)
+    images = torch.rand(2, 1, 4, 4, dtype=torch.float64, generator=generator).round(decimals=1)
+    images[0] = images[0].round()
+    return logits, images
+
+
+@pytest.mark.parametrize(
+    ("loss", "weigh"),
+    [
+        (
+            Choice("losses", "truncated_cross_entropy", TruncatedCrossEntropySettings(0.7)),
+            lambda q: (q.detach() <= 0.7).double(),
+        ),
+        (Choice("losses", "focal", FocalSettings(2.0)), lambda q: (1 - q) ** 2),
+        (Choice("losses", "cross_entropy"), torch.ones_like),
+    ],
+    ids=["truncated", "focal", "cross_entropy"],
+)
+def test_pixels_are_targets_of_a_loss_with_the_gradients_of_the_plain_formula(loss, weigh):
+    values, images = pixel_case()
+    ours, plain = (values.clone().requires_grad_() for _ in range(2))
+    found = pixel_losses(ours, images, loss.build())
+    expected = plain_losses(plain.sigmoid(), images, weigh)
+    assert found.shape == values.shape
+    torch.testing.assert_close(found, expected)
+    for total in (found, expected):
+        total.sum().backward()
+    torch.testing.assert_close(ours.grad, plain.grad)
+    if loss.name == "cross_entropy":
+        torch.testing.assert_close(found, pixel_losses(values, images, None))
+    else:
+        assert not torch.allclose(found, pixel_losses(values, images, None))
+
+
+def test_a_fit_minimises_the_chosen_loss_and_is_validated_by_cross_entropy(network):
+    data, training = batch(grey(4)), dataclasses.replace(TRAINING, loss=FOCAL)
+    chosen, plain = (FittingModule(network, each, 1.0, None) for each in (training, TRAINING))
+    of_pixels, kl = network.losses(as_intensities(data["images"]), data["noise"], training.loss.build())
+    assert float(chosen.loss(data)) == pytest.approx(float((of_pixels + kl).sum()), rel=1e-5)
+    assert float(chosen.loss(data)) < float(plain.loss(data))
+    validated = (grey(4), torch.zeros(4, SMALL.latents))
+    for module in (chosen, plain):
+        module.validation_step(validated)
+    assert chosen.validation_value() == plain.validation_value()

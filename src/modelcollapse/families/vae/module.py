@@ -12,7 +12,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from modelcollapse.data.batches import in_order
 from modelcollapse.data.images import LabelledImages, as_grey, as_intensities
 from modelcollapse.families.vae.network import IMAGE_BYTES, Classifier, Decoder, VariationalAutoencoder
-from modelcollapse.families.vae.settings import ClassifierSettings, VaeTrainingSettings
+from modelcollapse.families.vae.settings import CROSS_ENTROPY, ClassifierSettings, VaeTrainingSettings
 from modelcollapse.metrics.means import mean_metric
 from modelcollapse.training.module import FitModule
 from modelcollapse.training.progress import BatchProgress, stage_bar
@@ -60,6 +60,8 @@ class FittingModule(FitModule):
         super().__init__()
         self.network, self.parent = network, parent
         self._training, self._beta = training, beta
+        # Cross-entropy is computed from the logit of a pixel, not from those of two classes.
+        self._pixel_loss = None if training.loss == CROSS_ENTROPY else training.loss.build()
         self.training_loss, self.validation_losses = mean_metric(), Losses()
 
     def on_train_epoch_start(self) -> None:
@@ -74,7 +76,7 @@ class FittingModule(FitModule):
         Batches are {images [held, 28, 28], latents [drawn, latents], weights [held + drawn], noise [held + drawn,
         latents], scale}; the sum is multiplied by the scale.
         """
-        reconstruction, kl = self.network.losses(self._images(batch), batch["noise"])
+        reconstruction, kl = self.network.losses(self._images(batch), batch["noise"], self._pixel_loss)
         losses = reconstruction + self._beta * kl
         self.training_loss.update(losses.detach().double(), batch["weights"].double())
         return (losses * batch["weights"]).sum() * batch["scale"]

@@ -1,5 +1,6 @@
 """The convolutional VAE of Shumailov et al. (2024), and the classifier that its samples are measured with."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -24,6 +25,10 @@ def _halving(channels_in: int, channels_out: int) -> nn.Conv2d:
 
 def _doubling(channels_in: int, channels_out: int) -> nn.ConvTranspose2d:
     return nn.ConvTranspose2d(channels_in, channels_out, kernel_size=4, stride=2, padding=1)
+
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Logits [rows, 2] and targets [rows] -> losses [rows]."""
 
 
 class Encoder(nn.Module):
@@ -64,6 +69,21 @@ class Decoder(nn.Module):
         return self.logits(latents).float().sigmoid()
 
 
+def pixel_losses(logits: torch.Tensor, images: torch.Tensor, loss: Loss | None) -> torch.Tensor:
+    """The loss of each pixel, of the shape of the logits, in nats; cross-entropy where no other one is given.
+
+    A pixel is white with probability p = sigmoid(logit), else black, and its intensity x from 0 to 1 stands for x white
+    and 1 - x black ones: x L(p) + (1 - x) L(1 - p), L(q) the loss of a target of probability q.
+    """
+    if loss is None:
+        return functional.binary_cross_entropy_with_logits(logits, images, reduction="none")
+    white, shares = logits.flatten(), images.flatten()
+    classes = torch.stack([torch.zeros_like(white), white], dim=1)
+    is_white = torch.ones(len(white), dtype=torch.int64, device=white.device)
+    of_white, of_black = loss(classes, is_white), loss(classes, 1 - is_white)
+    return (shares * of_white + (1 - shares) * of_black).view_as(logits)
+
+
 class VariationalAutoencoder(nn.Module):
     """Encoder and decoder; with 64 channels and 20 latents it has the paper's 647,081 parameters."""
 
@@ -71,19 +91,22 @@ class VariationalAutoencoder(nn.Module):
         super().__init__()
         self.encoder, self.decoder = Encoder(architecture), Decoder(architecture)
 
-    def losses(self, images: torch.Tensor, noise: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def losses(
+        self, images: torch.Tensor, noise: torch.Tensor | None = None, loss: Loss | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Reconstruction loss and KL divergence of each image, float32 [rows] each, in nats.
 
         The first is the binary cross-entropy between intensities [rows, 1, 28, 28] and the decoder's means, summed
         over the pixels, at one draw of the latents; the second, in closed form, is from the posterior to N(0, I).
         Their sum is the negative evidence lower bound (Kingma & Welling 2014). ``noise``: the standard normal numbers
         [rows, latents] behind the draw, which are drawn here if not given.
+        ``loss``: of a pixel, see :func:`pixel_losses`.
         """
         mean, log_variance = (part.float() for part in self.encoder(images))
         noise = torch.randn_like(mean) if noise is None else noise
         latents = mean + (log_variance / 2).exp() * noise
         logits = self.decoder.logits(latents).float()
-        pixels = functional.binary_cross_entropy_with_logits(logits, images, reduction="none")
+        pixels = pixel_losses(logits, images, loss)
         kl = (mean**2 + log_variance.exp() - 1 - log_variance).sum(1) / 2
         return pixels.flatten(1).sum(1), kl
 

@@ -12,7 +12,7 @@ from modelcollapse.selections.settings import SelectionSettings, lacking, prompt
 from modelcollapse.settings import EXECUTION, Count, IntroducedAs, NonNegative, Positive, Range
 from modelcollapse.training.settings import EpochSettings
 
-ADAM = Choice("optimizers", "adam")
+ADAM, CROSS_ENTROPY = Choice("optimizers", "adam"), Choice("losses", "cross_entropy")
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class VaeTrainingSettings(EpochSettings):
     """Weight decay: an L2 penalty with Adam, decoupled from the gradient with AdamW."""
     optimizer: Annotated[Any, Registered("optimizers"), IntroducedAs(ADAM)] = ADAM
     """Optimizer, with its settings."""
+    loss: Annotated[Any, Registered("losses"), IntroducedAs(CROSS_ENTROPY)] = CROSS_ENTROPY
+    """Of a pixel as a target that is white or black; validation and scores are always of cross-entropy."""
 
 
 @dataclass(frozen=True)
