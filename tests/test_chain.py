@@ -12,8 +12,8 @@ from conftest import DETERMINISTIC
 from modelcollapse.chain import chain_id
 from modelcollapse.config.extensions import configuration_folder
 from modelcollapse.data.blocks import block_count, read_blocks
-from modelcollapse.families.language_model.fitting import composed_blocks
 from modelcollapse.families.language_model.generating import prompt_blocks
+from modelcollapse.families.language_model.training_set import composed_blocks
 from modelcollapse.record.run_tables import results
 from modelcollapse.regimes import compose, golden_ratio_weight, with_history
 from modelcollapse.settings import SettingsError

@@ -53,7 +53,7 @@ def scorer(name: str, *, label: str = "", version: int = 1, **options: Any) -> D
 
     It is called with the candidates [rows, ...] and returns one finite number a row, high for rows to keep. The option
     ``needs`` names further inputs, passed as keyword arguments: ``reference_losses``, ``writer_losses``,
-    ``true_log_likelihood``, ``real_rows``, ``stream``.
+    ``true_log_likelihood``, ``real_rows``, ``stream``, ``is_synthetic``.
     """
     return _registering("scorers", name, label, version, options)
 

@@ -25,6 +25,7 @@ from modelcollapse.families.stage import chain_code
 from modelcollapse.lineages import declared
 from modelcollapse.merges.settings import is_merged
 from modelcollapse.preflight import prepare
+from modelcollapse.selections.recipes import ONLY_WITH
 from modelcollapse.settings import identity_of
 from modelcollapse.store import Artifact, Store, canonical_json
 
@@ -90,8 +91,13 @@ def chain_id(settings: ChainSettings) -> str:
 
 
 def _optional_stages(settings: ChainSettings) -> list[str]:
-    used = {"merge": is_merged(settings.merge), "editing": is_edited(settings.editing)}
-    return [group for group, is_used in used.items() if is_used]
+    """The settings by which stages are run that other chains do not have."""
+    used = {
+        "merge": is_merged(settings.merge),
+        "editing": is_edited(settings.editing),
+        ONLY_WITH: settings.selection.selects_training_sets,
+    }
+    return [name for name, is_used in used.items() if is_used]
 
 
 def goals(generation: Generation, settings: ChainSettings, family: Family) -> list[Artifact]:

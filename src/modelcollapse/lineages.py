@@ -17,7 +17,7 @@ from modelcollapse.merges.settings import is_merged
 from modelcollapse.populations.members import UNION, member_role, member_seed, union_name, writer
 from modelcollapse.populations.settings import PopulationSettings
 from modelcollapse.regimes import REAL, Draw, Source, compose, synthetic_rows, with_history
-from modelcollapse.selections.recipes import SYNTHETIC
+from modelcollapse.selections.recipes import SELECTED_ROWS, SYNTHETIC
 from modelcollapse.store import Artifact
 
 MODEL = "model"
@@ -85,12 +85,28 @@ class _Lineage:
         fresh = _fresh_sets(compositions, self.family)
         self.sets |= {source: self.named(artifact) for source, artifact in fresh.items()}
         used = {source: self.sets[source] for source in drawn if source in self.sets}
-        fitted = self.named(self.family.fit(span, compositions, used, _initial(self.family, self.models)))
+        chosen = self._selected_rows(settings, span, compositions, used)
+        selected = {"selected": chosen[SELECTED_ROWS]} if chosen else {}
+        fitted = self.named(self.family.fit(span, compositions, used, _initial(self.family, self.models), **selected))
         model = self._merged(settings, span, fitted)
         self.models.append(model)
         diet = self.diet if self.diet in (*used.values(), self.prompts) else None
         own = {MODEL: model} if model is fitted else {FITTED: fitted, MODEL: model}
-        self.fitted, self.diet = {**({} if diet is None else {DIET: diet}), **own}, None
+        self.fitted, self.diet = {**({} if diet is None else {DIET: diet}), **chosen, **own}, None
+
+    def _selected_rows(
+        self,
+        settings: ChainSettings,
+        span: Span,
+        compositions: Mapping[int, Sequence[Draw]],
+        sets: Mapping[Source, Artifact],
+    ) -> Artifacts:
+        """What is selected from the training set of a span's one generation; nothing from generation 0's."""
+        if not self.models or not settings.selection.selects_training_sets:
+            return {}
+        draws, writer, reference = compositions[span.first], self.models[-1], self.models[0]
+        chosen = self.family.select_training_set(span.first, draws, sets, writer, reference)
+        return {role: self.named(artifact) for role, artifact in chosen.items()}
 
     def _merged(self, settings: ChainSettings, span: Span, fitted: Artifact) -> Artifact:
         """The model that generates, is measured, and is started from; generation 0 is as it was fitted to real data."""

@@ -14,8 +14,8 @@ from conftest import EXECUTION
 from modelcollapse.config.extensions import configuration_folder
 from modelcollapse.config.settings import read_chain_settings
 from modelcollapse.data.images import as_grey, image_count, read_images
-from modelcollapse.families.vae.fitting import composed_images
 from modelcollapse.families.vae.network import load_network
+from modelcollapse.families.vae.training_set import composed_images
 from modelcollapse.regimes import REAL, Draw, Source, compose, with_history
 from modelcollapse.seeding import Stream
 from modelcollapse.settings import SettingsError

@@ -91,7 +91,7 @@ def test_what_was_kept_is_published_with_its_scores(context):
     assert kept.rows.tolist() == [1, 3]
     found = read_kept(at_work.folder)
     assert (found.rows.tolist(), found.weights.tolist()) == ([1, 3], [1.0, 1.0])
-    assert selection_metrics(at_work.folder) == {
+    assert selection_metrics({"synthetic": at_work.folder}) == {
         "selection/kept_share": 0.5,
         "selection/threshold": 4.0,
         "selection/mean_score_kept": 4.5,
@@ -100,11 +100,11 @@ def test_what_was_kept_is_published_with_its_scores(context):
 
 
 def test_a_set_that_was_not_selected_has_no_such_metrics(tmp_path, context):
-    assert selection_metrics(tmp_path) == {}
+    assert selection_metrics({"synthetic": tmp_path}) == {}
     assert place_weights(tmp_path) is None
     at_work = context()
     choose(at_work, by(Choice("rules", "random")), 8, 2, None)
-    assert selection_metrics(at_work.folder) == {"selection/kept_share": 0.25}
+    assert selection_metrics({"synthetic": at_work.folder}) == {"selection/kept_share": 0.25}
 
 
 def test_a_scorer_gets_what_it_needs_and_nothing_else_is_computed(chosen):
@@ -162,7 +162,7 @@ def test_a_rule_may_keep_a_row_twice_and_weigh(context, chosen):
     assert read_kept(at_work.folder).rows.tolist() == [2, 2, 0]
     assert read_kept(at_work.folder).weights.tolist() == pytest.approx([0.6, 0.6, 1.8])
     assert place_weights(at_work.folder).tolist() == pytest.approx([0.6, 0.6, 1.8])
-    assert selection_metrics(at_work.folder)["selection/kept_share"] == 0.5
+    assert selection_metrics({"synthetic": at_work.folder})["selection/kept_share"] == 0.5
 
 
 def test_within_prompts_a_rule_chooses_among_the_candidates_of_each(context):
@@ -177,4 +177,4 @@ def test_within_prompts_a_rule_chooses_among_the_candidates_of_each(context):
 def test_what_was_measured_of_a_scorer_is_recorded_with_what_was_kept(context):
     at_work = context([1.0, 2.0], {"detector_auc": 0.75})
     choose(at_work, by(Choice("rules", "top")), 2, 1, None)
-    assert selection_metrics(at_work.folder)["selection/detector_auc"] == 0.75
+    assert selection_metrics({"synthetic": at_work.folder})["selection/detector_auc"] == 0.75

@@ -11,7 +11,7 @@ from conftest import TINY
 from modelcollapse.config.settings import read_chain_settings
 from modelcollapse.data.blocks import read_blocks
 from modelcollapse.data.images import read_images
-from modelcollapse.families.language_model.fitting import composed_blocks
+from modelcollapse.families.language_model.training_set import composed_blocks
 from modelcollapse.regimes import compose
 from modelcollapse.registry import Member, register, registry
 from modelcollapse.selections.choosing import SCORES_FILE
@@ -299,7 +299,6 @@ def test_images_are_selected_by_their_loss_under_the_reference_model(chain):
             "selection.rule: 'top' is not allowed with model.synthesis=statistics, which draws no rows; choose"
             " model.synthesis=samples or selection=none",
         ),
-        ((*SAMPLED, "selection=top", "selection.scope=training_set"), "selection.scope: 'training_set' is not allowed"),
     ],
 )
 def test_what_goes_together_with_nothing_is_one_message(compose_values, overrides, expected):

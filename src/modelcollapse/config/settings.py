@@ -23,7 +23,12 @@ from modelcollapse.regimes import DrawError
 from modelcollapse.regimes.availability import row_problems
 from modelcollapse.regimes.rules import RegimeReader, composition_problems
 from modelcollapse.registry import MEMBER_GROUPS, Choice, Member, Registered, registry
-from modelcollapse.selections.settings import NO_SELECTION, SelectionSettings
+from modelcollapse.selections.settings import (
+    NO_SELECTION,
+    SelectionSettings,
+    training_set_problems,
+    training_set_refusal,
+)
 from modelcollapse.settings import (
     EXECUTION,
     FILES,
@@ -201,7 +206,10 @@ def _problems_between(settings: ChainSettings, family: FamilyOptions, foreign: C
     checks += [
         partial(check, settings.model, data, decoding, regime, settings.generations) for check in family.chain_checks
     ]
-    checks += [partial(_selection_problems, settings)]
+    checks += [
+        partial(_selection_problems, settings, family),
+        partial(training_set_problems, settings.selection, regime, settings.generations),
+    ]
     checks += [
         partial(check, settings.selection, settings.model, data, decoding, regime, settings.generations)
         for check in family.selection_checks
@@ -235,8 +243,9 @@ def _composition_problems(settings: ChainSettings) -> list[str]:
     return composition_problems(settings.regime, settings.generations)
 
 
-def _selection_problems(settings: ChainSettings) -> list[str]:
-    return settings.selection.problems()
+def _selection_problems(settings: ChainSettings, family: FamilyOptions) -> list[str]:
+    refused = [] if family.selects_training_sets else training_set_refusal(settings.selection, settings.model)
+    return [*settings.selection.problems(), *refused]
 
 
 def _merge_problems(settings: ChainSettings, family: FamilyOptions) -> list[str]:

@@ -174,6 +174,30 @@ class Family(Protocol):
             compositions: what each of them is trained on.
             sources: the artifacts of the sets that these draw from, those of the span itself left out.
             initial: the model they start from; None for random weights.
+
+        A family whose FamilyOptions.selects_training_sets is given as ``selected`` too the rows of the training set
+        that are trained on, where a selection chooses them.
+        """
+        ...
+
+    # ---- selections of training sets, of families whose FamilyOptions.selects_training_sets ----
+
+    def select_training_set(
+        self,
+        generation: int,
+        draws: Sequence[Draw],
+        sources: Mapping[Source, Artifact],
+        writer: Artifact,
+        reference: Artifact,
+    ) -> Mapping[str, Artifact]:
+        """Declare what is selected from the rows of a training set, role -> artifact: ``selected_rows``, and scores.
+
+        Args:
+            generation: that is trained on it, at least 1.
+            draws: what it is composed of.
+            sources: the artifacts of the sets that these draw from.
+            writer: the model of the generation before.
+            reference: generation 0's model.
         """
         ...
 

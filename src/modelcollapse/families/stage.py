@@ -37,7 +37,7 @@ class Stage:
     work: Work = "measurement"
     """Kind of work that it is, for plans."""
     only_with: str = ""
-    """Group of settings, such as ``merge``, by which alone it is run: it is no part of the ids of other chains."""
+    """Setting, such as ``merge``, by which alone it is run: it is no part of the ids of other chains."""
 
     @property
     def lock_name(self) -> str:

@@ -12,7 +12,7 @@ from modelcollapse.errors import UserError
 from modelcollapse.registry import Choice, needs_of
 from modelcollapse.seeding import Stream
 from modelcollapse.selections.kept import KEPT_FILE, Kept
-from modelcollapse.selections.recipes import CANDIDATE_SCORES, Choosing
+from modelcollapse.selections.recipes import CANDIDATE_SCORES, SELECTED_ROWS, SYNTHETIC, Choosing
 from modelcollapse.selections.settings import SCORES, SHORTFALL, STREAM, needs_of_rule
 from modelcollapse.store import BuildContext
 
@@ -30,10 +30,12 @@ class Scored(NamedTuple):
 def score(scorer: Choice, candidates: torch.Tensor, available: Mapping[str, Callable[[], Any]]) -> Scored:
     """The scores float64 [rows] of candidates [rows, ...].
 
-    ``available`` computes each thing that a scorer may need; only what this one asks for is computed.
+    ``available`` computes each thing that a scorer may need; only what this one asks for is computed. What it ``uses``
+    it is given where it is available.
     Raises UserError where the scorer does not return a finite number for each row.
     """
-    given = {need: available[need]() for need in needs_of(scorer)}
+    used = [name for name in scorer.member.options.get("uses", ()) if name in available]
+    given = {need: available[need]() for need in (*needs_of(scorer), *used)}
     returned = scorer.build()(candidates, **given)
     found = returned if isinstance(returned, Scored) else Scored(torch.as_tensor(returned), {})
     if found.scores.shape != (len(candidates),):
@@ -147,9 +149,13 @@ def _json(values: Mapping[str, float]) -> str:
     return json.dumps(values, indent=1, sort_keys=True)
 
 
-def selection_metrics(synthetic: Path) -> dict[str, float]:
-    """Metrics ``selection/...`` of a synthetic set; none where it was not selected."""
-    path = synthetic / SUMMARY_FILE
-    if not path.is_file():
+def selection_metrics(folders: Mapping[str, Path]) -> dict[str, float]:
+    """Metrics ``selection/...`` of a generation, its folders by role: of its training set or of its synthetic set.
+
+    None where neither was selected.
+    """
+    # A synthetic set has a summary where rows were chosen of it.
+    chosen = folders.get(SELECTED_ROWS, folders[SYNTHETIC]) / SUMMARY_FILE
+    if not chosen.is_file():
         return {}
-    return {f"selection/{name}": value for name, value in json.loads(path.read_text(encoding="utf-8")).items()}
+    return {f"selection/{name}": value for name, value in json.loads(chosen.read_text(encoding="utf-8")).items()}

@@ -1,4 +1,4 @@
-"""What was kept by a selection, as its artifact holds it: apart from choosing, because every fit reads the weights."""
+"""What was kept by a selection, as its artifact holds it: apart from choosing, because every fit reads it."""
 
 from pathlib import Path
 from typing import NamedTuple

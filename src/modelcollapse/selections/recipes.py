@@ -1,9 +1,10 @@
 """The artifacts of a selection: the scores of the candidates, and those that were kept."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from modelcollapse.regimes import Draw, Source, composition_recipe
 from modelcollapse.registry import Choice, needs_of
 from modelcollapse.seeding import Stream
 from modelcollapse.selections.settings import (
@@ -17,6 +18,10 @@ from modelcollapse.selections.settings import (
 from modelcollapse.store import Artifact, BuildContext
 
 CANDIDATES, CANDIDATE_SCORES, SYNTHETIC = "candidates", "candidate_scores", "synthetic"
+SELECTED_ROWS = "selected_rows"
+"""Kind and role of the places of a training set that are trained on."""
+ONLY_WITH = "selection.scope=training_set"
+"""What chains have the stages of a selection from training sets, see ``Stage.only_with``."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,30 @@ class Candidates:
     """What decides the scores beside the scorer and its sources, such as the precision; for the recipe."""
     expected_bytes: int | None = None
     """Size on disk of what is kept."""
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """The rows of a training set that are chosen among, and from what that which a scorer may need is computed."""
+
+    generation: int
+    draws: Sequence[Draw]
+    sets: Mapping[Source, Artifact]
+    """What the draws take rows of."""
+    real: Artifact
+    sources: Mapping[str, Mapping[str, Artifact]]
+    """As those of :class:`Candidates`; the writer is the model of the generation before."""
+    seed: int
+    scoring: Mapping[str, Any]
+    """As that of :class:`Candidates`."""
+
+    def recipe(self) -> dict[str, Any]:
+        """What the set is composed of."""
+        return {"composition": composition_recipe(self.draws, lambda source: self.sets[source].key)}
+
+    def parents(self) -> dict[str, Artifact]:
+        """The sets, by the roles that a fit knows them under, and the real data."""
+        return {"real": self.real, **{source.role: artifact for source, artifact in self.sets.items()}}
 
 
 @dataclass(frozen=True)
@@ -120,3 +149,47 @@ def _selected(
     build = stage.build(stage_context, choosing=choosing, rows=candidates.rows)
     label = f"generation {candidates.generation} · selecting"
     return Artifact("selected", recipe, {**found, "real": candidates.real}, build, label, candidates.expected_bytes)
+
+
+def declare_of_training_set(
+    selection: SelectionSettings,
+    training_set: TrainingSet,
+    scoring: SelectionStage,
+    selecting: SelectionStage,
+    stage_context: Any,
+) -> dict[str, Artifact]:
+    """The artifacts of an active selection of a training set, by role: ``selected_rows``, and scores if there are any.
+
+    ``scoring`` and ``selecting`` are the family's stages, ``stage_context`` what they are given.
+    """
+    assert selection.rule is not None
+    found = {}
+    if selection.scorer is not None:
+        found[CANDIDATE_SCORES] = _scores_of_training_set(selection.scorer, training_set, scoring, stage_context)
+    stream = Stream(training_set.seed, training_set.generation, "selection.training_set.rule")
+    choosing = Choosing(selection.rule, stream, selection.within, selection.shortfall)
+    recipe = {**selecting.recipe(), "size": selection.size, **choosing.recipe(), **training_set.recipe()}
+    build = selecting.build(stage_context, choosing=choosing, size=selection.size, draws=training_set.draws)
+    label = f"generation {training_set.generation} · selecting from the training set"
+    rows = Artifact(SELECTED_ROWS, recipe, {**found, **training_set.parents()}, build, label)
+    return {**found, SELECTED_ROWS: rows}
+
+
+def _scores_of_training_set(
+    scorer: Choice, training_set: TrainingSet, stage: SelectionStage, stage_context: Any
+) -> Artifact:
+    needs = needs_of(scorer)
+    stream = Stream(training_set.seed, training_set.generation, "selection.training_set.scores")
+    recipe = {
+        **stage.recipe(),
+        "scorer": scorer.recipe(),
+        "stream": stream.recipe() if STREAM in needs else None,
+        **training_set.scoring,
+        **training_set.recipe(),
+    }
+    parents = training_set.parents()
+    for need in needs:
+        parents |= training_set.sources[need]
+    build = stage.build(stage_context, scorer=scorer, stream=stream, draws=training_set.draws)
+    label = f"generation {training_set.generation} · scoring the training set"
+    return Artifact(CANDIDATE_SCORES, recipe, parents, build, label)

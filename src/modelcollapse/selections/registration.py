@@ -38,6 +38,7 @@ MEMBERS = (
         "real_rows",
         "stream",
         settings=of.DetectorSettings,
+        uses=("is_synthetic",),
         rows=("texts", "images", "states"),
     ),
     _scorer("oracle", "oracle:Oracle", "1 for right rows, 0 for wrong ones", "is_right", by_row=True),

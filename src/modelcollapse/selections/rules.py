@@ -111,6 +111,7 @@ class Resample(_Replicated):
             raise UserError(
                 f"selection.rule: 'resample' may keep {possible} rows of {wanted} that are wanted; raise"
                 " selection.rule.most_repeats or selection.oversampling, or lower selection.rule.exponent"
+                " (or selection.size, of a training set)"
             )
         generator = stream.numpy()
         drawn = [_drawn_at_most(each, wanted, self._most_repeats, generator) for each in weights]

@@ -1,15 +1,21 @@
 """Settings of a selection, and what is wrong between them and what a family can offer."""
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from modelcollapse.regimes.composition import compose
 from modelcollapse.regimes.shares import exact
-from modelcollapse.registry import Choice, Registered, needs_of, registry
+from modelcollapse.registry import PACKAGE, Choice, Registered, needs_of, registry
 from modelcollapse.settings import IntroducedAs, Range
 
-SCORES, STREAM, SHORTFALL = "scores", "stream", "shortfall"
+if TYPE_CHECKING:
+    from modelcollapse.regimes import Regime
+
+SCORES, STREAM, SHORTFALL, IS_SYNTHETIC = "scores", "stream", "shortfall", "is_synthetic"
+Scope = Literal["synthetic", "training_set"]
 Shortfall = Literal["stop", "repeat"]
 Within = Literal["set", "prompt"]
 Rows = Literal["texts", "images", "points", "states"]
@@ -24,14 +30,16 @@ NEEDS: Mapping[str, str] = MappingProxyType(
         "texts": "the candidates as text, a list of str",
         "class_log_probabilities": "log-probabilities [rows, classes] that the chain's classifier gives the candidates",
         STREAM: "a modelcollapse.seeding.Stream for what is random",
+        IS_SYNTHETIC: "whether each candidate is synthetic [rows] bool, where the rows of a training set are scored",
     }
 )
-"""What a scorer can ask for with ``needs``, each given as an argument of that name; a family offers some of them."""
+"""What a scorer can ask for with ``needs``, each given as an argument of that name; a family offers some of them. Its
+option ``uses`` names what it is given too where there is such a thing."""
 
 
 @dataclass(frozen=True)
 class SelectionSettings:
-    """Which of the rows that a model generates are kept for the generations after it."""
+    """Which rows are kept: of those that a model generates, or of those that one is trained on."""
 
     rule: Annotated[Choice, Registered("rules")] | None
     """Rule that chooses among the candidates, with its settings; null keeps all that is generated."""
@@ -39,12 +47,16 @@ class SelectionSettings:
     """What gives each candidate the number that the rule looks at, with its settings; null where it looks at none."""
     oversampling: Annotated[float, Range(low=1, high=1000)]
     """Candidates generated for every row that the regime asks for."""
-    scope: Literal["synthetic"]
-    """What is selected from: what each model generates, once, before anything is trained on it or continues it."""
+    scope: Scope
+    """What is selected from: `synthetic`, what each model generates, once, before anything is trained on it or
+    continues it; `training_set`, the rows that generations 1, 2, ... are trained on, real ones included.
+    """
     within: Annotated[Within, IntroducedAs("set")] = "set"
     """Whether a rule chooses among all candidates, or for each prompt among those that continue it."""
     shortfall: Annotated[Shortfall, IntroducedAs("stop")] = "stop"
     """What happens where fewer candidates pass a rule than rows are wanted: the run stops, or rows are repeated."""
+    size: Annotated[float, Range(above=0, high=1000), IntroducedAs(1.0)] = 1.0
+    """Rows that `training_set` keeps, in units of the training set's."""
 
     @property
     def is_active(self) -> bool:
@@ -52,11 +64,22 @@ class SelectionSettings:
 
         So a chain with ``random`` and no oversampling is the chain without a selection.
         """
-        return self.rule is not None and (SCORES in needs_of_rule(self.rule) or self.oversampling > 1)
+        keeps_all = self.size == 1 if self.scope == "training_set" else self.oversampling == 1
+        return self.rule is not None and (SCORES in needs_of_rule(self.rule) or not keeps_all)
+
+    @property
+    def selects_synthetic(self) -> bool:
+        """Whether rows are chosen of what each model generates."""
+        return self.is_active and self.scope == "synthetic"
+
+    @property
+    def selects_training_sets(self) -> bool:
+        """Whether rows are chosen of the training sets of generations 1, 2, ..."""
+        return self.is_active and self.scope == "training_set"
 
     def candidates(self, rows: float) -> float:
         """Rows that a model generates where ``rows`` are asked for, both in units of n."""
-        return float(exact(rows) * exact(self.oversampling)) if self.is_active else rows
+        return float(exact(rows) * exact(self.oversampling)) if self.selects_synthetic else rows
 
     def problems(self) -> list[str]:
         """What is wrong between these settings, a message a problem."""
@@ -73,10 +96,45 @@ class SelectionSettings:
                 f"selection.scorer: {self.scorer.name!r} is of no use to the rule {self.rule.name!r}, which looks at no"
                 " scores; it must be null"
             ]
-        return []
+        return self._problems_of_training_sets() if self.scope == "training_set" else self._size_problems()
+
+    def _size_problems(self) -> list[str]:
+        if self.size == 1:
+            return []
+        return [
+            f"selection.size: {self.size:g} is of no use with selection.scope=synthetic, which keeps as many rows as"
+            " the regime asks for; it must be 1, or choose selection.scope=training_set"
+        ]
+
+    def _problems_of_training_sets(self) -> list[str]:
+        assert self.rule is not None
+        problems = []
+        if self.oversampling > 1:
+            problems.append(
+                f"selection.oversampling: {self.oversampling:g} is of no use with selection.scope=training_set, which"
+                " chooses among the rows of a training set; it must be 1 (selection.size sets how many are kept)"
+            )
+        if self.within == "prompt":
+            problems.append(
+                "selection.within: 'prompt' is not allowed with selection.scope=training_set, whose rows continue no"
+                " prompts; it must be set"
+            )
+        most = _most_repeats(self.rule, self.shortfall)
+        if self.size > most:
+            problems.append(
+                f"selection.size: {self.size:g} times the rows are more than the rule {self.rule.name!r} keeps, each at"
+                f" most {'once' if most == 1 else f'{most:g} times'}; it must be at most {most:g}"
+                + ("" if SHORTFALL not in needs_of_rule(self.rule) else ", or selection.shortfall repeat")
+            )
+        return problems
 
     def _problems_without_rule(self) -> list[str]:
-        problems = []
+        problems = self._size_problems()
+        if self.scope == "training_set":
+            problems = [
+                "selection.scope: 'training_set' is of no use without a rule; it must be synthetic, or choose"
+                " selection=drayson"
+            ]
         if self.scorer is not None:
             problems.append(f"selection.scorer: {self.scorer.name!r} is of no use without a rule; choose selection=top")
         if self.oversampling > 1:
@@ -95,6 +153,50 @@ def needs_of_rule(rule: Choice) -> tuple[str, ...]:
     return needs_of(rule, (SCORES,))
 
 
+def _most_repeats(rule: Choice, shortfall: Shortfall) -> float:
+    """How often a rule keeps a row at most, by its setting ``most_repeats``; a rule from outside may say nothing."""
+    repeats = getattr(rule.settings, "most_repeats", None)
+    if repeats is not None:
+        return float(repeats)
+    is_free = rule.member.origin != PACKAGE or (SHORTFALL in needs_of_rule(rule) and shortfall == "repeat")
+    return math.inf if is_free else 1.0
+
+
+def training_set_problems(selection: SelectionSettings, regime: "Regime", generations: int) -> list[str]:
+    """Why a selection of training sets is not possible under a regime, a message a problem."""
+    if not selection.selects_training_sets:
+        return []
+    if getattr(regime, "weighting", "none") == "golden_ratio":
+        return [
+            "selection.scope: 'training_set' is not allowed with regime.weighting=golden_ratio, whose share of weight"
+            " for real rows it would change; choose selection.scope=synthetic or regime.weighting=none"
+        ]
+    compositions = [compose(regime, number, seed=0) for number in regime.kinds_of_generation(generations)]
+    if any(draw.reused is not None for draws in compositions for draw in draws):
+        return [
+            f"selection.scope: 'training_set' is not allowed with regime={regime.name}, which uses earlier training"
+            " sets again; choose selection.scope=synthetic or another regime"
+        ]
+    scorer = selection.scorer
+    has_synthetic = all(any(draw.sources[-1].kind == "synthetic" for draw in draws) for draws in compositions)
+    if scorer is not None and IS_SYNTHETIC in scorer.member.options.get("uses", ()) and not has_synthetic:
+        return [
+            f"selection.scorer: {scorer.name!r} tells synthetic rows from real ones, and regime={regime.name} trains on"
+            " no synthetic ones; choose another (selection/scorer=NAME)"
+        ]
+    return []
+
+
+def training_set_refusal(selection: SelectionSettings, model: Any) -> list[str]:
+    """The one problem of a selection of training sets, in a family that does not select from them."""
+    if not selection.selects_training_sets:
+        return []
+    return [
+        f"selection.scope: 'training_set' is not allowed with model.family={model.family}, which selects from what its"
+        " models write only; it must be synthetic"
+    ]
+
+
 def lacking(selection: SelectionSettings, rows: Rows, offers: Collection[str], where: str) -> list[str]:
     """What the scorer needs and a family does not offer, as problems; ``where`` says which family, with what.
 
@@ -108,6 +210,7 @@ def lacking(selection: SelectionSettings, rows: Rows, offers: Collection[str], w
             f"selection.scorer: {selection.scorer.name!r} scores {' and '.join(scored)}, and the rows of {where} are"
             f" {rows}; choose another (selection/scorer=NAME)"
         ]
+    offers = (*offers, IS_SYNTHETIC) if selection.scope == "training_set" else offers
     missing = [need for need in needs_of(selection.scorer) if need not in offers]
     if not missing:
         return []
@@ -121,6 +224,9 @@ def refuse(
     selection: SelectionSettings, model: Any, data: Any, decoding: Any, regime: Any, generations: int
 ) -> list[str]:
     """The check of a family that selects nothing."""
+    if selection.selects_training_sets:
+        # The check of all families that do not select from training sets says so.
+        return []
     return refusal(selection, f"model.family={model.family}, which keeps all that it writes")
 
 

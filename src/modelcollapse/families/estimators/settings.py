@@ -83,7 +83,7 @@ def _candidate_problems(
 ) -> list[str]:
     """Why the candidates of one model do not fit into memory, all replicates together."""
     machine = physical_memory()
-    if machine is None or not selection.is_active:
+    if machine is None or not selection.selects_synthetic:
         return []
     count = most_candidates(selection, data, regime, generations)
     needed = model.replicates * count * data.numbers_per_row * BYTES_PER_NUMBER * COPIES_HELD

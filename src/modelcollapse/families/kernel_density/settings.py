@@ -47,7 +47,7 @@ def chosen_centre_problems(
 ) -> list[str]:
     """Why there are fewer centres than a selection has candidates."""
     kept, wanted = model.centres or data.rows, most_candidates(selection, data, regime, generations)
-    if not selection.is_active or wanted <= kept:
+    if not selection.selects_synthetic or wanted <= kept:
         return []
     return [
         f"model.centres: a model writes a row around each of {kept}, and selection.oversampling="

@@ -96,10 +96,10 @@ class Expectations:
         blocks = None if size is None else size / BYTES_PER_TOKEN / self._data.block_length
         return min(filter(None, (blocks, base.maximum_blocks)), default=None)
 
-    def fit(self, generation: int, draws: Sequence[Draw]) -> Expected:
-        """A generation, fitted to its composition."""
+    def fit(self, generation: int, draws: Sequence[Draw], size: float) -> Expected:
+        """A generation, fitted to its composition, or to ``size`` times its rows where they are selected."""
         training = self._model.training
-        share = 1.0 if training.epoch_size == "real" else sum(_share(draw) for draw in draws)
+        share = 1.0 if training.epoch_size == "real" else size * sum(_share(draw) for draw in draws)
         epochs = training.epochs_of(generation)
         validated = None if self._evaluated is None else epochs * self._evaluated["validation"]
         return self._fitted(training, share * epochs, self._rows, validated)

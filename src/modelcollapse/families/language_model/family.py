@@ -36,7 +36,14 @@ from modelcollapse.metrics.computing import compute_metrics, dear_artifacts
 from modelcollapse.populations.members import member_seed
 from modelcollapse.regimes import Draw, Source, composition_recipe
 from modelcollapse.seeding import Stream
-from modelcollapse.selections.recipes import SYNTHETIC, Candidates, declare
+from modelcollapse.selections.recipes import (
+    SELECTED_ROWS,
+    SYNTHETIC,
+    Candidates,
+    TrainingSet,
+    declare,
+    declare_of_training_set,
+)
 from modelcollapse.settings import identity_of
 from modelcollapse.store import Artifact
 
@@ -160,6 +167,7 @@ class LanguageModelFamily:
         compositions: Mapping[int, Sequence[Draw]],
         sources: Mapping[Source, Artifact],
         initial: Artifact | None,
+        selected: Artifact | None = None,
     ) -> Artifact:
         """The network fitted to the composition, and the real validation split's choice among its epochs."""
         ((generation, draws),) = compositions.items()
@@ -170,7 +178,9 @@ class LanguageModelFamily:
         parents = {"tokenizer": self._tokenizer, "real": self._real}
         parents |= {source.role: sources[source] for draw in draws for source in draw.sets}
         parents |= {"initial": initial} if initial else {}
-        label, expected = f"generation {generation} · fit", self._expected.fit(generation, draws)
+        parents |= {SELECTED_ROWS: selected} if selected else {}
+        size = self._selection.size if selected else 1.0
+        label, expected = f"generation {generation} · fit", self._expected.fit(generation, draws, size)
         arguments: dict[str, Any] = {
             "generation": generation,
             "draws": tuple(draws),
@@ -212,27 +222,50 @@ class LanguageModelFamily:
         label, expected = f"generation {generation} · editing", self._expected.edited()
         return self._declare("edited", stages.edit, recipe, parents, label, **expected, edit=self._edit, stream=stream)
 
+    def select_training_set(
+        self,
+        generation: int,
+        draws: Sequence[Draw],
+        sources: Mapping[Source, Artifact],
+        writer: Artifact,
+        reference: Artifact,
+    ) -> Mapping[str, Artifact]:
+        """The selected rows of the training set, and the scores that they were selected by."""
+        found = self._sources(writer, reference)
+        training_set = TrainingSet(generation, tuple(draws), sources, self._real, found, self._seed, self._scoring)
+        scoring, selecting = stages.score_training_set, stages.select_training_set
+        return declare_of_training_set(self._selection, training_set, scoring, selecting, self._context)
+
+    def _sources(self, writer: Artifact, reference: Artifact) -> dict[str, Mapping[str, Artifact]]:
+        """What a scorer may need, and the artifacts that it is computed from, by role."""
+        return {
+            "reference_losses": {"reference": reference},
+            "writer_losses": {"writer": writer},
+            "true_log_likelihood": {},
+            "texts": {"tokenizer": self._tokenizer},
+            "real_rows": {"real": self._real},
+            "stream": {},
+            "is_synthetic": {},
+        }
+
+    @property
+    def _scoring(self) -> dict[str, Any]:
+        return {"precision": self._precision}
+
     def select(
         self, generation: int, synthetic: Artifact, model: Artifact, reference: Artifact, rows: float
     ) -> Mapping[str, Artifact]:
         """The selected set as ``synthetic``, and the scores that it was selected by."""
-        if not self._selection.is_active:
+        if not self._selection.selects_synthetic:
             return {SYNTHETIC: synthetic}
         candidates = Candidates(
             generation,
             synthetic=synthetic,
             rows=rows,
             real=self._real,
-            sources={
-                "reference_losses": {"reference": reference},
-                "writer_losses": {"writer": model},
-                "true_log_likelihood": {},
-                "texts": {"tokenizer": self._tokenizer},
-                "real_rows": {"real": self._real},
-                "stream": {},
-            },
+            sources=self._sources(model, reference),
             seed=self._seed,
-            scoring={"precision": self._precision},
+            scoring=self._scoring,
             expected_bytes=self._expected.selected(rows),
         )
         return declare(self._selection, candidates, stages.score_candidates, stages.select, self._context)
@@ -293,7 +326,7 @@ class LanguageModelFamily:
     def subjects(self, generation: int) -> Sequence[Subject]:
         """Both real splits, the synthetic set, the model, and with generation 0 the start where there is one."""
         has_start = generation == 0 and self._start is not None
-        return metric_subjects(self._data, has_start, self._selection.is_active)
+        return metric_subjects(self._data, has_start, self._selection.selects_synthetic)
 
     @cached_property
     def metrics(self) -> ChosenMetrics:

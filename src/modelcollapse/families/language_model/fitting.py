@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -26,17 +25,16 @@ from modelcollapse.families.language_model.network import (
 )
 from modelcollapse.families.language_model.recipes import TRAINING_FILE, StageContext, weights_recipe
 from modelcollapse.families.language_model.settings import ArchitectureSettings, TrainingSettings
-from modelcollapse.regimes import Draw, Source, resolve
+from modelcollapse.families.language_model.training_set import Folders, composed_blocks
+from modelcollapse.regimes import Draw
 from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
-from modelcollapse.selections.kept import place_weights
+from modelcollapse.selections.training_sets import selected
 from modelcollapse.store import BuildContext
 from modelcollapse.training.fit import Fit, fit_resumably, steps_per_epoch, training_rows, validation_rows
 from modelcollapse.training.settings import NO_ARGUMENTS, FitArguments
 from modelcollapse.training.trainer import Execution
 from modelcollapse.training.verified_files import Progress
-
-Folders = Mapping[str, Path]
 
 
 def build_pretrained(stage: StageContext, context: BuildContext) -> None:
@@ -107,24 +105,9 @@ def _base_task(folders: Folders, parts_per_epoch: int) -> FitTask:
 
 def _generation_task(folders: Folders, draws: Sequence[Draw], epoch_size: Literal["training_set", "real"]) -> FitTask:
     real_rows = block_count(folders["real"], "train")
-    blocks, weights = composed_blocks(draws, folders, real_rows)
+    blocks, weights = selected(*composed_blocks(draws, folders, real_rows), folders)
     rows_per_epoch = real_rows if epoch_size == "real" else len(blocks)
     return FitTask(blocks, weights, read_blocks(folders["real"], "validation"), rows_per_epoch)
-
-
-def composed_blocks(draws: Sequence[Draw], folders: Folders, real_rows: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The training set of a composition: blocks [rows, length] and weights [rows] with mean 1."""
-    sets = {source: _source_blocks(source, folders) for draw in draws for source in draw.sets}
-    weighed = {source: place_weights(folders[source.role]) for source in sets}
-    sizes = {source: len(blocks) for source, blocks in sets.items()}
-    parts = resolve(draws, sizes, real_rows, weighed)
-    blocks = torch.cat([sets[part.source][torch.from_numpy(part.indices)] for part in parts])
-    weights = torch.cat([torch.from_numpy(part.weights).float() for part in parts])
-    return blocks, weights
-
-
-def _source_blocks(source: Source, folders: Folders) -> torch.Tensor:
-    return read_blocks(folders[source.role], "blocks" if source.kind == "synthetic" else "train")
 
 
 def _fit(

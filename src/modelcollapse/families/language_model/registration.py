@@ -26,6 +26,7 @@ MEMBERS = (
         checks=CHECKS,
         chain_checks=(same_block_problems,),
         selection_checks=SELECTION_CHECKS,
+        selects_training_sets=True,
         merges=tuple(NEEDS),
         populations="lineages",
         edits=TOKENS,

@@ -38,7 +38,7 @@ def generation_result(folders: Mapping[str, Path], metrics: Mapping[str, float])
     }
     real = {f"real/{split}_loss": scores[f"{split}.sequences"] for split in ("validation", "test")}
     return GenerationResult(
-        metrics={**metrics, **selection_metrics(folders["synthetic"]), **editing_metrics(folders["synthetic"])},
+        metrics={**metrics, **selection_metrics(folders), **editing_metrics(folders["synthetic"])},
         distributions=written | real,
         samples=json.loads((folders["continuations"] / CONTINUATIONS_FILE).read_text(encoding="utf-8")),
         epochs=_lines(folders["scores"] / TRAINING_FILE),

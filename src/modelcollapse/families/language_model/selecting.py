@@ -1,4 +1,7 @@
-"""Selection stages: score candidate blocks, and keep some of them."""
+"""Selection stages: score blocks that a model generated or that one is to be trained on, and keep some of them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -7,18 +10,27 @@ from modelcollapse.data.blocks import block_count, read_blocks, write_blocks
 from modelcollapse.data.tokenizers import load_tokenizer
 from modelcollapse.families.language_model.recipes import StageContext
 from modelcollapse.families.language_model.scoring import block_losses
-from modelcollapse.regimes import rows_of
+from modelcollapse.families.language_model.training_set import composed_blocks, resolved
+from modelcollapse.regimes import Draw, rows_of
 from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
 from modelcollapse.selections.choosing import choose, score, write_scores
 from modelcollapse.selections.recipes import Choosing
+from modelcollapse.selections.training_sets import is_synthetic
 from modelcollapse.store import BuildContext
 
 
 def build_candidate_scores(stage: StageContext, context: BuildContext, *, scorer: Choice, stream: Stream) -> None:
     """Compute the scores of the candidates."""
     candidates = read_blocks(context.parents["candidates"], "blocks")
-    available = {
+    write_scores(context, score(scorer, candidates, _available(stage, context, candidates, stream)))
+
+
+def _available(
+    stage: StageContext, context: BuildContext, candidates: torch.Tensor, stream: Stream
+) -> dict[str, Callable[[], Any]]:
+    """What a scorer of blocks [rows, length] may need."""
+    return {
         "reference_losses": lambda: block_losses(stage, context, "reference", candidates),
         "writer_losses": lambda: block_losses(stage, context, "writer", candidates),
         "true_log_likelihood": lambda: _true_log_likelihood(stage, candidates),
@@ -26,7 +38,6 @@ def build_candidate_scores(stage: StageContext, context: BuildContext, *, scorer
         "real_rows": lambda: read_blocks(context.parents["real"], "train"),
         "stream": lambda: stream,
     }
-    write_scores(context, score(scorer, candidates, available))
 
 
 def _true_log_likelihood(stage: StageContext, candidates: torch.Tensor) -> torch.Tensor:
@@ -39,3 +50,23 @@ def build_selected(stage: StageContext, context: BuildContext, *, choosing: Choo
     prompts = block_count(context.parents["real"], "train")
     kept = choose(context, choosing, len(candidates), rows_of(rows, prompts), prompts)
     write_blocks(context.folder, blocks=candidates[kept.rows].numpy())
+
+
+def build_training_set_scores(
+    stage: StageContext, context: BuildContext, *, scorer: Choice, stream: Stream, draws: Sequence[Draw]
+) -> None:
+    """Compute the scores of all blocks of a training set."""
+    real_rows = block_count(context.parents["real"], "train")
+    blocks, _ = composed_blocks(draws, context.parents, real_rows)
+    available = _available(stage, context, blocks, stream)
+    available["is_synthetic"] = lambda: is_synthetic(resolved(draws, context.parents, real_rows))
+    write_scores(context, score(scorer, blocks, available))
+
+
+def build_selected_rows(
+    stage: StageContext, context: BuildContext, *, choosing: Choosing, size: float, draws: Sequence[Draw]
+) -> None:
+    """Keep places of a training set, ``size`` times as many as it has."""
+    parts = resolved(draws, context.parents, block_count(context.parents["real"], "train"))
+    rows = sum(len(part.indices) for part in parts)
+    choose(context, choosing, rows, rows_of(size, rows), prompts=None)

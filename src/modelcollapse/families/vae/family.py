@@ -30,7 +30,14 @@ from modelcollapse.metrics.computing import compute_metrics, dear_artifacts
 from modelcollapse.populations.members import member_seed
 from modelcollapse.regimes import Draw, Source, composition_recipe, reserve_stream
 from modelcollapse.seeding import Stream
-from modelcollapse.selections.recipes import SYNTHETIC, Candidates, declare
+from modelcollapse.selections.recipes import (
+    SELECTED_ROWS,
+    SYNTHETIC,
+    Candidates,
+    TrainingSet,
+    declare,
+    declare_of_training_set,
+)
 from modelcollapse.settings import identity_of
 from modelcollapse.store import Artifact
 
@@ -120,6 +127,7 @@ class VaeFamily:
         compositions: Mapping[int, Sequence[Draw]],
         sources: Mapping[Source, Artifact],
         initial: Artifact | None,
+        selected: Artifact | None = None,
     ) -> Artifact:
         """The VAE fitted to the composition; images of a streamed source are drawn as they are wanted."""
         ((generation, draws),) = compositions.items()
@@ -137,6 +145,7 @@ class VaeFamily:
         parents = {"real": self._real}
         parents |= {source.role: sources[source] for draw in draws for source in draw.sets}
         parents |= {"initial": initial} if initial else {}
+        parents |= {SELECTED_ROWS: selected} if selected else {}
         label, size = f"generation {generation} · fit", 4 * recipes.parameter_count(self._model.architecture)
         arguments: dict[str, Any] = {
             "generation": generation,
@@ -169,26 +178,49 @@ class VaeFamily:
         arguments: dict[str, Any] = {"rows": rows, "stream": stream}
         return self._declare("synthetic", stages.generate, recipe, parents, label, size, **arguments)
 
+    def select_training_set(
+        self,
+        generation: int,
+        draws: Sequence[Draw],
+        sources: Mapping[Source, Artifact],
+        writer: Artifact,
+        reference: Artifact,
+    ) -> Mapping[str, Artifact]:
+        """The selected rows of the training set, and the scores that they were selected by."""
+        found = self._sources(writer, reference)
+        training_set = TrainingSet(generation, tuple(draws), sources, self._real, found, self._seed, self._scoring)
+        scoring, selecting = stages.score_training_set, stages.select_training_set
+        return declare_of_training_set(self._selection, training_set, scoring, selecting, self._context)
+
+    def _sources(self, writer: Artifact, reference: Artifact) -> dict[str, Mapping[str, Artifact]]:
+        """What a scorer may need, and the artifacts that it is computed from, by role."""
+        return {
+            "reference_losses": {"reference": reference},
+            "writer_losses": {"writer": writer},
+            "class_log_probabilities": {"classifier": self._classifier},
+            "real_rows": {"real": self._real},
+            "stream": {},
+            "is_synthetic": {},
+        }
+
+    @property
+    def _scoring(self) -> dict[str, Any]:
+        return {"precision": self._precision, "noise": recipes.SCORING_STREAM.recipe()}
+
     def select(
         self, generation: int, synthetic: Artifact, model: Artifact, reference: Artifact, rows: float
     ) -> Mapping[str, Artifact]:
         """The selected images as ``synthetic``, and the scores that they were selected by."""
-        if not self._selection.is_active:
+        if not self._selection.selects_synthetic:
             return {SYNTHETIC: synthetic}
         candidates = Candidates(
             generation,
             synthetic=synthetic,
             rows=rows,
             real=self._real,
-            sources={
-                "reference_losses": {"reference": reference},
-                "writer_losses": {"writer": model},
-                "class_log_probabilities": {"classifier": self._classifier},
-                "real_rows": {"real": self._real},
-                "stream": {},
-            },
+            sources=self._sources(model, reference),
             seed=self._seed,
-            scoring={"precision": self._precision, "noise": recipes.SCORING_STREAM.recipe()},
+            scoring=self._scoring,
             expected_bytes=self._synthetic_bytes(rows),
         )
         return declare(self._selection, candidates, stages.score_candidates, stages.select, self._context)
@@ -255,7 +287,7 @@ class VaeFamily:
 
     def subjects(self, generation: int) -> Sequence[Subject]:
         """Both real splits, samples and real images in latent and feature space, and the classifier."""
-        return metric_subjects(self._model, self._selection.is_active)
+        return metric_subjects(self._model, self._selection.selects_synthetic)
 
     @cached_property
     def metrics(self) -> ChosenMetrics:

@@ -20,6 +20,7 @@ MEMBERS = (
         checks=CHECKS,
         chain_checks=(stream_problems,),
         selection_checks=(selection_problems,),
+        selects_training_sets=True,
         merges=tuple(NEEDS),
         populations="lineages",
         population_checks=POPULATION_CHECKS,

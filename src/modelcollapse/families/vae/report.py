@@ -34,7 +34,7 @@ def generation_result(generation: int, folders: Mapping[str, Path], metrics: Map
         distributions["real/latent_means"] = measured["real_latents"].ravel()
         images["real"] = measured["real_shown"]
     return ImagesResult(
-        metrics={**metrics, **selection_metrics(folders["synthetic"])},
+        metrics={**metrics, **selection_metrics(folders)},
         distributions=distributions,
         epochs=read_lines(folders["scores"]),
         images=images,

@@ -1,6 +1,7 @@
-"""Selection stages: score candidate images, and keep some of them."""
+"""Selection stages: score images that a model drew or that one is to be trained on, and keep some of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
@@ -12,11 +13,13 @@ from modelcollapse.families.vae.module import apply
 from modelcollapse.families.vae.network import IMAGE_BYTES, VariationalAutoencoder, load_network
 from modelcollapse.families.vae.recipes import NETWORK_FILE, SCORING_STREAM, StageContext
 from modelcollapse.families.vae.scoring import load_classifier
-from modelcollapse.regimes import rows_of
+from modelcollapse.families.vae.training_set import composed_images, resolved
+from modelcollapse.regimes import Draw, rows_of
 from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
 from modelcollapse.selections.choosing import choose, score, write_scores
 from modelcollapse.selections.recipes import Choosing
+from modelcollapse.selections.training_sets import is_synthetic
 from modelcollapse.store import BuildContext
 from modelcollapse.training.progress import BatchProgress, stage_bar
 
@@ -24,14 +27,20 @@ from modelcollapse.training.progress import BatchProgress, stage_bar
 def build_candidate_scores(stage: StageContext, context: BuildContext, *, scorer: Choice, stream: Stream) -> None:
     """Compute the scores of the candidates."""
     candidates = read_images(context.parents["candidates"], "train")
-    available = {
+    write_scores(context, score(scorer, candidates, _available(stage, context, candidates, stream)))
+
+
+def _available(
+    stage: StageContext, context: BuildContext, candidates: torch.Tensor, stream: Stream
+) -> dict[str, Callable[[], Any]]:
+    """What a scorer of grey images [rows, 28, 28] may need."""
+    return {
         "reference_losses": lambda: _image_losses(stage, context, "reference", candidates),
         "writer_losses": lambda: _image_losses(stage, context, "writer", candidates),
         "class_log_probabilities": lambda: _class_log_probabilities(stage, context, candidates),
         "real_rows": lambda: read_images(context.parents["real"], "train"),
         "stream": lambda: stream,
     }
-    write_scores(context, score(scorer, candidates, available))
 
 
 def _class_log_probabilities(stage: StageContext, context: BuildContext, images: torch.Tensor) -> torch.Tensor:
@@ -74,3 +83,23 @@ def build_selected(stage: StageContext, context: BuildContext, *, choosing: Choo
     wanted = rows_of(rows, image_count(context.parents["real"], "train"))
     kept = choose(context, choosing, len(candidates), wanted, prompts=None)
     write_images(context.folder, "train", candidates[kept.rows])
+
+
+def build_training_set_scores(
+    stage: StageContext, context: BuildContext, *, scorer: Choice, stream: Stream, draws: Sequence[Draw]
+) -> None:
+    """Compute the scores of all images of a training set."""
+    real_rows = image_count(context.parents["real"], "train")
+    images = composed_images(draws, context.parents, real_rows).images
+    available = _available(stage, context, images, stream)
+    available["is_synthetic"] = lambda: is_synthetic(resolved(draws, context.parents, real_rows))
+    write_scores(context, score(scorer, images, available))
+
+
+def build_selected_rows(
+    stage: StageContext, context: BuildContext, *, choosing: Choosing, size: float, draws: Sequence[Draw]
+) -> None:
+    """Keep places of a training set, ``size`` times as many as it has."""
+    parts = resolved(draws, context.parents, image_count(context.parents["real"], "train"))
+    rows = sum(len(part.indices) for part in parts)
+    choose(context, choosing, rows, rows_of(size, rows), prompts=None)

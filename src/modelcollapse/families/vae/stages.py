@@ -8,7 +8,7 @@ from modelcollapse.merges.recipes import Merging
 from modelcollapse.regimes import Draw
 from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
-from modelcollapse.selections.recipes import Choosing
+from modelcollapse.selections.recipes import ONLY_WITH, Choosing
 from modelcollapse.store import BuildContext
 
 
@@ -100,6 +100,26 @@ def select(stage: StageContext, context: BuildContext, *, choosing: Choosing, ro
     build_selected(stage, context, choosing=choosing, rows=rows)
 
 
+@stage("vae.score_training_set", version=1, work="synthesis", only_with=ONLY_WITH)
+def score_training_set(
+    stage: StageContext, context: BuildContext, *, scorer: Choice, stream: Stream, draws: Sequence[Draw]
+) -> None:
+    """Scores of all images of a training set."""
+    from modelcollapse.families.vae.selecting import build_training_set_scores
+
+    build_training_set_scores(stage, context, scorer=scorer, stream=stream, draws=draws)
+
+
+@stage("vae.select_training_set", version=1, work="synthesis", only_with=ONLY_WITH)
+def select_training_set(
+    stage: StageContext, context: BuildContext, *, choosing: Choosing, size: float, draws: Sequence[Draw]
+) -> None:
+    """The places of a training set that the rule of a selection keeps."""
+    from modelcollapse.families.vae.selecting import build_selected_rows
+
+    build_selected_rows(stage, context, choosing=choosing, size=size, draws=draws)
+
+
 STAGES: Sequence[Stage] = (
     real_data,
     fresh_data,
@@ -111,5 +131,7 @@ STAGES: Sequence[Stage] = (
     measure,
     score_candidates,
     select,
+    score_training_set,
+    select_training_set,
 )
 """All stages of the family."""

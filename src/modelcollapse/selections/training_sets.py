@@ -1,0 +1,32 @@
+"""What families share of selections from training sets: which rows are synthetic, and which of them are trained on."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from modelcollapse.regimes import Rows
+from modelcollapse.selections.kept import read_kept
+from modelcollapse.selections.recipes import SELECTED_ROWS
+
+
+def is_synthetic(parts: Sequence[Rows]) -> torch.Tensor:
+    """Whether each row of a resolved composition is synthetic, bool [rows]."""
+    kinds = [np.full(len(part.indices), part.source.kind == "synthetic") for part in parts]
+    return torch.from_numpy(np.concatenate(kinds))
+
+
+def selected(
+    rows: torch.Tensor, weights: torch.Tensor, folders: Mapping[str, Path]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a fit trains on of a composed training set: rows [places, ...] and weights [places], mean 1.
+
+    The weight of a place multiplies that of the row there. Without a selection among the parents of the fit, given as
+    ``folders`` by role, these are ``rows`` [rows, ...] and ``weights`` [rows] themselves.
+    """
+    if SELECTED_ROWS not in folders:
+        return rows, weights
+    kept = read_kept(folders[SELECTED_ROWS])
+    weighed = weights[kept.rows].double() * kept.weights
+    return rows[kept.rows], (weighed / weighed.mean()).float()
