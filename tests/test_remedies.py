@@ -4,6 +4,7 @@ import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from conftest import run_command
 from modelcollapse.config.extensions import configuration_folder
 from modelcollapse.report import write_sweep_report
 from test_experiments import REDUCED
@@ -45,32 +46,32 @@ def test_candidates_are_generated_once_for_all_rules(chain):
     assert len(keys) == 1
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """A folder of two small runs of the comparison: without a remedy, and with one."""
-    from conftest import run_command
-
-    folder = tmp_path_factory.mktemp("remedies")
-    for name in ("none", "surplexity"):
-        overrides = (
-            "experiment=remedies",
-            f"remedy={name}",
-            "tracking=none",
-            "trainer.threads=1",
-            "trainer.accelerator=cpu",
-            f"paths.store={folder / 'store'}",
-            f"hydra.run.dir={folder / 'runs' / name}",
-            *REDUCED["remedies"],
-        )
-        finished = run_command(overrides, folder, folder / "runs" / name)
+def reported(folder, *overrides):
+    """The table of the report on two chains: without a remedy, and with one."""
+    for name in ("none", "random"):
+        run = folder / "runs" / name
+        places = (f"paths.store={folder / 'store'}", f"hydra.run.dir={run}")
+        execution = ("tracking=none", "trainer.threads=1", "trainer.accelerator=cpu")
+        finished = run_command((*overrides, f"remedy={name}", *places, *execution), folder, run)
         assert finished.code == 0, finished.err
-    return folder / "runs"
+        yield finished.out
+    yield write_sweep_report([folder / "runs"], folder / "report").headline
 
 
-def test_the_table_of_the_report_shows_what_the_experiment_asks_for(runs, tmp_path):
-    table = write_sweep_report([runs], tmp_path / "report").headline
-    assert table["group"].tolist() == ["none", "surplexity"]
+def test_tables_show_what_is_asked_for_and_call_chains_by_their_remedy(tmp_path):
+    """Of the run, and of the report."""
+    shown = "metrics.shown=[mean_error/mean,kl_from_true/mean]"
+    sizes = ("generations=1", "data.rows=20", "model.replicates=4", "model.synthesis=samples")
+    first, _, table = reported(tmp_path, "experiment=paper_gaussian", shown, *sizes)
+    assert "kl_from_true/mean 0." in first
+    assert table["group"].tolist() == ["none", "random"]
+    assert list(table.columns)[3:] == ["|mu - mu_hat|", "kl_from_true/mean"]
+
+
+@pytest.mark.slow
+def test_the_comparison_shows_the_truth_and_what_is_generated(tmp_path):
+    *_, table = reported(tmp_path, "experiment=remedies", *REDUCED["remedies"])
     headings = {"test/perplexity": "perplexity (real test)"}
-    assert list(table.columns) == ["group", "generation", "seeds", *(headings.get(name, name) for name in SHOWN)]
+    assert list(table.columns)[3:] == [headings.get(name, name) for name in SHOWN]
     generated = table["synthetic/generated"].astype(float).tolist()
     assert generated[1] == 2 * generated[0]

@@ -59,7 +59,8 @@ def test_several_devices_fit_what_one_fits(tmp_path, devices):
     assert shared_lines != lines, "otherwise nothing was shared"
 
 
-@pytest.mark.parametrize("devices", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [2, 3])
 def test_a_rank_that_is_killed_costs_its_epoch_and_no_bits(tmp_path, devices):
     with pytest.raises(RankLost, match=r"trainer\.devices.*the same command goes on.*fewer devices"):
         fit(tmp_path / "killed", devices, DROPOUT, "killed")

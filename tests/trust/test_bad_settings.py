@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from conftest import members_of, run_command
+from modelcollapse.config.extensions import configuration_folder
 from modelcollapse.config.settings import MEMBER_GROUPS, ChainSettings
 from modelcollapse.regimes import RegimeSettings
 from modelcollapse.registry import Registered, registry
@@ -63,15 +64,19 @@ class Case(NamedTuple):
     allowed: str
 
 
+GROUPS = {path.name for path in configuration_folder().iterdir() if path.is_dir()}
+"""What is chosen by the name of a file, as in ``merge=average``: another name is Hydra's to refuse."""
+
+
 def leaves(cls, path=""):
-    """Full name -> annotation of every single setting in a class."""
+    """Full name -> annotation of every single setting in a class, but for those that are chosen by a group."""
     hints = field_types(cls)
     for field in dataclasses.fields(cls):
         name = f"{path}.{field.name}" if path else field.name
         kind = allowed(hints[field.name]).kind
         if isinstance(kind, type) and dataclasses.is_dataclass(kind):
             yield from leaves(kind, name)
-        elif kind is not typing.Any and name != "regime":
+        elif kind is not typing.Any and name not in GROUPS:
             yield name, hints[field.name]
 
 
