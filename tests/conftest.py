@@ -62,6 +62,23 @@ TINY = (
     *TWO_BEAMS,
     "generations=2",
 )
+TINY_VAE = (
+    "experiment=paper_vae",
+    *EXECUTION,
+    "data=digits",
+    "data.train_rows=40",
+    "data.validation_rows=20",
+    "data.test_rows=20",
+    "model.architecture.channels=2",
+    "model.architecture.latents=3",
+    "model.training.epochs=1",
+    "model.classifier.epochs=1",
+    "model.evaluation.samples=20",
+    "model.evaluation.latent_samples=20",
+    "model.evaluation.neighbours=2",
+    "model.evaluation.shown=4",
+    "generations=1",
+)
 TINY_SMALL_OPT = (
     *EXECUTION,
     "model=opt_small",

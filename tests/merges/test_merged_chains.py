@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from conftest import TINY, run_chain_of
+from conftest import TINY, TINY_VAE, run_chain_of
 from modelcollapse.families.language_model.network import load_network
 from modelcollapse.families.vae.recipes import NETWORK_FILE
 from modelcollapse.registry import Member, register
@@ -14,25 +14,6 @@ from processes import fork_server
 from test_kills import RECORDED, Moment, Runner
 
 WORDS = (*TINY, "model.init=previous", "merge=negative_extrapolation", "merge.weight=0.5")
-VAE = (
-    "experiment=paper_vae",
-    "data=digits",
-    "data.train_rows=40",
-    "data.validation_rows=20",
-    "data.test_rows=20",
-    "tracking=none",
-    "trainer.threads=1",
-    "trainer.accelerator=cpu",
-    "model.architecture.channels=2",
-    "model.architecture.latents=3",
-    "model.training.epochs=1",
-    "model.classifier.epochs=1",
-    "model.evaluation.samples=20",
-    "model.evaluation.latent_samples=20",
-    "model.evaluation.neighbours=2",
-    "model.evaluation.shown=4",
-    "generations=1",
-)
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +114,7 @@ class Jittered:
 
 def test_a_merge_from_outside_is_given_what_it_needs(chain):
     register(Member("merges", "jittered", Jittered, options={"needs": ("previous", "stream")}, origin="test"))
-    run = chain(*VAE, "merge.name=jittered")
+    run = chain(*TINY_VAE, "merge.name=jittered")
     first, last = (each.artifacts for each in run.generations())
     assert set(last["model"].parents) == {"fitted", "previous"}
     assert last["model"].recipe["merge"]["digest"]

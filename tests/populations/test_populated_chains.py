@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from conftest import TINY, run_chain_of, run_command
+from conftest import TINY, TINY_VAE, run_chain_of, run_command
 from modelcollapse.chain import chain_id
 from modelcollapse.commands.export import export_generation
 from modelcollapse.config.settings import read_chain_settings
@@ -29,26 +29,7 @@ ONE_EPOCH = (*TINY, "model.training.epochs=1")
 SAMPLED = (*ONE_EPOCH, "decoding.kind=sample", "decoding.beams=1")
 SPLIT = (*SAMPLED, "population=split", "generations=1")
 TWO, THREE = "population.models=2", "population.models=3"
-VAE = (
-    "experiment=paper_vae",
-    "data=digits",
-    "data.train_rows=40",
-    "data.validation_rows=20",
-    "data.test_rows=20",
-    "tracking=none",
-    "trainer.threads=1",
-    "trainer.accelerator=cpu",
-    "model.architecture.channels=2",
-    "model.architecture.latents=3",
-    "model.synthesis=fixed",
-    "model.training.epochs=1",
-    "model.classifier.epochs=1",
-    "model.evaluation.samples=20",
-    "model.evaluation.latent_samples=20",
-    "model.evaluation.neighbours=2",
-    "model.evaluation.shown=4",
-    "generations=1",
-)
+VAE = (*TINY_VAE, "model.synthesis=fixed")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from conftest import TINY
+from conftest import TINY, TINY_VAE
 from modelcollapse.config.settings import read_chain_settings
 from modelcollapse.data.blocks import read_blocks
 from modelcollapse.data.images import read_images
@@ -22,26 +22,7 @@ from modelcollapse.store import Store
 N = 60
 """Blocks of the real training split in the tiny chain."""
 SAMPLED = (*TINY, "decoding.kind=sample", "decoding.beams=1", "generations=1")
-VAE = (
-    "experiment=paper_vae",
-    "data=digits",
-    "data.train_rows=40",
-    "data.validation_rows=20",
-    "data.test_rows=20",
-    "tracking=none",
-    "trainer.threads=1",
-    "trainer.accelerator=cpu",
-    "model.architecture.channels=2",
-    "model.architecture.latents=3",
-    "model.synthesis=fixed",
-    "model.training.epochs=1",
-    "model.classifier.epochs=1",
-    "model.evaluation.samples=20",
-    "model.evaluation.latent_samples=20",
-    "model.evaluation.neighbours=2",
-    "model.evaluation.shown=4",
-    "generations=1",
-)
+VAE = (*TINY_VAE, "model.synthesis=fixed")
 
 
 def problems(compose_values, *overrides):
