@@ -10,7 +10,7 @@ from modelcollapse.report import write_sweep_report
 from test_experiments import REDUCED
 
 REMEDIES = sorted(path.stem for path in (configuration_folder() / "remedy").glob("*.yaml"))
-SELECTING = ("random", "surplexity", "confidence", "true_likelihood", "tournament", "detector")
+SELECTING = ("random", "surplexity", "confidence", "true_likelihood", "tournament", "verifier", "detector")
 SHOWN = ("true/kl", "synthetic/rare_words_kept", "test/perplexity", "synthetic/generated")
 
 
