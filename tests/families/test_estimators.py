@@ -47,8 +47,10 @@ FAMILIES = {
     "logistic_regression": (*SMALL, "model=logistic_regression", "data=logistic_samples", "model.ridge=0.1"),
     "kernel_density": (*SMALL, "model=kernel_density", "data=shapes", "model.centres=80"),
 }
+ALWAYS = ("accumulate", "general", "golden_ratio", "replace")
+"""Regimes under which every family is seen; the mixture is seen under all, and by ``-m slow`` every family is."""
 POSSIBLE = [
-    (family, regime)
+    pytest.param(family, regime, marks=() if family == "gaussian_mixture" or regime in ALWAYS else pytest.mark.slow)
     for family in FAMILIES
     for regime in REGIMES
     if "statistics" not in family or regime in WITHOUT_SAMPLES
