@@ -6,7 +6,9 @@ from typing import Any
 from modelcollapse.metrics.base import metric_member
 from modelcollapse.registry import Member
 
-_LIKELIHOOD, _DIVERSITY, _IMAGES = (f"modelcollapse.metrics.{name}" for name in ("likelihood", "diversity", "images"))
+_LIKELIHOOD, _DIVERSITY, _VOCABULARY, _IMAGES = (
+    f"modelcollapse.metrics.{name}" for name in ("likelihood", "diversity", "vocabulary", "images")
+)
 _SUMMARY = (
     "of the perplexities of single sequences: `mean`, `median`, `p01`, `p05`, `p95`, `p99`, their number `n`, and the"
     " shares `above_real_p99`, `below_real_p01` beyond the 99th and below the 1st percentile of real validation text"
@@ -183,6 +185,65 @@ LANGUAGE_MODELS = (
         "trigrams of a block that occurred before in the same block, mean over blocks",
         unit="share",
         caveat="Comparable between sets of equal block length",
+    ),
+    _synthetic(
+        "effective_vocabulary",
+        f"{_VOCABULARY}:effective_vocabulary",
+        ("tokens",),
+        "effective vocabulary",
+        "exp of `unigram_entropy`: types of a uniform distribution of that entropy",
+        unit="types",
+        caveat="Types never seen stay uncorrected",
+        is_default=False,
+        possible=(1.0, math.inf),
+    ),
+    _synthetic(
+        "zipf",
+        f"{_VOCABULARY}:zipf",
+        ("tokens",),
+        "Zipf's law",
+        "`exponent` s of p(rank) ~ rank^-s, by maximum likelihood from rank 1 to `last_rank`, 1000 or the number of"
+        " types (Zipf 1949)",
+        caveat="Ranks are those of the same sample, which makes small sets look steeper; text follows the law roughly",
+        is_default=False,
+        **_POSITIVE,
+    ),
+    *(
+        _synthetic(
+            f"{kind}_kl",
+            f"{_VOCABULARY}:{kind}_kl",
+            ("tokens", "training_tokens"),
+            f"KL of {kind}s",
+            f"KL(real \\|\\| synthetic) of {kind}s, real those of the training split, half a count added to each that"
+            " occurs in either (Krichevsky and Trofimov 1981)",
+            unit="nats",
+            caveat="Biased upwards, more so in smaller sets: compare equal sizes only",
+            is_default=False,
+            **_POSITIVE,
+        )
+        for kind in ("unigram", "bigram")
+    ),
+    _synthetic(
+        "band_kept",
+        f"{_VOCABULARY}:bands_kept",
+        ("tokens", "training_tokens"),
+        "kept by frequency",
+        "token types that occur in the set, of those that occur once, `2_to_9`, `10_to_99`, `100_to_999` and `1000_up`"
+        " times in the real training split",
+        unit="share",
+        caveat="Smaller sets miss more by size alone",
+        is_default=False,
+    ),
+    _synthetic(
+        "true_decile_kept",
+        f"{_VOCABULARY}:true_deciles_kept",
+        ("tokens", "language"),
+        "kept by true probability",
+        "words of the built-in language that occur in the set, of each tenth of the vocabulary by true probability, `1`"
+        " the most probable",
+        unit="share",
+        caveat="Smaller sets miss more by size alone",
+        is_default=False,
     ),
 )
 
