@@ -81,12 +81,13 @@ class _Lineage:
         compositions: dict[int, tuple[Draw, ...]] = {}
         for number in span:
             self.before = compositions[number] = with_history(compose(settings.regime, number, self.seed), self.before)
-        drawn = dict.fromkeys(source for draws in compositions.values() for draw in draws for source in draw.sets)
+        drawn = dict.fromkeys(source for draws in compositions.values() for draw in draws for source in _held(draw))
         fresh = _fresh_sets(compositions, self.family)
         self.sets |= {source: self.named(artifact) for source, artifact in fresh.items()}
         used = {source: self.sets[source] for source in drawn if source in self.sets}
         chosen = self._selected_rows(settings, span, compositions, used)
         selected = {"selected": chosen[SELECTED_ROWS]} if chosen else {}
+        self.sets |= {Source("training", span.first): rows for rows in selected.values()}
         fitted = self.named(self.family.fit(span, compositions, used, _initial(self.family, self.models), **selected))
         model = self._merged(settings, span, fitted)
         self.models.append(model)
@@ -143,6 +144,11 @@ class _Lineage:
     def named(self, artifact: Artifact) -> Artifact:
         """The artifact with a label that says whose it is."""
         return named_after(artifact, f"member {self.member}") if self.is_member else artifact
+
+
+def _held(draw: Draw) -> tuple[Source, ...]:
+    """What tells which rows a draw takes: the sets that hold them, and what was kept of training sets before."""
+    return (*draw.sets, *draw.training_sets)
 
 
 def _feed(lineages: Sequence[_Lineage], number: int, population: PopulationSettings) -> None:

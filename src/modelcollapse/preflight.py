@@ -47,7 +47,8 @@ def _input_problems(settings: ChainSettings, family: Family, store: Store) -> It
     """What is wrong between the settings and the inputs of a family, which are built."""
     folders = {role: store.obtain(artifact) for role, artifact in family.inputs().items()}
     yield from family.input_problems(folders)
-    yield from unavailable_rows(settings.regime, settings.generations, *family.rows(folders["real"]))
+    rows = family.rows(folders["real"])
+    yield from unavailable_rows(settings.regime, settings.generations, *rows, settings.selection.kept)
 
 
 REDONE_SECONDS = 600.0

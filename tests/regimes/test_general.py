@@ -80,6 +80,22 @@ def test_training_sets_are_those_of_the_recursion_carried_out_row_by_row():
         assert rows_of(draws) == sorted(expected)
 
 
+def test_rows_that_were_kept_of_a_training_set_are_the_ones_that_are_used_again():
+    """Of each training set the real rows are kept, twice each; so those of D_t are of H, S_{t-1}, and what was kept."""
+    kept, before = {}, set()
+    for generation, draws in enumerate(composed(general(0.5, 0.4, 0.1), 4)[1:], 1):
+        parts = resolve(draws, {source: N for draw in draws for source in draw.sets}, N, kept=kept)
+        rows = [(part.source, row) for part in parts for row in part.indices.tolist()]
+        real = [row for row in rows if row[0] == REAL]
+        assert len(rows) == N
+        assert {source for source, _ in rows} == {REAL, Source("synthetic", generation - 1)}
+        assert len(real) == N / 2
+        assert generation == 1 or sum(row in before for row in real) >= 0.4 * N
+        assert generation == 1 or len(set(real)) < len(real)
+        places = [place for place, row in enumerate(rows) if row[0] == REAL]
+        kept[Source("training", generation)], before = np.repeat(places, 2), set(real)
+
+
 def test_a_set_fades_geometrically():
     """Of S_0, beta^4 of its first share is left four generations later; S_{t-1} alone would leave nothing."""
     n, draws = 4000, composed(general(0.5, 0.5, 0.0), 5)[5]

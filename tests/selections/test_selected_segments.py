@@ -224,16 +224,26 @@ def run_until(calls, words, store, folder):
     run_chain_of(words, store, folder)
 
 
-def test_a_chain_killed_inside_a_selecting_segment_ends_with_the_same_bits(chain, tmp_path):
+# A call for each replicate: 4 for what is measured of generation 0, 12 in the first segment, 12 measured; the process
+# ends while the second segment is at work on generation 5. Training sets are selected where they are fitted, D_1 once
+# more where rows of it are first used again.
+KILLED = {
+    "synthetic": (("regime=accumulate",), 4 + 12 + 12 + 6),
+    "training set": (
+        ("regime=general", "regime.alpha=0.5", "regime.beta=0.4", "selection.scope=training_set"),
+        12 + 4 + 4 + 2,
+    ),
+}
+
+
+@pytest.mark.parametrize("scope", KILLED)
+def test_a_chain_killed_inside_a_selecting_segment_ends_with_the_same_bits(chain, tmp_path, scope):
     lasting()
-    words = (*GAUSSIAN, "selection=top", "selection.scorer.name=lasting", "regime=accumulate", "generations=6")
-    words = (*words, "model.segment_length=3")
+    more, calls = KILLED[scope]
+    words = (*GAUSSIAN, "selection=top", "selection.scorer.name=lasting", "generations=6", "model.segment_length=3")
+    words = (*words, *more, *(("selection.oversampling=1", "selection.size=0.75") if scope != "synthetic" else ()))
     whole = chain(*words, store=tmp_path / "whole")
-    # A call for each replicate: 4 for what is measured of generation 0, 12 in the first segment, 12 measured; the
-    # process ends while the second segment is at work on generation 5.
-    process = fork_server().Process(
-        target=run_until, args=(4 + 12 + 12 + 6, words, tmp_path / "killed", tmp_path / "r")
-    )
+    process = fork_server().Process(target=run_until, args=(calls, words, tmp_path / "killed", tmp_path / "r"))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL

@@ -226,7 +226,7 @@ def _problems_between(settings: ChainSettings, family: FamilyOptions, foreign: C
         partial(_share_problems, settings, family),
         partial(_fit_argument_problems, settings, family),
         partial(callback_problems, settings.callbacks, settings.model),
-        partial(_row_problems, regime, settings.generations, data, population),
+        partial(_row_problems, regime, settings.generations, data, population, settings.selection),
     ]
     return [*regime_problems, *(problem for check in checks for problem in _known(check))]
 
@@ -264,11 +264,16 @@ def _population_problems(settings: ChainSettings, family: FamilyOptions) -> list
     return []
 
 
-def _row_problems(regime: Any, generations: int, data: Any, population: PopulationSettings) -> list[str]:
+def _row_problems(
+    regime: Any, generations: int, data: Any, population: PopulationSettings, selection: SelectionSettings
+) -> list[str]:
     """Rows that the regime asks for and a lineage lacks; where real data are split, each has a part of them."""
     if data.real_rows is not None and population.parts > data.real_rows:
         return [too_many_members(population.models, data.real_rows)]
-    return row_problems(regime, generations, data, population.parts)
+    if training_set_problems(selection, regime, generations):
+        # What says more of the same rows.
+        return []
+    return row_problems(regime, generations, data, population.parts, selection.kept)
 
 
 def _accelerator_problems(settings: ChainSettings, family: FamilyOptions) -> list[str]:

@@ -51,7 +51,7 @@ class FamilyOptions:
     """As ``checks``; by default a family refuses selections."""
     selects_training_sets: bool = False
     """Whether it can select from the rows that a generation is trained on: its class then has ``select_training_set``,
-    and its ``fit`` takes ``selected``."""
+    and its ``fit`` takes ``selected`` where that declares the rows."""
     populations: Populations = "none"
     """Whether a chain of it may be a population: ``lineages``, each member with artifacts of its own, declared by
     ``Family.member``; ``replicates``, all members in one artifact; ``none``, which refuses populations.

@@ -16,27 +16,30 @@ from modelcollapse.regimes import (
 )
 
 
-def row_problems(regime: Regime, generations: int, data: Any, parts: int = 1) -> list[str]:
+def row_problems(regime: Regime, generations: int, data: Any, parts: int = 1, kept: float = 1.0) -> list[str]:
     """Problems with the rows of generations 1 .. ``generations``.
 
     ``data`` says how many rows there are by ``real_rows`` and how many are set aside by ``reserved_rows``, each None
-    where that depends on the data themselves; ``parts`` is the number of parts that they are shared out in.
+    where that depends on the data themselves; ``parts`` is the number of parts that they are shared out in, and
+    ``kept`` what a selection keeps of a training set, in units of its rows.
     """
     if data.real_rows is None:
         return []
     reserved = data.reserved_rows
     return unavailable_rows(
-        regime, generations, data.real_rows // parts, None if reserved is None else reserved // parts
+        regime, generations, data.real_rows // parts, None if reserved is None else reserved // parts, kept
     )
 
 
-def unavailable_rows(regime: Regime, generations: int, real_rows: int, reserved_rows: int | None) -> list[str]:
+def unavailable_rows(
+    regime: Regime, generations: int, real_rows: int, reserved_rows: int | None, kept: float = 1.0
+) -> list[str]:
     """Rows that the regime asks for and the data lack, a message a problem; ``reserved_rows`` None: no limit."""
     if generations == 0:
         return []
     problems = regime.small_shares(generations, real_rows)
     if not problems:
-        problems = _counting_problems(regime, generations, real_rows)
+        problems = _counting_problems(regime, generations, real_rows, kept)
     needed = reserve_needed(regime, generations, real_rows)
     if reserved_rows is not None and needed > reserved_rows:
         problems.append(
@@ -47,13 +50,13 @@ def unavailable_rows(regime: Regime, generations: int, real_rows: int, reserved_
     return problems
 
 
-def _counting_problems(regime: Regime, generations: int, real_rows: int) -> list[str]:
+def _counting_problems(regime: Regime, generations: int, real_rows: int, kept: float) -> list[str]:
     """The problem, if any, with the count of all draws together."""
     try:
         for generation in regime.kinds_of_generation(generations):
             draws = compose(regime, generation, seed=0)
             sources = {source for draw in draws for source in draw.sources}
-            count_rows(draws, {source: held_rows(source, regime, real_rows) for source in sources}, real_rows)
+            count_rows(draws, {source: held_rows(source, regime, real_rows, kept) for source in sources}, real_rows)
     except DrawError as error:
         return [f"regime={regime.name}: {error}; there are {real_rows} real rows"]
     return []

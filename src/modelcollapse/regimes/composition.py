@@ -123,6 +123,14 @@ class Draw:
         drawn = (source for draws in self.history for draw in draws if draw.reused is None for source in draw.sources)
         return tuple(dict.fromkeys(drawn))
 
+    @cached_property
+    def training_sets(self) -> tuple[Source, ...]:
+        """The training set that these rows are of, and before it those that rows of its own were of, oldest first."""
+        if self.reused is None or self.reused.generation is None:
+            return ()
+        last = self.reused.generation
+        return tuple(Source("training", number) for number in range(last + 1 - len(self.history), last + 1))
+
     @property
     def is_synthetic(self) -> bool:
         """Whether all of these rows are synthetic."""

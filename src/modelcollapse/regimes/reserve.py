@@ -19,8 +19,8 @@ def fresh_rows(regime: Regime, n: int) -> int:
     return whole(regime.fresh * n)
 
 
-def held_rows(source: Source, regime: Regime, n: int) -> int:
-    """Rows that a source of the regime's compositions holds."""
+def held_rows(source: Source, regime: Regime, n: int, kept: float = 1.0) -> int:
+    """Rows that a source of the regime's compositions holds, ``kept`` times those that a training set draws."""
     if source.kind == "real" or source.generation is None:
         return n
     if source.kind == "fresh":
@@ -29,7 +29,7 @@ def held_rows(source: Source, regime: Regime, n: int) -> int:
         return rows_of(synthetic_rows(regime, source.generation), n)
     draws = compose(regime, source.generation, seed=0)
     whole_sets = {each for draw in draws if draw.rows is None for each in draw.sources}
-    return training_rows(draws, {each: held_rows(each, regime, n) for each in whole_sets}, n)
+    return rows_of(kept, training_rows(draws, {each: held_rows(each, regime, n) for each in whole_sets}, n))
 
 
 def reserve_needed(regime: Regime, generations: int, n: int) -> int:

@@ -85,6 +85,7 @@ def resolve(
     sizes: Mapping[Source, int],
     n: int,
     place_weights: Mapping[Source, NDArray[np.float64] | None] = MappingProxyType({}),
+    kept: Mapping[Source, NDArray[np.int64]] = MappingProxyType({}),
 ) -> list[Rows]:
     """The rows of a whole training set, with the weight of each row; weights have mean 1 over all rows.
 
@@ -93,15 +94,16 @@ def resolve(
 
     `sizes` are the rows that each source holds, n those of H. `place_weights` are what the rows of a source weigh
     beside each other, where a selection weighed them: they multiply the weights of a draw's rows, which are scaled so
-    that the rows together weigh what they would without. Sources that no row fell on are left out. Every
-    choice of a draw's rows is equally likely, and a smaller draw from the same stream is part of a larger
-    one, so regimes that differ in a share only are compared on nested draws. Raises `DrawError` (see
+    that the rows together weigh what they would without. `kept` are the places of earlier training sets that a
+    selection kept of the rows that this function gives for them, one after the other. Sources that no row fell on are
+    left out. Every choice of a draw's rows is equally likely, and a smaller draw from the same stream is part of a
+    larger one, so regimes that differ in a share only are compared on nested draws. Raises `DrawError` (see
     `count_rows`) before anything is drawn.
     """
     import numpy as np
 
     draws = canonical(draws)
-    reused = _reused(draws, sizes, n)
+    reused = _reused(draws, sizes, n, kept)
     sizes = _sizes(draws, sizes, reused)
     counts = count_rows(draws, sizes, n)
     total = sum(counts)
@@ -122,26 +124,49 @@ class _TrainingSet(NamedTuple):
     indices: NDArray[np.int64]
     """The row number in that set."""
 
+    def at(self, places: NDArray[np.int64]) -> _TrainingSet:
+        """The rows at some places, in their order."""
+        return self._replace(places=self.places[places], indices=self.indices[places])
+
 
 _Parts = list[tuple[Source, "NDArray[np.int64]"]]
 
 
-def _reused(draws: Iterable[Draw], sizes: Mapping[Source, int], n: int) -> dict[Source, _TrainingSet]:
+def _reused(
+    draws: Iterable[Draw], sizes: Mapping[Source, int], n: int, kept: Mapping[Source, NDArray[np.int64]]
+) -> dict[Source, _TrainingSet]:
     """The training set that is drawn from, if one is, composed again from the oldest in its history on."""
     known: dict[Source, _TrainingSet] = {}
     if any(draw.reused is not None and not draw.history for draw in draws):
         raise DrawError("rows of an earlier training set are found by its composition: see with_history")
     for last, history in {draw.reused: draw.history for draw in draws if draw.reused is not None}.items():
         for generation, composition in enumerate(history, 1 + (last.generation or 0) - len(history)):
-            held = _sizes(composition, sizes, known)
-            counts = count_rows(composition, held, n)
-            parts = [
-                part
-                for draw, count in zip(canonical(composition), counts, strict=True)
-                for part in _held(_drawn(draw, held, count), known)
-            ]
-            known = {Source("training", generation): _laid_out(parts)}
+            source = Source("training", generation)
+            known = {source: _composed(composition, sizes, n, known, kept.get(source))}
     return known
+
+
+def _composed(
+    draws: Iterable[Draw],
+    sizes: Mapping[Source, int],
+    n: int,
+    known: Mapping[Source, _TrainingSet],
+    kept: NDArray[np.int64] | None,
+) -> _TrainingSet:
+    """A training set, its rows one after the other, or those of them that a selection kept."""
+    import numpy as np
+
+    held = _sizes(draws, sizes, known)
+    counts = count_rows(draws, held, n)
+    parts = [
+        part
+        for draw, count in zip(canonical(draws), counts, strict=True)
+        for part in _held(_drawn(draw, held, count), known)
+    ]
+    if kept is None:
+        return _laid_out(parts)
+    # In the order of `resolve`, in which a selection counts places.
+    return _laid_out([(source, np.sort(indices)) for source, indices in parts]).at(kept)
 
 
 def _sizes(

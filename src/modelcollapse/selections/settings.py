@@ -1,7 +1,7 @@
 """Settings of a selection, and what is wrong between them and what a family can offer."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,7 +12,7 @@ from modelcollapse.registry import PACKAGE, Choice, Registered, needs_of, regist
 from modelcollapse.settings import IntroducedAs, Range
 
 if TYPE_CHECKING:
-    from modelcollapse.regimes import Regime
+    from modelcollapse.regimes import Draw, Regime
 
 SCORES, STREAM, SHORTFALL, IS_SYNTHETIC = "scores", "stream", "shortfall", "is_synthetic"
 Scope = Literal["synthetic", "training_set"]
@@ -76,6 +76,11 @@ class SelectionSettings:
     def selects_training_sets(self) -> bool:
         """Whether rows are chosen of the training sets of generations 1, 2, ..."""
         return self.is_active and self.scope == "training_set"
+
+    @property
+    def kept(self) -> float:
+        """What is trained on of a training set, in units of its rows."""
+        return self.size if self.selects_training_sets else 1.0
 
     def candidates(self, rows: float) -> float:
         """Rows that a model generates where ``rows`` are asked for, both in units of n."""
@@ -172,11 +177,8 @@ def training_set_problems(selection: SelectionSettings, regime: "Regime", genera
             " for real rows it would change; choose selection.scope=synthetic or regime.weighting=none"
         ]
     compositions = [compose(regime, number, seed=0) for number in regime.kinds_of_generation(generations)]
-    if any(draw.reused is not None for draws in compositions for draw in draws):
-        return [
-            f"selection.scope: 'training_set' is not allowed with regime={regime.name}, which uses earlier training"
-            " sets again; choose selection.scope=synthetic or another regime"
-        ]
+    if problems := _reuse_problems(selection, regime, compositions):
+        return problems
     scorer = selection.scorer
     has_synthetic = all(any(draw.sources[-1].kind == "synthetic" for draw in draws) for draws in compositions)
     if scorer is not None and IS_SYNTHETIC in scorer.member.options.get("uses", ()) and not has_synthetic:
@@ -185,6 +187,30 @@ def training_set_problems(selection: SelectionSettings, regime: "Regime", genera
             " no synthetic ones; choose another (selection/scorer=NAME)"
         ]
     return []
+
+
+def _reuse_problems(
+    selection: SelectionSettings, regime: "Regime", compositions: "Sequence[Sequence[Draw]]"
+) -> list[str]:
+    """Why rows of the training set before cannot be used again where these are those that a selection kept of it."""
+    if getattr(regime, "beta", 0.0) == 1:
+        return [
+            "regime.beta: 1 trains on H again and again, which selection.scope=training_set would change; it must be"
+            " below 1, or choose regime=real"
+        ]
+    reused = [draw for draws in compositions for draw in draws if draw.reused is not None]
+    if selection.size != 1 and any(draw.stream is None for draw in reused):
+        return [
+            f"selection.size: {selection.size:g} is not allowed with regime={regime.name}, which uses earlier training"
+            " sets again whole; it must be 1"
+        ]
+    most = max((draw.rows or 0 for draw in reused), default=0)
+    if getattr(regime, "beta", None) is None or most <= selection.size:
+        return []
+    return [
+        f"selection.size: {selection.size:g} keeps fewer rows of a training set than regime.beta={most:g} draws of it;"
+        f" it must be at least {most:g}"
+    ]
 
 
 def training_set_refusal(selection: SelectionSettings, model: Any) -> list[str]:

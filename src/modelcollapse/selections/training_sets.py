@@ -5,10 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from modelcollapse.regimes import Rows
+from modelcollapse.regimes import Draw, Rows, Source
 from modelcollapse.selections.kept import read_kept
 from modelcollapse.selections.recipes import SELECTED_ROWS
+
+
+def kept_places(draws: Sequence[Draw], folders: Mapping[str, Path]) -> dict[Source, NDArray[np.int64]]:
+    """The places that were kept of each earlier training set that is composed again, for :func:`regimes.resolve`."""
+    sets = {source for draw in draws for source in draw.training_sets if source.role in folders}
+    return {source: read_kept(folders[source.role]).rows.numpy() for source in sets}
 
 
 def is_synthetic(parts: Sequence[Rows]) -> torch.Tensor:

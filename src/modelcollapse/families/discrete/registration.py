@@ -16,6 +16,7 @@ MEMBERS = (
         goes_with="data=categorical_samples decoding=none",
         chain_checks=(synthesis_problems, memory_problems),
         selection_checks=(partial(selection_problems, "states", offers),),
+        selects_training_sets=True,
         merges=tuple(NEEDS),
         accelerators=FLOAT64_ON_CPU,
         stages="modelcollapse.families.discrete.stages:STAGES",

@@ -1,6 +1,12 @@
 """Fitted parameters outside the store."""
 
-from modelcollapse.families.estimators.estimator import DIAGNOSTICS_FILE, GENERATIONS_FILE, STATES_FILE, SegmentStates
+from modelcollapse.families.estimators.estimator import (
+    DIAGNOSTICS_FILE,
+    GENERATIONS_FILE,
+    SELECTION_FILE,
+    STATES_FILE,
+    SegmentStates,
+)
 from modelcollapse.families.exporting import Export
 
 STATE_FILE = "state.safetensors"
@@ -19,7 +25,7 @@ def export(export: Export) -> str:
     from safetensors.torch import save_file
 
     state = SegmentStates.read(export.folder).state(export.generation)
-    for name in (STATES_FILE, DIAGNOSTICS_FILE, GENERATIONS_FILE):
-        (export.folder / name).unlink()
+    for name in (STATES_FILE, DIAGNOSTICS_FILE, GENERATIONS_FILE, SELECTION_FILE):
+        (export.folder / name).unlink(missing_ok=True)
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, export.folder / STATE_FILE)
     return READ_STATE

@@ -201,10 +201,11 @@ class EstimatorFamily(ABC):
         elif is_merged(self.merging):
             recipe["merge"] = self.merging.recipe()
             needed.add(self._segments[0])
-        if self.selection.is_active and any(source.kind == "synthetic" for source in _sets(compositions)):
+        if self._is_selected(span, compositions):
             recipe["selection"] = self._selection_recipe
             # Scorers may ask for losses under generation 0's model.
             needed.update(self._segments[:1])
+            needed.update(self._writers(compositions))
         if self._segments and is_edited(self.editing):
             recipe["edit"] = self.editing.recipe()
             # What is edited was edited by every model before.
@@ -216,10 +217,31 @@ class EstimatorFamily(ABC):
         self._segments.append(artifact)
         return artifact
 
+    def _is_selected(self, span: Span, compositions: Mapping[int, Sequence[Draw]]) -> bool:
+        """Whether a selection decides what the generations of a span are trained on."""
+        if self.selection.selects_training_sets:
+            return span.first > 0
+        return self.selection.is_active and any(source.kind == "synthetic" for source in _sets(compositions))
+
+    def _writers(self, compositions: Mapping[int, Sequence[Draw]]) -> Sequence[Artifact]:
+        """The models before that training sets are selected by: of one that is used again, each that went before."""
+        if not self.selection.selects_training_sets:
+            return ()
+        is_reused = any(draw.reused is not None for draws in compositions.values() for draw in draws)
+        return self._segments if is_reused else self._segments[-1:]
+
     @cached_property
     def _selection_recipe(self) -> dict[str, Any]:
-        """What decides which rows are kept of those that models write."""
+        """What decides which rows are kept, of those that models write or of training sets."""
         selection = self.selection
+        if selection.selects_training_sets:
+            stream = Stream(self.seed, 0, "selection.training_set.rule")
+            return {
+                **self._stages.select.recipe(),
+                "scorer": selection.scorer and selection.scorer.recipe(),
+                "training_set": selection.size,
+                **Choosing(selection.rule, stream, selection.within, selection.shortfall).recipe(),
+            }
         stream = Stream(self.seed, 0, "selection.rule")
         return {
             **self._stages.select.recipe(),
@@ -244,11 +266,22 @@ class EstimatorFamily(ABC):
         self, generation: int, synthetic: Artifact, model: Artifact, reference: Artifact, rows: float
     ) -> Mapping[str, Artifact]:
         """The model itself: what is kept of its rows follows from it too; and what was kept, in numbers."""
-        if not self.selection.is_active:
+        if not self.selection.selects_synthetic:
             return {SYNTHETIC: synthetic}
         if model.key not in self._selections:
             self._selections[model.key] = self._selected(model, reference)
         return {SYNTHETIC: synthetic, SELECTION: self._selections[model.key]}
+
+    def select_training_set(
+        self,
+        generation: int,
+        draws: Sequence[Draw],
+        sources: Mapping[Source, Artifact],
+        writer: Artifact,
+        reference: Artifact,
+    ) -> Mapping[str, Artifact]:
+        """Nothing: rows are selected where the generation is fitted, and its segment says what was kept."""
+        return {}
 
     def _selected(self, model: Artifact, reference: Artifact) -> Artifact:
         span = self._spans[model.key]
@@ -330,8 +363,10 @@ class EstimatorFamily(ABC):
     def _segment_files(self, folders: Mapping[str, Path]) -> SegmentFiles:
         """A segment with its measures, those that were asked for by name among them."""
         fitted, measures = SegmentStates.read(folders[MODEL]), load_file(folders[MEASURES] / MEASURES_FILE)
-        if self.selection.is_active:
-            kept = load_file(folders[SELECTION] / SELECTION_FILE)
+        # Of training sets, of which generation 0's is never selected, beside the parameters.
+        selected = folders[SELECTION if self.selection.selects_synthetic else MODEL] / SELECTION_FILE
+        if selected.is_file():
+            kept = load_file(selected)
             measures |= {f"selection/{name}": values for name, values in kept.items()}
         if self._start is None:
             # Generations are read in order.
@@ -399,10 +434,10 @@ class EstimatorFamily(ABC):
         if is_edited(self.editing):
             return self._load_edited(generation, folders)
         segment = SegmentStates.read(folders[MODEL])
-        if self.selection.is_active:
+        if self.selection.selects_synthetic:
             start = SegmentStates.read(folders["start"]) if segment.first else segment
             states = {0: start.state(0), generation: segment.state(generation)}
-            selected: torch.Tensor = self._context.selector.select(generation, states).rows
+            selected: torch.Tensor = self._context.selector.select(generation, states).rows.rows
             return selected
         rows = rows_of(synthetic_rows(self.regime, generation), self.data.rows)
         stream = Stream(self.seed, generation, "synthesis")

@@ -1,4 +1,4 @@
-"""Selection inside a segment: what a model writes is scored, and cut to the rows that the regime asks for."""
+"""Selection inside a segment: of what a model writes, cut to the rows that the regime asks for, or of training sets."""
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import torch
 from safetensors.torch import save_file
 
+from modelcollapse.families.estimators.diets import Diets
 from modelcollapse.families.estimators.estimator import SELECTION_FILE, SegmentStates, State
+from modelcollapse.families.estimators.row_sets import WeighedRows
 from modelcollapse.families.estimators.stages import StageContext
 from modelcollapse.regimes import Regime, rows_of, synthetic_rows
 from modelcollapse.seeding import Stream
@@ -17,72 +19,100 @@ from modelcollapse.store import BuildContext
 
 
 class Selected(NamedTuple):
-    """The rows that are kept of what a model wrote."""
+    """The rows that are kept of a set."""
 
-    rows: torch.Tensor
-    """[R, rows, d]."""
-    weights: torch.Tensor | None
-    """[R, rows] with mean 1; None where the rule weighs nothing."""
+    rows: WeighedRows
+    """[R, places, d]; what the rule weighs them, where it does."""
     measures: Mapping[str, torch.Tensor]
     """What was kept, and how the scorer did, each [R]."""
 
 
-class Selector:
-    """Selects among the rows of a chain's models; what is selected again has the same bits."""
+Available = Mapping[str, Callable[[], Any]]
+"""What a scorer may need, [R, ...] each."""
 
-    def __init__(self, estimator: Any, selection: SelectionSettings, regime: Regime, seed: int, rows: int) -> None:
-        """``rows``: real rows of a replicate."""
+
+class Selector:
+    """Selects among the rows of a chain, of what its models write or of training sets.
+
+    What is selected again has the same bits.
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        selection: SelectionSettings,
+        regime: Regime,
+        seed: int,
+        rows: int,
+        diets: Diets | None = None,
+    ) -> None:
+        """``rows``: real rows of a replicate; ``diets`` of a population say whose real rows a member has."""
         self._estimator, self._selection = estimator, selection
-        self._regime, self._seed, self._rows = regime, seed, rows
+        self._regime, self._seed, self._rows, self._diets = regime, seed, rows, diets
 
     def select(self, generation: int, states: Mapping[int, State]) -> Selected:
         """What is kept of the set of model ``generation``; ``states`` holds its state, and generation 0's."""
         written = synthetic_rows(self._regime, generation)
         wanted, count = (rows_of(rows, self._rows) for rows in (written, self._selection.candidates(written)))
         stream = Stream(self._seed, generation, "synthesis")
-        candidates = self._estimator.draw(states[generation], count, stream)
-        if getattr(self._estimator, "sorts_rows", False):
-            candidates = _shuffled(candidates, stream.within("order"))
-        return self._chosen(generation, candidates, wanted, self._available(generation, candidates, states))
+        candidates = self._in_random_order(
+            WeighedRows(self._estimator.draw(states[generation], count, stream), None), stream
+        )
+        available = self._available(candidates, states[generation], states[0])
+        return self._chosen(Stream(self._seed, generation, "selection"), candidates, wanted, available)
 
-    def _chosen(
-        self, generation: int, candidates: torch.Tensor, wanted: int, available: Mapping[str, Callable[[], Any]]
-    ) -> Selected:
-        """The rows that the rule keeps, by the scores that the scorer gives."""
+    def select_training_set(self, generation: int, training_set: WeighedRows, states: Mapping[int, State]) -> Selected:
+        """What is kept of D_t, t = ``generation``, whose rows know whether they are synthetic.
+
+        ``states`` holds those of generations t - 1 and 0. A place weighs what its row did times what the rule says.
+        """
+        stream = Stream(self._seed, generation, "selection.training_set")
+        rows = self._in_random_order(training_set, stream)
+        available = {
+            **self._available(rows, states[generation - 1], states[0]),
+            "is_synthetic": lambda: rows.is_synthetic,
+        }
+        return self._chosen(stream, rows, rows_of(self._selection.size, rows.rows.shape[1]), available)
+
+    def _in_random_order(self, rows: WeighedRows, stream: Stream) -> WeighedRows:
+        """The rows, in an order that says nothing of them: rules keep the first of equal scores."""
+        is_sorted = getattr(self._estimator, "sorts_rows", False)
+        return rows.at(_random_order(rows, stream.within("order"))) if is_sorted else rows
+
+    def _chosen(self, stream: Stream, candidates: WeighedRows, wanted: int, available: Available) -> Selected:
+        """The rows that the rule keeps, by the scores that the scorer gives; ``stream`` is of the selection."""
         selection, scores = self._selection, None
         measures: Mapping[str, torch.Tensor] = {}
         assert selection.rule is not None
         if selection.scorer is not None:
-            scores, measures = score_replicates(selection.scorer, candidates, available)
-        size, stream = (candidates.shape[0], candidates.shape[1]), Stream(self._seed, generation, "selection.rule")
-        kept: KeptReplicates = choose_replicates(selection.rule, size, wanted, scores, stream, selection.shortfall)
-        return Selected(kept.of(candidates), kept.weights, {**summaries(kept, size[1], scores), **measures})
+            given = {**available, "stream": lambda: stream.within("scores")}
+            scores, measures = score_replicates(selection.scorer, candidates.rows, given)
+        size = (candidates.rows.shape[0], candidates.rows.shape[1])
+        kept: KeptReplicates = choose_replicates(
+            selection.rule, size, wanted, scores, stream.within("rule"), selection.shortfall
+        )
+        return Selected(candidates.at(kept.rows).times(kept.weights), {**summaries(kept, size[1], scores), **measures})
 
-    def _available(
-        self, generation: int, candidates: torch.Tensor, states: Mapping[int, State]
-    ) -> dict[str, Callable[[], Any]]:
-        """What a scorer may need, [R, ...] each."""
-        estimator = self._estimator
+    def _available(self, candidates: WeighedRows, writer: State, reference: State) -> Available:
+        estimator, rows = self._estimator, candidates.rows
         return {
-            "writer_losses": lambda: -estimator.log_likelihood(states[generation], candidates),
-            "reference_losses": lambda: -estimator.log_likelihood(states[0], candidates),
-            "true_log_likelihood": lambda: estimator.true_log_likelihood(candidates),
-            "is_right": lambda: estimator.is_right(candidates),
+            "writer_losses": lambda: -estimator.log_likelihood(writer, rows),
+            "reference_losses": lambda: -estimator.log_likelihood(reference, rows),
+            "true_log_likelihood": lambda: estimator.true_log_likelihood(rows),
+            "is_right": lambda: estimator.is_right(rows),
             "real_rows": lambda: self._real_rows,
-            "stream": lambda: Stream(self._seed, generation, "selection.scores"),
         }
 
     @cached_property
     def _real_rows(self) -> torch.Tensor:
         rows: torch.Tensor = self._estimator.real(self._rows, Stream(self._seed, 0, "real"))
-        return rows
+        return rows if self._diets is None else self._diets.of_real(rows)
 
 
-def _shuffled(rows: torch.Tensor, stream: Stream) -> torch.Tensor:
-    """The rows of each replicate in random order."""
-    keys = stream.numpy().random(tuple(rows.shape[:2]))
-    order = torch.from_numpy(keys).argsort(dim=1, stable=True)
-    return rows.gather(1, order[:, :, None].expand_as(rows))
+def _random_order(rows: WeighedRows, stream: Stream) -> torch.Tensor:
+    """Places [R, rows] of the rows of each replicate, in random order."""
+    keys = stream.numpy().random(tuple(rows.rows.shape[:2]))
+    return torch.from_numpy(keys).argsort(dim=1, stable=True)
 
 
 def measure_selections(stage: StageContext, context: BuildContext) -> None:

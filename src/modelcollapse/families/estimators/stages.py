@@ -62,15 +62,25 @@ class StageContext:
         """The training sets of the chain; kept from segment to segment, for the sets that they hold."""
         from modelcollapse.families.estimators.training import TrainingSets
 
-        selects = self.selector if self.selection.is_active else None
-        return TrainingSets(self.representation, self.regime, self.seed, self.rows, selects, self.diets, self.edit)
+        selection = self.selection
+        return TrainingSets(
+            self.representation,
+            self.regime,
+            self.seed,
+            self.rows,
+            selects=self.selector if selection.selects_synthetic else None,
+            selects_of_sets=self.selector if selection.selects_training_sets else None,
+            kept=selection.size,
+            diets=self.diets,
+            edit=self.edit,
+        )
 
     @cached_property
     def selector(self) -> "Selector":
-        """What chooses among the rows that models write. Its code stands in recipes as that of the stage ``select``."""
+        """What chooses among the rows of the chain. Its code stands in recipes as that of the stage ``select``."""
         from modelcollapse.families.estimators.selecting import Selector
 
-        return Selector(self.estimator, self.selection, self.regime, self.seed, self.rows)
+        return Selector(self.estimator, self.selection, self.regime, self.seed, self.rows, self.diets)
 
 
 def fit(stage: StageContext, context: BuildContext, *, span: Span, compositions: Mapping[int, Sequence[Draw]]) -> None:

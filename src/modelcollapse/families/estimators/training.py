@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from modelcollapse.families.base import Span
 from modelcollapse.families.estimators.diets import Diets
 from modelcollapse.families.estimators.estimator import (
     MEASURES_FILE,
+    SELECTION_FILE,
     Estimator,
     Fitted,
     SegmentStates,
@@ -24,6 +25,7 @@ from modelcollapse.families.estimators.estimator import (
     StatisticsEstimator,
 )
 from modelcollapse.families.estimators.merging import merged_state
+from modelcollapse.families.estimators.row_sets import WeighedRows, end_to_end
 from modelcollapse.families.estimators.stages import StageContext
 from modelcollapse.merges.settings import NO_MERGE
 from modelcollapse.regimes import Draw, Regime, Source, compose, count_rows, held_rows
@@ -39,20 +41,19 @@ statistics.
 """
 
 
-class WeighedRows(NamedTuple):
-    """Rows that a selection weighed."""
-
-    rows: torch.Tensor
-    """[R, rows, d]."""
-    weights: torch.Tensor | None
-    """[R, rows] with mean 1; None where all rows weigh the same."""
-
-
 class Selects(Protocol):
     """A selection among what the models of a chain write, see :mod:`modelcollapse.families.estimators.selecting`."""
 
     def select(self, generation: int, states: Mapping[int, State]) -> Any:
-        """The ``rows`` [R, rows, d] that are kept of a model's set, and their ``weights`` [R, rows] or None."""
+        """What is kept of a model's set, its ``rows`` WeighedRows."""
+        ...
+
+
+class SelectsOfSets(Protocol):
+    """A selection among the rows of training sets, of generations 1, 2, ..."""
+
+    def select_training_set(self, generation: int, training_set: WeighedRows, states: Mapping[int, State]) -> Any:
+        """What is kept of D_t, its ``rows`` WeighedRows, and ``measures`` of the choice, [R] each."""
         ...
 
 
@@ -64,6 +65,8 @@ class TrainingSet:
     rows: RowSet
     weights: torch.Tensor | None
     """Weight of each row, [rows] or [R, rows] with mean 1; None weighs all the same."""
+    selected: State | None = None
+    """Where rows were selected of it, what was kept, [R] each."""
 
 
 class Representation(Protocol):
@@ -103,24 +106,24 @@ class Samples:
         self, draws: Sequence[Draw], counts: Sequence[int], sets: Mapping[Source, RowSet]
     ) -> tuple[RowSet, torch.Tensor | None]:
         """The rows, [R, rows, d], and their weights, [rows], or [R, rows] where a selection weighed some of them."""
-        rows, factors = self._union(draws, counts, sets)
+        rows, factors, _ = self._union(draws, counts, sets)
         weights = _weights(draws, counts)
         return rows, weights if factors is None else factors if weights is None else factors * weights
 
     def ordered_union(self, draws: Sequence[Draw], counts: Sequence[int], sets: Mapping[Source, RowSet]) -> RowSet:
         """The rows, [R, rows, d], those of each draw in the order of the sets that it takes them from."""
         union = self._union(draws, counts, sets, ordered=True)
-        return union.rows if union.weights is None else union
+        return union.rows if union[1:] == (None, None) else union
 
     def _union(
         self, draws: Sequence[Draw], counts: Sequence[int], sets: Mapping[Source, RowSet], *, ordered: bool = False
     ) -> WeighedRows:
         """The rows, and what those of each draw weigh beside each other, mean 1 over the rows of a draw."""
         parts = [
-            _drawn(_end_to_end([sets[source] for source in draw.sources]), draw.stream, count, ordered=ordered)
+            _drawn(end_to_end([sets[source] for source in draw.sources]), draw.stream, count, ordered=ordered)
             for draw, count in zip(draws, counts, strict=True)
         ]
-        return _end_to_end([part._replace(weights=_scaled(part.weights)) for part in parts])
+        return end_to_end([part._replace(weights=_scaled(part.weights)) for part in parts])
 
     def fit(self, training_set: TrainingSet, previous: State | None, stream: Stream) -> Fitted:
         """The fit to the rows."""
@@ -172,13 +175,19 @@ class TrainingSets:
         regime: Regime,
         seed: int,
         rows: int,
+        *,
         selects: Selects | None = None,
+        selects_of_sets: SelectsOfSets | None = None,
+        kept: float = 1.0,
         diets: Diets | None = None,
         edit: Choice = NO_EDIT,
     ) -> None:
-        """``selects`` chooses among the rows of a model; ``diets`` of a population say whose rows stand for S_t."""
+        """``selects`` chooses among the rows of a model, ``selects_of_sets`` among those of a training set, of which it
+        keeps ``kept`` times as many; ``diets`` of a population say whose rows stand for S_t.
+        """
         self._representation, self._regime, self._seed, self._rows = representation, regime, seed, rows
-        self._selects, self._diets, self._edit = selects, diets, edit
+        self._selects, self._selects_of_sets, self._kept_share = selects, selects_of_sets, kept
+        self._diets, self._edit = diets, edit
         self._edited: tuple[int, RowSet] | None = None
         """A generation and the rows that its model has edited."""
         self._kept: dict[Source, RowSet] = {}
@@ -190,8 +199,27 @@ class TrainingSets:
         # Before what is kept changes: the training set before this one is of the sets that are kept now.
         reused = self._reused_sets(draws, states)
         self._kept = self._sets(draws, states)
-        rows, weights = self._representation.union(draws, self._counts(draws), {**self._kept, **reused})
+        sets = {**self._kept, **reused}
+        if generation and self._selects_of_sets is not None:
+            rows, measures = self._selected(generation, draws, sets, states)
+            if reused:
+                # The next one draws from this one, which is not selected twice.
+                self._reused = generation, rows._replace(weights=None)
+            return TrainingSet(generation, rows.rows, rows.weights, measures)
+        rows, weights = self._representation.union(draws, self._counts(draws), sets)
         return TrainingSet(generation, rows, weights)
+
+    def _selected(
+        self, generation: int, draws: Sequence[Draw], sets: Mapping[Source, RowSet], states: Mapping[int, State]
+    ) -> tuple[WeighedRows, State]:
+        """What is kept of the training set of t >= 1, and measures of the choice."""
+        assert self._selects_of_sets is not None
+        counts, of_kinds = self._counts(draws), {source: _of_kind(source, rows) for source, rows in sets.items()}
+        union: WeighedRows = self._representation.ordered_union(draws, counts, of_kinds)
+        weights = _weights(draws, counts)
+        weighed = union.times(None if weights is None else weights.expand(union.rows.shape[:2]))
+        kept = self._selects_of_sets.select_training_set(generation, weighed, states)
+        return kept.rows, kept.measures
 
     def _sets(self, draws: Sequence[Draw], states: Mapping[int, State]) -> dict[Source, RowSet]:
         """The sets that the draws take rows from, but for training sets."""
@@ -211,10 +239,17 @@ class TrainingSets:
         for generation, composition in self._compositions_back_from(last):
             before = {} if self._reused is None else {Source("training", self._reused[0]): self._reused[1]}
             self._kept = self._sets(composition, states)
-            rows = self._representation.ordered_union(composition, self._counts(composition), {**self._kept, **before})
-            self._reused = generation, rows
+            self._reused = generation, self._trained_on(generation, composition, {**self._kept, **before}, states)
         assert self._reused is not None
         return {Source("training", last): self._reused[1]}
+
+    def _trained_on(
+        self, generation: int, draws: Sequence[Draw], sets: Mapping[Source, RowSet], states: Mapping[int, State]
+    ) -> RowSet:
+        """The rows of D_t, in order, those that are kept where a selection chooses, whatever they weigh there."""
+        if self._selects_of_sets is None:
+            return self._representation.ordered_union(draws, self._counts(draws), sets)
+        return self._selected(generation, draws, sets, states)[0]._replace(weights=None)
 
     def _compositions_back_from(self, generation: int) -> list[tuple[int, Sequence[Draw]]]:
         """What must be composed to have a training set, oldest first: all since the one at hand, or since the first."""
@@ -232,10 +267,10 @@ class TrainingSets:
             if is_edited(self._edit):
                 return self.edited(source.generation, states)
             if self._selects is not None:
-                kept = self._selects.select(source.generation, states)
-                return kept.rows if kept.weights is None else WeighedRows(kept.rows, kept.weights)
-            stream = Stream(self._seed, source.generation, "synthesis")
-            written = self._representation.draw(states[source.generation], rows, stream)
+                written = _plain(self._selects.select(source.generation, states).rows)
+            else:
+                stream = Stream(self._seed, source.generation, "synthesis")
+                written = self._representation.draw(states[source.generation], rows, stream)
             return written if self._diets is None else self._diets.of_written(written, source.generation)
         real = self._representation.real(rows, Stream(self._seed, source.generation or 0, source.kind))
         return real if self._diets is None or source.kind != "real" else self._diets.of_real(real)
@@ -253,7 +288,7 @@ class TrainingSets:
         return rows
 
     def _size(self, source: Source) -> int:
-        return held_rows(source, self._regime, self._rows)
+        return held_rows(source, self._regime, self._rows, self._kept_share)
 
 
 def _reused_generation(draws: Sequence[Draw]) -> int | None:
@@ -261,20 +296,17 @@ def _reused_generation(draws: Sequence[Draw]) -> int | None:
     return next((draw.reused.generation for draw in draws if draw.reused is not None), None)
 
 
-def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=1)
+def _plain(rows: WeighedRows) -> RowSet:
+    """The rows alone, where nothing is known of them."""
+    return rows.rows if rows.weights is None else rows
 
 
-def _end_to_end(sets: Sequence[RowSet]) -> WeighedRows:
-    """The rows of some sets one after another, each with its weight where a set has weights."""
-    parts = [each if isinstance(each, WeighedRows) else WeighedRows(each, None) for each in sets]
-    rows = _joined([part.rows for part in parts])
-    if all(part.weights is None for part in parts):
-        return WeighedRows(rows, None)
-    ones = [torch.ones(part.rows.shape[:2], dtype=torch.float64) for part in parts]
-    return WeighedRows(
-        rows, _joined([one if part.weights is None else part.weights for part, one in zip(parts, ones, strict=True)])
-    )
+def _of_kind(source: Source, rows: RowSet) -> WeighedRows:
+    """The rows of a set, which know whether they are synthetic."""
+    known = end_to_end([rows])
+    if known.is_synthetic is not None:
+        return known
+    return known._replace(is_synthetic=torch.full(known.rows.shape[:2], source.kind == "synthetic"))
 
 
 def _scaled(weights: torch.Tensor | None) -> torch.Tensor | None:
@@ -290,14 +322,10 @@ def _drawn(union: WeighedRows, stream: Stream | None, count: int, *, ordered: bo
     if stream is None:
         return union
     # As in regimes.resolve, whose choice is that of the first replicate: the rows with the smallest random keys.
-    rows, weights = union
-    keys = stream.numpy().bit_generator.random_raw(rows.shape[0] * rows.shape[1]).reshape(rows.shape[:2])
+    replicates, held = union.rows.shape[:2]
+    keys = stream.numpy().bit_generator.random_raw(replicates * held).reshape(replicates, held)
     places = np.argpartition(keys, count - 1, axis=1)[:, :count]
-    chosen = torch.from_numpy(np.sort(places, axis=1) if ordered else places)
-    return WeighedRows(
-        rows.gather(1, chosen[:, :, None].expand(-1, -1, rows.shape[2])),
-        None if weights is None else weights.gather(1, chosen),
-    )
+    return union.at(torch.from_numpy(np.sort(places, axis=1) if ordered else places))
 
 
 def _weights(draws: Sequence[Draw], counts: Sequence[int]) -> torch.Tensor | None:
@@ -332,6 +360,8 @@ class GenerationsModule(LightningModule):
         """Generation -> parameters, those of earlier segments included."""
         self.fits: dict[int, Fitted] = {}
         """Generation -> what this fit gave, in order."""
+        self.selections: list[State] = []
+        """What was kept of the training set of each generation, where rows of them are selected, [R] each."""
 
     def configure_optimizers(self) -> None:
         """None: an estimator has no gradients."""
@@ -342,6 +372,7 @@ class GenerationsModule(LightningModule):
             generation = training_set.generation
             stream = Stream(self._seed, generation, "fit")
             fitted = self._representation.fit(training_set, self.states.get(generation - 1), stream)
+            self.selections += [] if training_set.selected is None else [training_set.selected]
             self.fits[generation] = fitted
             self.states[generation] = merged_state(
                 self._merge, self._estimator, self._seed, generation, fitted.state, self.states
@@ -398,6 +429,8 @@ def fit_generations(
     found = stacked([module.states[generation] for generation in span])
     diagnostics = stacked([fitted.diagnostics for fitted in module.fits.values()])
     SegmentStates(span.first, found, diagnostics).write(context.folder)
+    if module.selections:
+        save_file(stacked(module.selections), context.folder / SELECTION_FILE)
     context.execution.update(execution.facts(replicates=stage.replicates))
 
 

@@ -17,6 +17,7 @@ MEMBERS = (
         checks=CHECKS,
         chain_checks=(synthesis_problems, memory_problems),
         selection_checks=(partial(selection_problems, "points", offers),),
+        selects_training_sets=True,
         merges=tuple(NEEDS),
         populations="replicates",
         population_checks=POPULATION_CHECKS,

@@ -16,6 +16,7 @@ MEMBERS = (
         checks=CHECKS,
         chain_checks=(memory_problems,),
         selection_checks=(partial(selection_problems, "points", offers),),
+        selects_training_sets=True,
         accelerators=FLOAT64_ON_CPU,
         stages="modelcollapse.families.gaussian_mixture.stages:STAGES",
         exporter="modelcollapse.families.estimators.exporting:export",

@@ -22,6 +22,7 @@ MEMBERS = (
         checks=(point_problems,),
         chain_checks=(centre_problems, memory_problems),
         selection_checks=(partial(selection_problems, "points", offers), chosen_centre_problems),
+        selects_training_sets=True,
         accelerators=FLOAT64_ON_CPU,
         stages="modelcollapse.families.kernel_density.stages:STAGES",
         exporter="modelcollapse.families.estimators.exporting:export",

@@ -176,7 +176,7 @@ class LanguageModelFamily:
         recipe["composition"] = composition_recipe(draws, lambda source: sources[source].key)
         recipe |= {**callbacks_recipe(self._callbacks), **self._fit_arguments}
         parents = {"tokenizer": self._tokenizer, "real": self._real}
-        parents |= {source.role: sources[source] for draw in draws for source in draw.sets}
+        parents |= {source.role: artifact for source, artifact in sources.items()}
         parents |= {"initial": initial} if initial else {}
         parents |= {SELECTED_ROWS: selected} if selected else {}
         size = self._selection.size if selected else 1.0

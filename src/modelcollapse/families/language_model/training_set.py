@@ -8,6 +8,7 @@ import torch
 from modelcollapse.data.blocks import read_blocks
 from modelcollapse.regimes import Draw, Rows, Source, resolve
 from modelcollapse.selections.kept import place_weights
+from modelcollapse.selections.training_sets import kept_places
 
 Folders = Mapping[str, Path]
 
@@ -31,7 +32,7 @@ def _resolved(
 ) -> list[Rows]:
     weighed = {source: place_weights(folders[source.role]) for source in sets}
     sizes = {source: len(blocks) for source, blocks in sets.items()}
-    return resolve(draws, sizes, real_rows, weighed)
+    return resolve(draws, sizes, real_rows, weighed, kept_places(draws, folders))
 
 
 def _sets(draws: Sequence[Draw], folders: Folders) -> dict[Source, torch.Tensor]:

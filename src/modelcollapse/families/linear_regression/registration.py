@@ -17,6 +17,7 @@ MEMBERS = (
         goes_with="data=linear_samples decoding=none",
         chain_checks=(synthesis_problems, memory_problems),
         selection_checks=(partial(selection_problems, "points", offers),),
+        selects_training_sets=True,
         merges=tuple(NEEDS),
         edits=LABELS,
         accelerators=FLOAT64_ON_CPU,

@@ -143,7 +143,7 @@ class VaeFamily:
             **self._fit_arguments,
         }
         parents = {"real": self._real}
-        parents |= {source.role: sources[source] for draw in draws for source in draw.sets}
+        parents |= {source.role: artifact for source, artifact in sources.items()}
         parents |= {"initial": initial} if initial else {}
         parents |= {SELECTED_ROWS: selected} if selected else {}
         label, size = f"generation {generation} · fit", 4 * recipes.parameter_count(self._model.architecture)

@@ -11,6 +11,7 @@ from modelcollapse.data.images import SIDE, image_count, read_images
 from modelcollapse.families.vae.recipes import STREAM_FILE
 from modelcollapse.regimes import Draw, Rows, Source, resolve
 from modelcollapse.selections.kept import place_weights
+from modelcollapse.selections.training_sets import kept_places
 
 Folders = Mapping[str, Path]
 
@@ -30,7 +31,7 @@ def resolved(draws: Sequence[Draw], folders: Folders, real_rows: int) -> list[Ro
     """The rows of the sources; where none is streamed, in the order of the training set."""
     sizes = {source: _rows_of_source(source, folders) for draw in draws for source in draw.sets}
     weighed = {source: place_weights(folders[source.role]) for source in sizes}
-    return resolve(draws, sizes, real_rows, weighed)
+    return resolve(draws, sizes, real_rows, weighed, kept_places(draws, folders))
 
 
 def is_streamed(source: Source, folders: Folders) -> bool:
