@@ -54,7 +54,7 @@ def test_an_edit_of_the_module_that_implements_something_changes_its_digest():
     assert [place for place in sorted(places) if not table[place]] == []
 
 
-@pytest.mark.parametrize("every", [16, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.slow)])
 def test_an_edit_of_a_module_changes_what_the_table_says(tmp_path, monkeypatch, every):
     """``python tests/code_digests/edited_modules.py`` writes the table anew."""
     monkeypatch.setattr(house, "FOLDER", house.FOLDER)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -153,9 +153,14 @@ def digest_of_files(code: Sequence[Code], without: Sequence[str] = ()) -> str:
     digests = [canonical_code(_text(part)) for part in code if _is_own_function(part)]
     digests += [object_digest(part, neutral=neutral()) for part in code if _is_foreign(part)]
     if entries := _entries(code):
-        left_out = replace(neutral(), functions={**neutral().functions, **dict.fromkeys(without, "never run")})
-        digests.append(modules_digest(entries, PACKAGE, FOLDER, left_out))
+        digests.append(modules_digest(entries, PACKAGE, FOLDER, _neutral_without(tuple(without))))
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+@cache
+def _neutral_without(functions: tuple[str, ...]) -> Neutral:
+    """What decides no number, and functions that a stage never runs."""
+    return replace(neutral(), functions={**neutral().functions, **dict.fromkeys(functions, "never run")})
 
 
 def closure_of(code: Sequence[Code]) -> tuple[str, ...]:
@@ -183,11 +188,21 @@ def _is_foreign(part: Code) -> bool:
 def _text(function: Any) -> str:
     """The source of a function of this package, as its file has it; without the decorator that makes it a stage."""
     source = Path(module_files(PACKAGE, FOLDER)[function.__module__].path).read_text(encoding="utf-8")
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.FunctionDef) and node.name == function.__qualname__:
-            lines = source.splitlines(keepends=True)
-            return "".join(lines[node.lineno - 1 : node.end_lineno])
-    raise LookupError(f"{function.__module__} defines no function {function.__qualname__} at its top")
+    functions = _functions_of(source)
+    if function.__qualname__ not in functions:
+        raise LookupError(f"{function.__module__} defines no function {function.__qualname__} at its top")
+    return functions[function.__qualname__]
+
+
+@lru_cache(maxsize=64)
+def _functions_of(source: str) -> dict[str, str]:
+    """Name -> text, without decorators, of the functions at the top of a module."""
+    lines = source.splitlines(keepends=True)
+    return {
+        node.name: "".join(lines[node.lineno - 1 : node.end_lineno])
+        for node in ast.parse(source).body
+        if isinstance(node, ast.FunctionDef)
+    }
 
 
 def _imports(text: str, module: str) -> set[str]:

@@ -39,7 +39,9 @@ class Neutral:
 
     def has_module(self, module: str) -> bool:
         """Whether the module with this absolute name is neutral."""
-        return any(matches(pattern, module) for pattern in self.modules)
+        parts = module.split(".")
+        packages = (".".join(parts[:length]) + ".*" for length in range(1, len(parts) + 1))
+        return module in self.modules or any(pattern in self.modules for pattern in packages)
 
     def functions_of(self, module: str) -> frozenset[str]:
         """The qualified names of the neutral functions of one module."""
