@@ -6,7 +6,8 @@ A test names the versions that this was tried with. The hooks are:
 * Hydra's loader is replaced by one that checks what it composed (:class:`GuardedLoader`);
 * a run is composed once (:meth:`GuardedLoader._load_configuration_impl`);
 * files of the groups ``regime`` and ``trainer`` are completed from an option of ours when they are composed;
-* copies of Hydra's sources of configurations share what is in them (:class:`SharedRepository`);
+* copies of Hydra's sources of configurations share what is in them, and a file is read once a process
+  (:class:`SharedRepository`);
 * Hydra does not write ``hydra.output_subdir`` before a job begins: the job does, once its settings are accepted;
 * which folders Hydra makes for a job is noted before it makes them;
 * files whose YAML aliases make too much of little are refused before they are read (:class:`SharedRepository`);
@@ -221,11 +222,23 @@ class SharedRepository(ConfigRepository):
         """What is in a file of settings. Raises ConfigCompositionException where its aliases make too much of it."""
         source = self._find_object_source(config_path, ObjectType.CONFIG)
         # Hydra imports its own plugins twice: the class of a source is not the one that can be imported.
-        if source is not None and source.scheme() == "file":
-            path = Path(source.path) / source._normalize_file_name(config_path)
-            if problem := file_problem(path):
-                raise ConfigCompositionException(f"{path}: {problem}")
-        return cast(ConfigResult | None, super().load_config(config_path))
+        if source is None or source.scheme() != "file":
+            return cast(ConfigResult | None, super().load_config(config_path))
+        path = Path(source.path) / source._normalize_file_name(config_path)
+        if problem := file_problem(path):
+            raise ConfigCompositionException(f"{path}: {problem}")
+        return self._read_once(path, source.provider, config_path)
+
+    def _read_once(self, path: Path, provider: str, config_path: str) -> ConfigResult | None:
+        """A copy of what is in a file, which is read once in a process as long as its size and time stay."""
+        status = path.stat()
+        version = (str(path), status.st_ino, status.st_mtime_ns, status.st_size, provider, config_path)
+        if version not in _READ:
+            _READ[version] = super().load_config(config_path)
+        return copy.deepcopy(_READ[version])
+
+
+_READ: dict[tuple[str | int, ...], ConfigResult | None] = {}
 
 
 def _problems(config: DictConfig, run_mode: RunMode) -> list[str]:
