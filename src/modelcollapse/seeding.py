@@ -55,7 +55,9 @@ class Stream:
 
     def __post_init__(self) -> None:
         for name in ("seed", "generation", "replicate", "index"):
-            object.__setattr__(self, name, int(as_integer(getattr(self, name))))
+            value = getattr(self, name)
+            if type(value) is not int:
+                object.__setattr__(self, name, int(as_integer(value)))
         if not isinstance(self.stage, str):
             raise TypeError(f"the stage of a stream is a string, not {self.stage!r}")
 

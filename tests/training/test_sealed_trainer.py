@@ -102,3 +102,24 @@ def test_every_argument_of_lightnings_trainer_is_given(monkeypatch):
     trainer = Execution(TrainerSettings("cpu", "32-true", 1, 4, False), None).trainer(())
     assert set(given) == names
     assert trainer.world_size == 1
+
+
+def test_callbacks_that_installed_packages_register_with_lightning_are_left_out(tmp_path, monkeypatch):
+    description = tmp_path / "planted-1.0.dist-info"
+    description.mkdir()
+    (description / "METADATA").write_text("Metadata-Version: 2.1\nName: planted\nVersion: 1.0\n")
+    (description / "entry_points.txt").write_text(
+        "[pytorch_lightning.callbacks_factory]\nplanted = planted:callbacks\n"
+    )
+    (tmp_path / "planted.py").write_text(
+        "from pytorch_lightning import Callback\n\n\nclass Planted(Callback):\n    pass\n\n\n"
+        "def callbacks():\n    return [Planted()]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def names(trainer):
+        return [type(callback).__name__ for callback in trainer.callbacks]
+
+    settings = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False}
+    assert "Planted" not in names(Execution(TrainerSettings(), None).trainer(()))
+    assert "Planted" in names(pytorch_lightning.Trainer(**settings))

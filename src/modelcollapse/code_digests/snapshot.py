@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +23,8 @@ class SourceSnapshot:
     root_package: str
     files: Mapping[str, str]
     """The checksum of the file of each module, by absolute name."""
-    _verified: set[str] = field(default_factory=set, compare=False, repr=False)
+    _passed: set[str] = field(default_factory=set, compare=False, repr=False)
+    """Modules that need no look any more: verified, or of other packages."""
 
     @classmethod
     def take(cls, root_package: str, root_folder: Path) -> "SourceSnapshot":
@@ -66,7 +67,7 @@ def verify_imported(snapshot: SourceSnapshot, modules: Mapping[str, Any] | None 
     without a Python file are not looked at.
 
     Args:
-        snapshot: the files at the time when the digests were taken; it keeps which modules were verified.
+        snapshot: the files at the time when the digests were taken; it keeps which modules need no other look.
         modules: the imported modules by name, ``sys.modules`` by default.
 
     Raises:
@@ -74,13 +75,13 @@ def verify_imported(snapshot: SourceSnapshot, modules: Mapping[str, Any] | None 
             all such modules.
     """
     changed = []
-    for name, file in _imported(snapshot.root_package, sys.modules if modules is None else modules, snapshot._verified):
+    for name, file in _imported(snapshot.root_package, sys.modules if modules is None else modules, snapshot._passed):
         try:
             is_equal = snapshot.files.get(name) == _checksum(file)
         except FileNotFoundError:
             is_equal = False
         if is_equal:
-            snapshot._verified.add(name)
+            snapshot._passed.add(name)
         else:
             changed.append(f"{name} ({file})")
     if changed:
@@ -94,20 +95,23 @@ def _message(changed: Iterable[str]) -> str:
     )
 
 
-def _imported(root_package: str, modules: Mapping[str, Any], known: Collection[str]) -> Iterable[tuple[str, str]]:
-    """The names and files of the imported modules of the package but those known, ``python -m`` included."""
+def _imported(root_package: str, modules: Mapping[str, Any], passed: set[str]) -> Iterable[tuple[str, str]]:
+    """The names and files of the imported modules of the package but those passed, ``python -m`` included.
+
+    Modules of other packages are passed: thousands of names are looked at before and after each stage.
+    """
     inside = f"{root_package}."
-    # A list: another thread may import while this one looks.
-    for key, module in list(modules.items()):
-        # The name first: asking every module of every library for attributes takes a twentieth of a second.
-        if not (key.startswith(inside) or key in ("__main__", root_package)) or key in known:
-            continue
+    # A set: another thread may import while this one looks.
+    new = set(modules) - passed
+    passed |= {key for key in new if not key.startswith(inside) and key not in ("__main__", root_package)}
+    for key in new - passed:
+        module = modules.get(key)
         if not isinstance(module, ModuleType):
             continue
         specification = getattr(module, "__spec__", None)
         name = specification.name if key == "__main__" and specification else key
         file = getattr(module, "__file__", None)
-        if name not in known and (name == root_package or name.startswith(inside)) and file and file.endswith(".py"):
+        if name not in passed and (name == root_package or name.startswith(inside)) and file and file.endswith(".py"):
             yield name, file
 
 

@@ -100,8 +100,8 @@ def _run(function: Callable[..., None], stage_context: Any, arguments: dict[str,
     function(stage_context, context, **arguments)
     # Detects source files that were edited between the digest and their import.
     verify_sources()
-    give_back_memory()
-    set_imports_aside()
+    if give_back_memory():
+        set_imports_aside()
 
 
 def stages_of(family: str) -> Sequence[Stage]:

@@ -38,9 +38,9 @@ class Lines:
     def write(self, line: Mapping[str, Any]) -> None:
         """Append a line."""
         try:
-            text = json.dumps(line, allow_nan=False)
+            text = _encode(line)
         except (TypeError, ValueError):
-            text = json.dumps({name: _encoded(value) for name, value in line.items()}, allow_nan=False)
+            text = _encode({name: _encoded(value) for name, value in line.items()})
         self._file.write(text.encode() + b"\n")
         self._file.flush()
         self._is_behind = self._durable
@@ -56,6 +56,9 @@ class Lines:
     def _sync(self) -> None:
         os.fsync(self._file.fileno())
         self._synced, self._is_behind = time.monotonic(), False
+
+
+_encode = json.JSONEncoder(allow_nan=False).encode
 
 
 def _encoded(value: Any) -> Any:

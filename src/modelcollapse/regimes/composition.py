@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import cache, cached_property, lru_cache
+from functools import cache, cached_property
 from hashlib import sha256
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
@@ -76,7 +76,8 @@ class Draw:
     """
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sources", tuple(sorted(self.sources, key=attrgetter("order"))))
+        if len(self.sources) > 1:
+            object.__setattr__(self, "sources", tuple(sorted(self.sources, key=attrgetter("order"))))
 
     # ---- draws of a rule: shares of named sets, relative to the generation that trains ---------------------
 
@@ -240,18 +241,18 @@ def _pool(regime: RegimeSettings, generation: int, stream: Stream) -> list[_Part
     union = [REAL, *_reach(regime, generation)]
     if regime.pool == "all":
         return _whole(regime, union)
-    return _take(regime, union, Fraction(1), replace(stream, stage="draw.pool"))
+    return _take(regime, union, Fraction(1), stream, "draw.pool")
 
 
 def _shares(regime: RegimeSettings, generation: int, stream: Stream) -> list[_Part]:
-    latest = Source("synthetic", generation - 1)
+    latest = _written_by(generation - 1)
     # Not even listed where nothing is drawn from them: a chain may be thousands of generations long.
     older = _reach(regime, generation)[:-1] if regime.older else []
     older_share = exact(regime.older) if older else Fraction(0)
     return [
         *_real_rows(regime, stream),
-        *_take(regime, older, older_share, replace(stream, stage="draw.older")),
-        *_take(regime, [latest], _latest_rows(regime, generation), replace(stream, stage="draw.latest")),
+        *_take(regime, older, older_share, stream, "draw.older"),
+        *_take(regime, [latest], _latest_rows(regime, generation), stream, "draw.latest"),
     ]
 
 
@@ -260,18 +261,18 @@ def _real_rows(regime: RegimeSettings, stream: Stream) -> list[_Part]:
     if regime.real_source == "fresh" and share:
         return [_Part(Draw((Source("fresh", stream.generation),), rows=float(share)), share)]
     # A kept draw is generation 0's, whichever generation asks for it.
-    drawn_at = 0 if regime.real_source == "kept" else stream.generation
-    return _take(regime, [REAL], share, replace(stream, stage="draw.real", generation=drawn_at))
+    at = replace(stream, generation=0) if regime.real_source == "kept" else stream
+    return _take(regime, [REAL], share, at, "draw.real")
 
 
-def _take(regime: RegimeSettings, union: Sequence[Source], share: Fraction, stream: Stream) -> list[_Part]:
-    """`share` out of the union: nothing, each source whole, or one random draw."""
-    if share == 0:
+def _take(regime: RegimeSettings, union: Sequence[Source], share: Fraction, stream: Stream, stage: str) -> list[_Part]:
+    """`share` out of the union: nothing, each source whole, or one random draw, from the stream of the stage."""
+    if not share:
         return []
     # Every set holds n rows or more, so that a smaller share than there are sets is never all of them.
     if share >= len(union) and share == _rows(regime, union):
         return _whole(regime, union)
-    return [_Part(Draw(tuple(union), rows=float(share), stream=stream), share)]
+    return [_Part(Draw(tuple(union), rows=float(share), stream=replace(stream, stage=stage)), share)]
 
 
 def _whole(regime: RegimeSettings, union: Sequence[Source]) -> list[_Part]:
@@ -329,7 +330,6 @@ def _size(regime: RegimeSettings, source: Source) -> Fraction:
     return Fraction(1)
 
 
-@lru_cache(maxsize=4096)
 def shared_rows(regime: RegimeSettings, generation: int) -> Fraction:
     """Rows that model ``generation`` generates under settings of shares, in units of n."""
     return max(Fraction(1), _latest_rows(regime, generation + 1))
@@ -356,6 +356,9 @@ def canonical(draws: Iterable[Draw]) -> tuple[Draw, ...]:
 
     Synthetic sets that are taken whole, one after the other and unweighted, are one draw.
     """
+    draws = tuple(draws)
+    if len(draws) == 1:
+        return draws
     joined: list[Draw] = []
     for draw in sorted(draws, key=lambda draw: (draw.sources[0].order, draw.sources[-1].order, len(draw.sources))):
         if joined and _is_whole(draw) and _is_whole(joined[-1]):

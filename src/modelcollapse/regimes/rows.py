@@ -63,12 +63,16 @@ def training_rows(draws: Iterable[Draw], sizes: Mapping[Source, int], n: int) ->
 def _counted(draws: Iterable[Draw], sizes: Mapping[Source, int], n: int) -> Iterator[tuple[Draw, int]]:
     total = Fraction(0)
     for draw in canonical(draws):
-        before, total = total, total + exact(draw.rows or 0)
-        taken = whole(total * n) - whole(before * n)
-        yield draw, sum(sizes[source] for source in draw.sources) if draw.rows is None else taken
+        if draw.rows is None:
+            yield draw, sum(sizes[source] for source in draw.sources)
+            continue
+        before, total = total, total + exact(draw.rows)
+        yield draw, whole(total * n) - whole(before * n)
 
 
 def _check_count(draw: Draw, count: int, held: int) -> None:
+    if 0 < count == held:
+        return
     where = ", ".join(
         source.kind if source.generation is None else f"{source.kind} {source.generation}" for source in draw.sources
     )

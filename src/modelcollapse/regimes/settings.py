@@ -101,6 +101,11 @@ class RegimeSettings:
 
     def problems(self) -> list[str]:
         """Problems of settings that no composition satisfies, a sentence each; empty if there are none."""
+        return list(self._problems)
+
+    @cached_property
+    def _problems(self) -> Sequence[str]:
+        """Found once: they are asked for with each of thousands of compositions."""
         found = _share_problems(self) if self.pool == "none" else _pool_problems(self)
         if self.growth == "linear":
             found += _growth_problems(self)
@@ -126,9 +131,18 @@ class RegimeSettings:
 
     def generated_rows(self, generation: int) -> Fraction:
         """Rows that model ``generation`` generates, in units of n."""
-        from modelcollapse.regimes.composition import shared_rows
+        # Where sets do not grow, all after generation 0's are alike.
+        alike = generation if self.growth == "linear" else min(generation, 1)
+        if alike not in self._generated_rows:
+            from modelcollapse.regimes.composition import shared_rows
 
-        return shared_rows(self, generation)
+            self._generated_rows[alike] = shared_rows(self, alike)
+        return self._generated_rows[alike]
+
+    @cached_property
+    def _generated_rows(self) -> dict[int, Fraction]:
+        """What was asked for: a chain asks thousands of times."""
+        return {}
 
     def kinds_of_generation(self, generations: int) -> Iterable[int]:
         """Shares do not change within a chain: what the first three generations can be given, all can."""

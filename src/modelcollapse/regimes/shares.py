@@ -2,9 +2,10 @@
 
 import math
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 
 
+@lru_cache(maxsize=4096)
 def rows_of(share: float, n: int) -> int:
     """`share` times n in whole rows, halves up. A share is the decimal it reads as: 0.145 of 100 is 15."""
     return whole(exact(share) * n)

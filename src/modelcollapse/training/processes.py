@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from modelcollapse.errors import STOP_SIGNALS
 
@@ -115,15 +115,36 @@ def seldom_look_for_garbage() -> None:
     gc.set_threshold(*GARBAGE_THRESHOLDS)
 
 
-def give_back_memory() -> None:
+def give_back_memory() -> bool:
     """Collect reference cycles, such as Lightning's trainers, and return their memory to the system.
 
-    glibc keeps at most KEPT_BYTES for the next stage: small chains would fault the same pages in again and again.
+    Not while the process uses less than KEPT_BYTES more than after the last time, where glibc counts it: looking for
+    garbage takes as long as ten cheap generations. glibc keeps at most KEPT_BYTES for the next stage: small chains
+    would fault the same pages in again and again.
+
+    Returns:
+        Whether it looked for garbage.
     """
-    gc.collect()
+    global _used_before
     library = ctypes.CDLL(None)
-    if hasattr(library, "malloc_trim") and _freed_bytes(library) > KEPT_BYTES:
+    if _memory_use(library).used < _used_before + KEPT_BYTES and not _uses_gpu():
+        return False
+    gc.collect()
+    if hasattr(library, "malloc_trim") and _memory_use(library).freed > KEPT_BYTES:
         library.malloc_trim(0)
+    _used_before = _memory_use(library).used
+    return True
+
+
+_used_before = -math.inf
+"""Bytes in use after garbage was looked for."""
+
+
+def _uses_gpu() -> bool:
+    """Whether garbage may hold memory that glibc does not count."""
+    import torch
+
+    return torch.cuda.is_initialized()
 
 
 class _MemoryUse(ctypes.Structure):
@@ -138,16 +159,24 @@ class _MemoryUse(ctypes.Structure):
     ]
 
 
-def _freed_bytes(library: ctypes.CDLL) -> float:
-    """What glibc holds of memory that was freed; without end where it does not say, before version 2.33."""
+class _Bytes(NamedTuple):
+    used: float
+    """What glibc has given to the process."""
+    freed: float
+    """What it holds of memory that was freed."""
+
+
+def _memory_use(library: ctypes.CDLL) -> _Bytes:
+    """Without end, both, where the C library does not say: glibc before version 2.33, and others."""
     if not hasattr(library, "mallinfo2"):
-        return math.inf
+        return _Bytes(math.inf, math.inf)
     library.mallinfo2.restype = _MemoryUse
-    return int(library.mallinfo2().fordblks)
+    found = library.mallinfo2()
+    return _Bytes(int(found.uordblks), int(found.fordblks))
 
 
 def set_imports_aside() -> None:
-    """Exempt the objects of imports from garbage collection, after memory has been returned.
+    """Exempt the objects of imports from garbage collection, after garbage was looked for.
 
     Not for the middle of a stage: what lives now is never deleted later where it is in a circle.
     """

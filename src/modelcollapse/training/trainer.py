@@ -9,7 +9,8 @@ import logging
 import re
 import warnings
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -74,8 +75,8 @@ class Execution:
         """A silent trainer that writes nothing of its own and leaves samplers and signals alone.
 
         It computes on one device, or as the given rank of a DDP fit. Neither the environment (``PL_TRAINER_*``, SLURM,
-        ranks) nor the working folder decides anything: every argument is given, and the folder where Lightning looks
-        for checkpoints is empty.
+        ranks) nor the working folder nor other packages decide anything: every argument is given, the folder where
+        Lightning looks for checkpoints is empty, and callbacks that packages register with Lightning are left out.
 
         Args:
             callbacks: Lightning's; a fit that keeps checkpoints has one that is a ``Checkpoint``.
@@ -96,50 +97,51 @@ class Execution:
         # It is read from variables of clusters when Lightning is imported.
         rank_zero_only.rank = rank.index  # type: ignore[attr-defined]
         empty = TemporaryDirectory(prefix="modelcollapse-")
-        trainer = Trainer(
-            accelerator=self.settings.accelerator,
-            strategy="auto" if rank == ONLY_RANK else SingleMachineDDP(rank),
-            devices=rank.world_size,
-            num_nodes=1,
-            precision=self.settings.precision,
-            logger=False,
-            callbacks=list(callbacks),
-            fast_dev_run=False,
-            max_epochs=epochs,
-            min_epochs=None,
-            max_steps=-1,
-            min_steps=None,
-            max_time=None,
-            limit_train_batches=1.0,
-            limit_val_batches=1.0,
-            limit_test_batches=1.0,
-            limit_predict_batches=1.0,
-            overfit_batches=0.0,
-            val_check_interval=1.0,
-            check_val_every_n_epoch=arguments.check_val_every_n_epoch,
-            num_sanity_val_steps=0,
-            log_every_n_steps=50,
-            enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            accumulate_grad_batches=arguments.accumulate_grad_batches,
-            gradient_clip_val=gradient_clip,
-            gradient_clip_algorithm=arguments.gradient_clip_algorithm,
-            deterministic=self.settings.deterministic,
-            benchmark=self.settings.benchmark,
-            inference_mode=True,
-            use_distributed_sampler=False,
-            profiler=self._profiler(label),
-            detect_anomaly=self.settings.detect_anomaly,
-            barebones=False,
-            # A DDP strategy brings its own.
-            plugins=[SafeCheckpointIO(), *([OneMachine(rank)] if rank == ONLY_RANK else [])],
-            sync_batchnorm=False,
-            reload_dataloaders_every_n_epochs=0,
-            default_root_dir=empty.name,
-            enable_autolog_hparams=False,
-            model_registry=None,
-        )
+        with _no_callbacks_of_packages():
+            trainer = Trainer(
+                accelerator=self.settings.accelerator,
+                strategy="auto" if rank == ONLY_RANK else SingleMachineDDP(rank),
+                devices=rank.world_size,
+                num_nodes=1,
+                precision=self.settings.precision,
+                logger=False,
+                callbacks=list(callbacks),
+                fast_dev_run=False,
+                max_epochs=epochs,
+                min_epochs=None,
+                max_steps=-1,
+                min_steps=None,
+                max_time=None,
+                limit_train_batches=1.0,
+                limit_val_batches=1.0,
+                limit_test_batches=1.0,
+                limit_predict_batches=1.0,
+                overfit_batches=0.0,
+                val_check_interval=1.0,
+                check_val_every_n_epoch=arguments.check_val_every_n_epoch,
+                num_sanity_val_steps=0,
+                log_every_n_steps=50,
+                enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                accumulate_grad_batches=arguments.accumulate_grad_batches,
+                gradient_clip_val=gradient_clip,
+                gradient_clip_algorithm=arguments.gradient_clip_algorithm,
+                deterministic=self.settings.deterministic,
+                benchmark=self.settings.benchmark,
+                inference_mode=True,
+                use_distributed_sampler=False,
+                profiler=self._profiler(label),
+                detect_anomaly=self.settings.detect_anomaly,
+                barebones=False,
+                # A DDP strategy brings its own.
+                plugins=[SafeCheckpointIO(), *([OneMachine(rank)] if rank == ONLY_RANK else [])],
+                sync_batchnorm=False,
+                reload_dataloaders_every_n_epochs=0,
+                default_root_dir=empty.name,
+                enable_autolog_hparams=False,
+                model_registry=None,
+            )
         trainer._signal_connector.register_signal_handlers = _leave_signals_alone  # type: ignore[method-assign]
         weakref.finalize(trainer, empty.cleanup)
         return trainer
@@ -186,6 +188,22 @@ class Execution:
 
 def _leave_signals_alone() -> None:
     """Install no handlers: Lightning's would write checkpoints and requeue the job under SLURM."""
+
+
+@contextmanager
+def _no_callbacks_of_packages() -> Iterator[None]:
+    """Within the block, trainers are made without the callbacks that installed packages register by entry points.
+
+    No recipe would name them; and to look through all packages takes longer than all else of a trainer.
+    """
+    from pytorch_lightning.trainer.connectors import callback_connector
+
+    before = callback_connector._load_external_callbacks
+    callback_connector._load_external_callbacks = lambda group: []
+    try:
+        yield
+    finally:
+        callback_connector._load_external_callbacks = before
 
 
 def _quiet_lightning() -> None:

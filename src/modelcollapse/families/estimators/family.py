@@ -354,10 +354,10 @@ class EstimatorFamily(ABC):
         if folder not in self._files:
             self._files[folder] = self._segment_files(folders)
         segment = self._files[folder]
-        shown = self.replicates > 1 and generation in self._shown
-        replicates = {
-            name: values[generation - segment.first].numpy() for name, values in segment.measures.items() if shown
-        }
+        replicates = {}
+        if self.replicates > 1 and generation in self._shown:
+            place = generation - segment.first
+            replicates = {name: values[place].numpy() for name, values in segment.measures.items()}
         return GenerationResult(metrics=segment.summary(generation), distributions=replicates)
 
     def _segment_files(self, folders: Mapping[str, Path]) -> SegmentFiles:

@@ -1,6 +1,6 @@
 """The training sets of cheap generations, and the Lightning module that advances one generation an epoch."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -32,7 +32,7 @@ from modelcollapse.regimes import Draw, Regime, Source, compose, count_rows, hel
 from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
 from modelcollapse.store import BuildContext
-from modelcollapse.training.progress import BatchProgress, stage_bar
+from modelcollapse.training.progress import stage_bar
 from modelcollapse.training.trainer import Execution
 
 RowSet = Any
@@ -336,8 +336,8 @@ def _weights(draws: Sequence[Draw], counts: Sequence[int]) -> torch.Tensor | Non
     return torch.cat([torch.full((n,), share, dtype=torch.float64) for n, share in zip(counts, shares, strict=True)])
 
 
-BATCH_GENERATIONS = 10
-"""Generations a batch: what Lightning does for each batch takes as long as a tenth of a cheap generation."""
+BATCH_GENERATIONS = 100
+"""Generations a batch: what Lightning does for each batch takes as long as a third of a cheap generation."""
 MEASURED_TOGETHER = 256
 """Mixtures, Gaussians, ... that are measured in one go, of all replicates: enough of them to hide the calls."""
 
@@ -352,10 +352,13 @@ class GenerationsModule(LightningModule):
         seed: int,
         states: Mapping[int, State],
         merge: Choice = NO_MERGE,
+        on_generation: Callable[[], None] = lambda: None,
     ) -> None:
+        """``on_generation`` is called after each."""
         super().__init__()
         self.automatic_optimization = False
         self._estimator, self._representation, self._seed, self._merge = estimator, representation, seed, merge
+        self._on_generation = on_generation
         self.states: dict[int, State] = dict(states)
         """Generation -> parameters, those of earlier segments included."""
         self.fits: dict[int, Fitted] = {}
@@ -377,6 +380,12 @@ class GenerationsModule(LightningModule):
             self.states[generation] = merged_state(
                 self._merge, self._estimator, self._seed, generation, fitted.state, self.states
             )
+            self._on_generation()
+
+    def forget(self) -> None:
+        """Hold none of the parameters any more."""
+        self.states.clear()
+        self.fits.clear()
 
 
 class GenerationsDataModule(LightningDataModule):
@@ -421,13 +430,15 @@ def fit_generations(
 ) -> None:
     """Fit a span of generations with Lightning, and write their parameters and how the fits went."""
     states = _states(context.parents.values())
-    module = GenerationsModule(stage.estimator, stage.representation, stage.seed, states, stage.merge)
-    data = GenerationsDataModule(module, stage.training_sets, compositions)
     execution: Execution = stage.execution
-    with stage_bar(context.artifact.label, len(data), execution) as bar:
-        execution.trainer([BatchProgress(bar)], epochs=1).fit(module, datamodule=data)
+    with stage_bar(context.artifact.label, len(compositions), execution) as bar:
+        module = GenerationsModule(stage.estimator, stage.representation, stage.seed, states, stage.merge, bar.advance)
+        data = GenerationsDataModule(module, stage.training_sets, compositions)
+        execution.trainer((), epochs=1).fit(module, datamodule=data)
     found = stacked([module.states[generation] for generation in span])
     diagnostics = stacked([fitted.diagnostics for fitted in module.fits.values()])
+    # Lightning's trainer refers to it in circles, which are looked for seldom.
+    module.forget()
     SegmentStates(span.first, found, diagnostics).write(context.folder)
     if module.selections:
         save_file(stacked(module.selections), context.folder / SELECTION_FILE)
