@@ -8,10 +8,11 @@ import torch
 from safetensors.torch import load_file
 
 from modelcollapse.config.settings import read_chain_settings
+from modelcollapse.families.estimators import settings as estimators
 from modelcollapse.families.estimators.diets import Diets
 from modelcollapse.families.estimators.estimator import STATES_FILE, SegmentStates
 from modelcollapse.families.gaussian.theory import gaussian_expectations, population_moments, variance_kept
-from modelcollapse.populations.settings import PopulationSettings
+from modelcollapse.populations.settings import PopulationSettings, refuse
 from modelcollapse.settings import SettingsError
 
 GAUSSIAN = (
@@ -141,9 +142,10 @@ def test_one_model_has_the_keys_of_a_chain(chain):
     ("words", "expected"),
     [
         (
-            ("selection=random",),
-            "population.models: 4 members are not allowed with model.family=gaussian where rows are",
+            ("population.sizes=[2,1,1,1]",),
+            "population.sizes: unequal sizes are not allowed with model.family=gaussian, whose members are one batch",
         ),
+        (("population.sizes=[2,1]",), "population.sizes: 2 numbers for 4 members; it must have one for each (populat"),
         (("model.synthesis=statistics",), "model.synthesis: 'statistics' knows whole sets only, and population.diet="),
         (("population.models=11",), "population.models: 11 members have 1 of 20 rows each, which leaves a covariance"),
         (("population.models=21",), "population.models: 21 members cannot share 20 rows of the real training split"),
@@ -155,11 +157,22 @@ def test_what_cannot_be_is_said(compose_values, words, expected):
     assert any(problem.startswith(expected) for problem in caught.value.problems)
 
 
-def test_families_without_populations_refuse_them(compose_values):
+def test_members_that_do_not_fit_into_memory_together_are_counted(compose_values, monkeypatch):
+    words = (*SPLIT, "population.data=shared", "population.models=60", "model.replicates=100000", "data.rows=100")
+    monkeypatch.setattr(estimators, "physical_memory", lambda: 10**9)
     with pytest.raises(SettingsError) as caught:
-        read_chain_settings(compose_values("experiment=paper_discrete", "tracking=none", "population=split"))
+        read_chain_settings(compose_values(*words))
     (problem,) = caught.value.problems
+    assert problem.startswith("population.models: 60 members of 100000 replicates under regime=replace hold samples of")
+    assert problem.endswith("choose model.replicates=6944 or fewer members, generations or data.rows")
+
+
+def test_families_without_populations_refuse_them(compose_values):
+    class Alone:
+        family = "alone"
+
+    (problem,) = refuse(PopulationSettings(models=2), Alone())
     assert problem == (
-        "population.models: 2 members are not allowed with model.family=discrete, which has no populations; choose"
+        "population.models: 2 members are not allowed with model.family=alone, which has no populations; choose"
         " population=none"
     )

@@ -15,8 +15,9 @@ from modelcollapse.config.settings import read_chain_settings
 from modelcollapse.data.blocks import block_count, read_blocks, write_blocks
 from modelcollapse.data.images import read_images, read_labels
 from modelcollapse.interactive.runs import Run
-from modelcollapse.populations.members import member_seed
+from modelcollapse.populations.members import member_seed, shares_of
 from modelcollapse.populations.rows import part_rows, write_union_sample
+from modelcollapse.populations.settings import PopulationSettings
 from modelcollapse.seeding import Stream
 from modelcollapse.selections.kept import KEPT_FILE, Kept, read_kept
 from modelcollapse.settings import SettingsError
@@ -141,9 +142,33 @@ def test_split_data_are_shared_out_without_overlap_and_measured_by_the_same_rows
 
 
 def test_rows_that_do_not_go_into_the_members_are_nobodys():
-    parts = [part_rows(60, member, 7, Stream(0, 0, "test")) for member in range(7)]
+    parts = [
+        part_rows(60, member, shares_of(PopulationSettings(7, "split")), Stream(0, 0, "test")) for member in range(7)
+    ]
     assert [len(part) for part in parts] == [60 // 7] * 7
     assert len(np.unique(np.concatenate(parts))) == 7 * (60 // 7)
+
+
+def test_members_have_as_much_of_the_real_rows_as_their_sizes_say():
+    shares = shares_of(PopulationSettings(3, "split", sizes=(2.0, 1.0, 0.5)))
+    parts = [part_rows(60, member, shares, Stream(0, 0, "test")) for member in range(3)]
+    assert [len(part) for part in parts] == [34, 17, 8]
+    assert len(np.unique(np.concatenate(parts))) == 34 + 17 + 8
+
+
+def test_equal_sizes_are_none_and_unequal_ones_other_chains(declared, compose_values):
+    equal, unequal = "population.sizes=[3,3]", "population.sizes=[2,1]"
+    assert declared(*SPLIT, equal) == declared(*SPLIT)
+    plain, same, other = (
+        chain_id(read_chain_settings(compose_values(*SPLIT, *more))) for more in ((), (equal,), (unequal,))
+    )
+    assert plain == same != other
+    halves, thirds = declared(*SPLIT), declared(*SPLIT, unequal)
+    for role in ("model", "member_1/model", "member_1/synthetic"):
+        assert thirds[0][role] != halves[0][role]
+    whole = declared(*SAMPLED)[0]["synthetic"].expected_bytes
+    assert halves[0]["synthetic"].expected_bytes == halves[0]["member_1/synthetic"].expected_bytes == whole / 2
+    assert [thirds[1][role].expected_bytes * 3 for role in ("diet", "member_1/diet")] == [2 * whole, whole]
 
 
 def test_what_a_selection_weighs_weighs_as_much_in_a_union(tmp_path):
@@ -268,16 +293,23 @@ def test_a_population_that_is_killed_in_a_members_fit_ends_with_the_same_bits(un
 
 
 def test_images_are_shared_out_and_classified_by_one_instrument(chain):
-    run = chain(*VAE, "population=split", "regime=accumulate", "selection=random")
+    words = ("population.sizes=[3,1]", "metrics.add=[generated]")
+    run = chain(*VAE, "population=split", "regime=accumulate", "selection=random", *words)
     first, second = (dict(each.artifacts) for each in run.generations())
     parts = [run.store.folder(first[f"{member}model"].parents["real"]) for member in ("", "member_1/")]
     whole = run.store.folder(first["model"].parents["real"].parents["whole"])
     classes = torch.cat([read_labels(part, "train") for part in parts])
     assert classes.sort().values.tolist() == read_labels(whole, "train").sort().values.tolist()
-    assert all(len(read_images(part, "train")) == 20 for part in parts)
+    assert [len(read_images(part, "train")) for part in parts] == [30, 10]
     assert first["measures"].parents["classifier"] == first["member_1/measures"].parents["classifier"]
-    assert len(read_images(run.store.folder(second["member_1/diet"]), "train")) == 20
-    assert "union/synthetic/kid" in run.lines()[1]
+    sets = [run.store.folder(second[role]) for role in ("diet", "member_1/diet", "union")]
+    assert [len(read_images(each, "train")) for each in sets] == [30, 10, 30]
+    line = run.lines()[1]
+    assert "union/synthetic/kid" in line
+    # Of all members, with what was not selected.
+    written = [line[f"member_{member}/synthetic/generated"] for member in range(2)]
+    assert written == [2 * 30, 2 * 10]
+    assert line["union/synthetic/generated"] == sum(written)
 
 
 # ---- refused ----------------------------------------------------------------------------------------------------
@@ -296,6 +328,19 @@ def test_images_are_shared_out_and_classified_by_one_instrument(chain):
             " it must be at most 60",
         ),
         ((*TINY, "population.models=0"), "population.models: 0 is not allowed"),
+        (
+            (*TINY, TWO, "population.sizes=[2,1]"),
+            "population.sizes: is of no use with population.data=shared, where each member has all real rows",
+        ),
+        (
+            (*SPLIT, "population.diet=other", "population.sizes=[2,1]"),
+            "population.sizes: unequal sizes are not allowed with population.diet=other, which hands on a set of its",
+        ),
+        (
+            (*SPLIT, "population.sizes=[1000,1]"),
+            "population.sizes: [1000.0, 1.0] leave a member no row of 60 of the real training split; the smallest must",
+        ),
+        ((*SPLIT, "population.sizes=[1,0]"), "population.sizes[1]: 0 is not allowed"),
         ((*TINY, TWO, "population.diet=unions"), "population.diet: 'unions' is not allowed (did you mean union?)"),
     ],
 )

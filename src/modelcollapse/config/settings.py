@@ -1,7 +1,7 @@
 """Settings of a whole chain, read from the composed configuration and checked across groups."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -10,6 +10,7 @@ from modelcollapse.edits.settings import NO_EDIT, edit_problems, edited_regime_p
 from modelcollapse.families.options import FamilyOptions, family_options
 from modelcollapse.merges.settings import NO_MERGE, merge_problems
 from modelcollapse.metrics.base import MetricsSettings, metric_problems
+from modelcollapse.populations.members import shares_of
 from modelcollapse.populations.settings import (
     NO_POPULATION,
     PopulationSettings,
@@ -202,20 +203,25 @@ def _problems_between(settings: ChainSettings, family: FamilyOptions, foreign: C
     regime_problems += [] if regime_problems else _known(partial(_composition_problems, settings))
     regime: Any = UNKNOWN if regime_problems else settings.regime
     data, decoding = (UNKNOWN if group in foreign else getattr(settings, group) for group in ("data", "decoding"))
+    of_member = _member_data(settings, family, data)
     checks = [partial(check, settings.model, data, decoding, regime) for check in family.checks]
     checks += [
-        partial(check, settings.model, data, decoding, regime, settings.generations) for check in family.chain_checks
+        partial(check, settings.model, of_member, decoding, regime, settings.generations)
+        for check in family.chain_checks
     ]
     checks += [
         partial(_selection_problems, settings, family),
         partial(training_set_problems, settings.selection, regime, settings.generations),
     ]
     checks += [
-        partial(check, settings.selection, settings.model, data, decoding, regime, settings.generations)
+        partial(check, settings.selection, settings.model, of_member, decoding, regime, settings.generations)
         for check in family.selection_checks
     ]
     population = settings.population
-    checks += [partial(check, population, settings.model, data, regime) for check in family.population_checks]
+    checks += [
+        partial(check, population, settings.model, data, regime, settings.generations)
+        for check in family.population_checks
+    ]
     checks += [
         partial(_merge_problems, settings, family),
         partial(_population_problems, settings, family),
@@ -229,6 +235,17 @@ def _problems_between(settings: ChainSettings, family: FamilyOptions, foreign: C
         partial(_row_problems, regime, settings.generations, data, population, settings.selection),
     ]
     return [*regime_problems, *(problem for check in checks for problem in _known(check))]
+
+
+def _member_data(settings: ChainSettings, family: FamilyOptions, data: Any) -> Any:
+    """The data as a member of a population has them, where the members are replicates; else those of the chain."""
+    if family.populations != "replicates":
+        return data
+    try:
+        parts = settings.population.parts
+        return data if parts == 1 else replace(data, rows=max(1, data.rows // parts))
+    except UseOfUnknownError:
+        return data
 
 
 def _known(check: Callable[[], list[str]]) -> list[str]:
@@ -257,23 +274,26 @@ def _population_problems(settings: ChainSettings, family: FamilyOptions) -> list
         return population_refusal(settings.population, f"editing={settings.editing.name}")
     if family.populations == "none":
         return refuse(settings.population, settings.model)
-    if family.populations == "replicates" and settings.selection.is_active:
-        # What is chosen by, and real rows for scorers, would have to be handed on with the rows.
-        selected = f"model.family={settings.model.family} where rows are selected (selection=none keeps all)"
-        return population_refusal(settings.population, selected)
-    return []
+    problems = settings.population.problems()
+    if family.populations == "replicates" and settings.population.unequal_sizes and not problems:
+        return [
+            f"population.sizes: unequal sizes are not allowed with model.family={settings.model.family}, whose members"
+            " are one batch of as many rows each; it must be null"
+        ]
+    return problems
 
 
 def _row_problems(
     regime: Any, generations: int, data: Any, population: PopulationSettings, selection: SelectionSettings
 ) -> list[str]:
     """Rows that the regime asks for and a lineage lacks; where real data are split, each has a part of them."""
-    if data.real_rows is not None and population.parts > data.real_rows:
-        return [too_many_members(population.models, data.real_rows)]
+    smallest = min(shares_of(population))
+    if data.real_rows is not None and data.real_rows * smallest < 1:
+        return [too_many_members(population.models, data.real_rows, population.unequal_sizes)]
     if training_set_problems(selection, regime, generations):
         # What says more of the same rows.
         return []
-    return row_problems(regime, generations, data, population.parts, selection.kept)
+    return row_problems(regime, generations, data, smallest, selection.kept)
 
 
 def _accelerator_problems(settings: ChainSettings, family: FamilyOptions) -> list[str]:

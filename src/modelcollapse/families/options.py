@@ -24,8 +24,9 @@ SelectionCheck = Callable[[SelectionSettings, Any, Any, Any, Any, int], list[str
 """What is wrong between selection, model, data, decoding and regime, each allowed by itself, and the number of
 generations: one message a problem."""
 
-PopulationCheck = Callable[[PopulationSettings, Any, Any, Any], list[str]]
-"""What is wrong between population, model, data and regime, each allowed by itself: one message a problem."""
+PopulationCheck = Callable[[PopulationSettings, Any, Any, Any, int], list[str]]
+"""What is wrong between population, model, data and regime, each allowed by itself, and the number of generations: one
+message a problem."""
 
 Populations = Literal["none", "lineages", "replicates"]
 

@@ -1,9 +1,11 @@
 """The members of a population: their seeds, their names, and whose rows each of them is trained on."""
 
 from collections.abc import Iterable, Mapping
+from fractions import Fraction
 from typing import TYPE_CHECKING, TypeVar
 
 from modelcollapse.populations.settings import PopulationSettings
+from modelcollapse.regimes.shares import exact
 from modelcollapse.seeding import Stream
 
 if TYPE_CHECKING:
@@ -22,6 +24,14 @@ def member_seed(seed: int, member: int) -> int:
     chain with its seed.
     """
     return Stream(seed, 0, "population.member", index=member).torch_seed() if member else seed
+
+
+def shares_of(population: PopulationSettings) -> tuple[Fraction, ...]:
+    """The share of the real rows that each member has."""
+    if population.parts == 1:
+        return (Fraction(1),) * population.models
+    sizes = [exact(size) for size in population.sizes or (1.0,) * population.models]
+    return tuple(size / sum(sizes) for size in sizes)
 
 
 def part_stream(seed: int) -> Stream:

@@ -3,6 +3,8 @@
 For synthetic benchmarks the settings give that number; for texts and images it is known once they have been read.
 """
 
+import math
+from fractions import Fraction
 from typing import Any
 
 from modelcollapse.regimes import (
@@ -16,19 +18,20 @@ from modelcollapse.regimes import (
 )
 
 
-def row_problems(regime: Regime, generations: int, data: Any, parts: int = 1, kept: float = 1.0) -> list[str]:
+def row_problems(
+    regime: Regime, generations: int, data: Any, share: Fraction = Fraction(1), kept: float = 1.0
+) -> list[str]:
     """Problems with the rows of generations 1 .. ``generations``.
 
     ``data`` says how many rows there are by ``real_rows`` and how many are set aside by ``reserved_rows``, each None
-    where that depends on the data themselves; ``parts`` is the number of parts that they are shared out in, and
-    ``kept`` what a selection keeps of a training set, in units of its rows.
+    where that depends on the data themselves; ``share`` is what a chain has of them, and ``kept`` what a
+    selection keeps of a training set, in units of its rows.
     """
     if data.real_rows is None:
         return []
     reserved = data.reserved_rows
-    return unavailable_rows(
-        regime, generations, data.real_rows // parts, None if reserved is None else reserved // parts, kept
-    )
+    rows = math.floor(data.real_rows * share)
+    return unavailable_rows(regime, generations, rows, None if reserved is None else math.floor(reserved * share), kept)
 
 
 def unavailable_rows(

@@ -18,6 +18,7 @@ class DiscreteFamily(EstimatorFamily):
     name = "discrete"
     stages = STAGES
     headline = DISCRETE.headline
+    knows_populations = True
 
     def build_estimator(self) -> DiscreteEstimator:
         """The estimator of the model and data settings."""
@@ -28,7 +29,8 @@ class DiscreteFamily(EstimatorFamily):
         from modelcollapse.families.discrete import figures
 
         last = int(chain.generations[-1])
-        table = chain.table(self.expected(discrete_expectations(self.plan(chain), self.data)))
+        theory = discrete_expectations(self.plan(chain), self.data, self.population)
+        table = chain.table(self.expected(theory))
         replicates = _ends(chain.state(last))
         absorbed = replicates["end_state"][replicates["single_since"] >= 0]
         ends = pd.DataFrame(

@@ -3,7 +3,12 @@
 from functools import partial
 
 from modelcollapse.families.discrete.settings import DiscreteSettings, offers
-from modelcollapse.families.estimators.settings import memory_problems, selection_problems, synthesis_problems
+from modelcollapse.families.estimators.settings import (
+    POPULATION_CHECKS,
+    memory_problems,
+    selection_problems,
+    synthesis_problems,
+)
 from modelcollapse.families.options import FLOAT64_ON_CPU, family
 from modelcollapse.merges.settings import NEEDS
 
@@ -17,6 +22,8 @@ MEMBERS = (
         chain_checks=(synthesis_problems, memory_problems),
         selection_checks=(partial(selection_problems, "states", offers),),
         selects_training_sets=True,
+        populations="replicates",
+        population_checks=POPULATION_CHECKS,
         merges=tuple(NEEDS),
         accelerators=FLOAT64_ON_CPU,
         stages="modelcollapse.families.discrete.stages:STAGES",

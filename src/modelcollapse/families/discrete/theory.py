@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 
 from modelcollapse.data.settings import CategoricalSamplesSettings
 from modelcollapse.families.estimators.theory import Columns, Floats, Plan
+from modelcollapse.populations.settings import NO_POPULATION, PopulationSettings
 
 ABSORPTION_ROWS = 1000
 """Most rows for which the absorption time is solved for: it costs their third power."""
@@ -16,6 +17,40 @@ def heterozygosity(probabilities: ArrayLike, sizes: ArrayLike) -> Floats:
     """E[1 - sum p^2] after each fit: (1 - sum q^2) prod (1 - 1/M_i), exact."""
     first = 1 - np.square(np.asarray(probabilities, dtype=np.float64)).sum()
     return np.asarray(first * np.cumprod(1 - 1 / np.asarray(sizes, dtype=np.float64)))
+
+
+def population_identity(
+    probabilities: ArrayLike, population: PopulationSettings, rows: int, fits: int
+) -> tuple[Floats, Floats]:
+    """E[sum p_i^2] of a member and E[sum p_i q_i] of two members p, q of a population under `replace`, after each fit.
+
+    These are the probabilities F that two draws of a member, and G that one draw of each of two members, agree. Each of
+    the m members is fitted to k = ``rows`` rows, and two draws of it repeat one row with probability 1/k. Else they are
+    two rows of one writer, or under `union` two of the mk that were written, of one writer with probability
+    (k - 1)/(mk - 1). A fit makes of F and G
+
+        own, other: F' = 1/k + (1 - 1/k) F,  G' = G
+        random:     F' as that,              G' = F'/m + (1 - 1/m) G
+        union:      F' = 1/k + (1 - 1/k) P,  G' = 1/(mk) + (1 - 1/(mk)) P,  P = ((k - 1) F + (m - 1) k G)/(mk - 1)
+
+    exactly. At first F = 1/k + (1 - 1/k) J with J = sum q^2 of the true law, and G is J where real rows are split, F
+    where they are shared.
+    """
+    members, true = population.models, np.square(np.asarray(probabilities, dtype=np.float64)).sum()
+    own = 1 / rows + (1 - 1 / rows) * true
+    across = true if population.data == "split" else own
+    found = [(own, across)]
+    for _ in range(fits - 1):
+        if population.diet == "union":
+            written = members * rows
+            pair = ((rows - 1) * own + (members - 1) * rows * across) / (written - 1)
+            own, across = 1 / rows + (1 - 1 / rows) * pair, 1 / written + (1 - 1 / written) * pair
+        else:
+            own = 1 / rows + (1 - 1 / rows) * own
+            across = own / members + (1 - 1 / members) * across if population.diet == "random" else across
+        found.append((own, across))
+    of_members, of_pairs = np.array(found).T
+    return of_members, of_pairs
 
 
 def end_probabilities(probabilities: ArrayLike) -> Floats:
@@ -89,13 +124,20 @@ MARGINALS_ROWS = 300
 """Most rows for which exact marginals of a discrete chain are worked out: they cost rows^2 a state and generation."""
 
 
-def discrete_expectations(plan: Plan, data: CategoricalSamplesSettings) -> Columns:
-    """Expected measures of a discrete chain."""
+def discrete_expectations(
+    plan: Plan, data: CategoricalSamplesSettings, population: PopulationSettings = NO_POPULATION
+) -> Columns:
+    """Expected measures of a discrete chain; of a population the mean over its members."""
     columns = dict.fromkeys(
         ("survivors", "entropy", "heterozygosity", "single", "total_variation"), np.full(plan.generations + 1, np.nan)
     )
     sizes, true = plan.sizes(), data.probabilities
     if sizes is None:
+        return columns
+    if population.is_active and population.diet != "own":
+        # Of its members' frequencies only the second moments are known.
+        if set(sizes) == {plan.rows}:
+            columns["heterozygosity"] = 1 - population_identity(true, population, plan.rows, len(sizes))[0]
         return columns
     columns["heterozygosity"] = heterozygosity(true, sizes)
     if set(sizes) == {plan.rows} and plan.rows <= MARGINALS_ROWS:

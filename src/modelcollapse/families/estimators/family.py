@@ -107,6 +107,8 @@ class EstimatorFamily(ABC):
     headline: ClassVar[Sequence[tuple[str, str]]]
     stages: ClassVar[EstimatorStages | None] = None
     """The stages that build its artifacts; None where the code of the class itself decides them."""
+    knows_populations: ClassVar[bool] = False
+    """Whether closed forms are those of its populations, under whatever diet."""
     initial: Initial = "previous"
     prompts: Literal["real", "previous"] = "real"
     compared_with = "accumulate"
@@ -339,6 +341,11 @@ class EstimatorFamily(ABC):
         )
 
     @property
+    def sharing(self) -> int:
+        """The number of members that have the same real rows."""
+        return self.population.models // self.population.parts
+
+    @property
     def _diets(self) -> "Diets | None":
         if not self.population.is_active:
             return None
@@ -462,8 +469,11 @@ class EstimatorFamily(ABC):
         return self.present(ChainData(sorted(self._files.values(), key=lambda files: files.first)), title)
 
     def expected(self, columns: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        """What theory expects of every generation, [N + 1] each; NaN from generation 1 on where rows are selected."""
-        if not self.selection.is_active:
+        """What theory expects of every generation, [N + 1] each; NaN from generation 1 on where rows are selected, or
+        are others' in a population whose theory is not known.
+        """
+        is_alone = not self.population.is_active or self.population.diet == "own" or self.knows_populations
+        if not self.selection.is_active and is_alone:
             return columns
         first = np.arange(self.generations + 1) == 0
         return {name: np.where(first, values, np.nan) for name, values in columns.items()}

@@ -14,9 +14,13 @@ def standard_features(replicates: int, rows: int, dimension: int, stream: Stream
 class Features:
     """The features that a chain's models label; those of the real data are kept from one set to the next."""
 
-    def __init__(self, replicates: int, dimension: int, *, are_fresh: bool) -> None:
-        """``are_fresh``: whether a model labels features of its own, or those of the real rows again."""
+    def __init__(self, replicates: int, dimension: int, *, are_fresh: bool, sharing: int = 1) -> None:
+        """``are_fresh``: whether a model labels features of its own, or those of the real rows again.
+
+        ``sharing`` members of a population have the same real rows; they are the replicates j R + r for j = 0, 1, ...
+        """
         self._replicates, self._dimension, self._are_fresh = replicates, dimension, are_fresh
+        self._sharing = sharing
         self._kept: tuple[tuple[int, int], torch.Tensor] | None = None
 
     def real(self, rows: int, stream: Stream) -> torch.Tensor:
@@ -32,5 +36,7 @@ class Features:
             return self.real(rows, stream)
         wanted = (stream.seed, rows)
         if self._kept is None or self._kept[0] != wanted:
-            self._kept = wanted, self.real(rows, Stream(stream.seed, 0, "real"))
+            found = self.real(rows, Stream(stream.seed, 0, "real"))
+            first = found[: self._replicates // self._sharing]
+            self._kept = wanted, found if self._sharing == 1 else first.repeat(self._sharing, 1, 1)
         return self._kept[1]

@@ -95,9 +95,12 @@ def _candidate_problems(
     ]
 
 
-def statistics_diet_problems(population: PopulationSettings, model: Any, data: object, regime: Regime) -> list[str]:
+def statistics_diet_problems(
+    population: PopulationSettings, model: Any, data: object, regime: Regime, generations: int
+) -> list[str]:
     """Why the diet needs samples, if it does."""
-    if not population.is_active or population.diet != "union" or model.synthesis == "samples":
+    by_statistics = getattr(model, "synthesis", "samples") == "statistics"
+    if not population.is_active or population.diet != "union" or not by_statistics:
         return []
     return [
         "model.synthesis: 'statistics' knows whole sets only, and population.diet=union draws rows out of several;"
@@ -118,9 +121,7 @@ def memory_problems(model: Any, data: Any, decoding: object, regime: Regime, gen
     machine = physical_memory()
     if by_statistics or machine is None:
         return []
-    # Under settings of shares that is the last one.
-    candidates = {generations, *list(regime.kinds_of_generation(generations))[3:]}
-    each, largest = max((bytes_per_replicate(data.rows, data.numbers_per_row, regime, t), t) for t in candidates)
+    each, largest = _most_bytes(data.rows, data.numbers_per_row, regime, generations)
     if each * model.replicates <= machine:
         return []
     ways = ["a regime.window", "fewer generations or data.rows"]
@@ -133,6 +134,37 @@ def memory_problems(model: Any, data: Any, decoding: object, regime: Regime, gen
         f" {_gigabytes(each * model.replicates)} at generation {largest}, and this machine has"
         f" {_gigabytes(machine)}; choose {', '.join(ways[:-1])} or {ways[-1]}"
     ]
+
+
+def population_memory_problems(
+    population: PopulationSettings, model: Any, data: Any, regime: Regime, generations: int
+) -> list[str]:
+    """Why the members of all replicates do not fit together, where those of one model would."""
+    by_statistics, machine = getattr(model, "synthesis", "samples") == "statistics", physical_memory()
+    if by_statistics or machine is None or not population.is_active:
+        return []
+    alone, _ = _most_bytes(data.rows, data.numbers_per_row, regime, generations)
+    each, largest = _most_bytes(data.rows // population.parts, data.numbers_per_row, regime, generations)
+    needed = each * model.replicates * population.models
+    if needed <= machine or alone * model.replicates > machine:
+        return []
+    fitting = machine // (each * population.models)
+    return [
+        f"population.models: {population.models} members of {model.replicates} replicates under regime={regime.name}"
+        f" hold samples of {_gigabytes(needed)} at generation {largest}, and this machine has {_gigabytes(machine)};"
+        f" choose {f'model.replicates={fitting} or ' if fitting else ''}fewer members, generations or data.rows"
+    ]
+
+
+POPULATION_CHECKS = (statistics_diet_problems, population_memory_problems)
+"""What is wrong between population, model, data, regime and the number of generations."""
+
+
+def _most_bytes(rows: int, numbers_per_row: int, regime: Regime, generations: int) -> tuple[int, int]:
+    """Bytes of a replicate in the generation that needs the most, and that generation."""
+    # Under settings of shares that is the last one.
+    candidates = {generations, *list(regime.kinds_of_generation(generations))[3:]}
+    return max((bytes_per_replicate(rows, numbers_per_row, regime, t), t) for t in candidates)
 
 
 def bytes_per_replicate(rows: int, numbers_per_row: int, regime: Regime, generation: int) -> int:

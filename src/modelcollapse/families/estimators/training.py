@@ -123,7 +123,7 @@ class Samples:
             _drawn(end_to_end([sets[source] for source in draw.sources]), draw.stream, count, ordered=ordered)
             for draw, count in zip(draws, counts, strict=True)
         ]
-        return end_to_end([part._replace(weights=_scaled(part.weights)) for part in parts])
+        return end_to_end([part.scaled() for part in parts])
 
     def fit(self, training_set: TrainingSet, previous: State | None, stream: Stream) -> Fitted:
         """The fit to the rows."""
@@ -307,11 +307,6 @@ def _of_kind(source: Source, rows: RowSet) -> WeighedRows:
     if known.is_synthetic is not None:
         return known
     return known._replace(is_synthetic=torch.full(known.rows.shape[:2], source.kind == "synthetic"))
-
-
-def _scaled(weights: torch.Tensor | None) -> torch.Tensor | None:
-    """The weights with mean 1 in each replicate."""
-    return None if weights is None else weights / weights.mean(1, keepdim=True)
 
 
 def _drawn(union: WeighedRows, stream: Stream | None, count: int, *, ordered: bool) -> WeighedRows:

@@ -14,6 +14,7 @@ class GaussianFamily(EstimatorFamily):
     name = "gaussian"
     stages = STAGES
     headline = GAUSSIAN.headline
+    knows_populations = True
 
     def build_estimator(self) -> GaussianEstimator:
         """The estimator of the model and data settings."""

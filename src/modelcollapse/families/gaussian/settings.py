@@ -4,12 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from modelcollapse.data.settings import GaussianSamplesSettings, shape_problems, singularity_problems
-from modelcollapse.families.estimators.settings import (
-    LIKELIHOODS,
-    EstimatorSettings,
-    Synthesis,
-    statistics_diet_problems,
-)
+from modelcollapse.families.estimators import settings as estimators
+from modelcollapse.families.estimators.settings import LIKELIHOODS, EstimatorSettings, Synthesis
 from modelcollapse.populations.settings import PopulationSettings
 from modelcollapse.regimes import Regime
 
@@ -37,7 +33,11 @@ CHECKS = (shape_problems, singularity_problems)
 
 
 def _part_problems(
-    population: PopulationSettings, model: GaussianSettings, data: GaussianSamplesSettings, regime: Regime
+    population: PopulationSettings,
+    model: GaussianSettings,
+    data: GaussianSamplesSettings,
+    regime: Regime,
+    generations: int,
 ) -> list[str]:
     """Why a member's part of the real rows is too small to estimate a covariance, if so."""
     rows, needed = data.rows // population.parts, len(data.mean) + 1
@@ -49,5 +49,5 @@ def _part_problems(
     ]
 
 
-POPULATION_CHECKS = (statistics_diet_problems, _part_problems)
-"""As CHECKS, of population, model, data and regime."""
+POPULATION_CHECKS = (*estimators.POPULATION_CHECKS, _part_problems)
+"""As CHECKS, of population, model, data, regime and the number of generations."""

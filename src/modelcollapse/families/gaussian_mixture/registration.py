@@ -3,7 +3,7 @@
 from functools import partial
 
 from modelcollapse.families.estimators.settings import memory_problems, selection_problems
-from modelcollapse.families.gaussian_mixture.settings import CHECKS, GaussianMixtureSettings, offers
+from modelcollapse.families.gaussian_mixture.settings import CHECKS, POPULATION_CHECKS, GaussianMixtureSettings, offers
 from modelcollapse.families.options import FLOAT64_ON_CPU, family
 
 MEMBERS = (
@@ -17,6 +17,8 @@ MEMBERS = (
         chain_checks=(memory_problems,),
         selection_checks=(partial(selection_problems, "points", offers),),
         selects_training_sets=True,
+        populations="replicates",
+        population_checks=POPULATION_CHECKS,
         accelerators=FLOAT64_ON_CPU,
         stages="modelcollapse.families.gaussian_mixture.stages:STAGES",
         exporter="modelcollapse.families.estimators.exporting:export",

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from modelcollapse.data.settings import GaussianSamplesSettings, shape_problems, singularity_problems
+from modelcollapse.families.estimators import settings as estimators
 from modelcollapse.families.estimators.settings import LIKELIHOODS, EstimatorSettings
+from modelcollapse.populations.settings import PopulationSettings
 from modelcollapse.regimes import Regime
 from modelcollapse.settings import Count, NonNegative, Positive, Range
 
@@ -39,6 +41,23 @@ def _component_problems(
     if model.components <= data.rows:
         return []
     return [f"model.components: {model.components} must be at most data.rows={data.rows}"]
+
+
+def _part_problems(
+    population: PopulationSettings, model: GaussianMixtureSettings, data: Any, regime: Regime, generations: int
+) -> list[str]:
+    """Why a member's part of the real rows is too small for so many components, if so."""
+    rows = data.rows // population.parts
+    if model.components <= rows or model.components > data.rows:
+        return []
+    return [
+        f"model.components: {model.components} must be at most {rows}, what each of {population.models} members has of"
+        f" {data.rows} rows (population.data=split)"
+    ]
+
+
+POPULATION_CHECKS = (*estimators.POPULATION_CHECKS, _part_problems)
+"""As CHECKS, of population, model, data, regime and the number of generations."""
 
 
 def offers(model: object, data: Any) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from modelcollapse.families.estimators.settings import memory_problems, selection_problems
+from modelcollapse.families.estimators.settings import POPULATION_CHECKS, memory_problems, selection_problems
 from modelcollapse.families.kernel_density.settings import (
     KernelDensitySettings,
     centre_problems,
@@ -23,6 +23,8 @@ MEMBERS = (
         chain_checks=(centre_problems, memory_problems),
         selection_checks=(partial(selection_problems, "points", offers), chosen_centre_problems),
         selects_training_sets=True,
+        populations="replicates",
+        population_checks=POPULATION_CHECKS,
         accelerators=FLOAT64_ON_CPU,
         stages="modelcollapse.families.kernel_density.stages:STAGES",
         exporter="modelcollapse.families.estimators.exporting:export",

@@ -43,10 +43,13 @@ class Expectations:
         model: settings of the model.
         data: settings of the data.
         decoding: settings of the decoding.
+        share: of the real training split that the chain has, a member of a population.
     """
 
-    def __init__(self, model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings) -> None:
-        self._model, self._data, self._decoding = model, data, decoding
+    def __init__(
+        self, model: LanguageModelSettings, data: LanguageModelData, decoding: DecodingSettings, share: float = 1.0
+    ) -> None:
+        self._model, self._data, self._decoding, self._share = model, data, decoding, share
 
     @cached_property
     def _shape(self) -> Shape | None:
@@ -54,9 +57,9 @@ class Expectations:
 
     @cached_property
     def _rows(self) -> float | None:
-        """Blocks of the training split."""
+        """Blocks of the training split that the chain has."""
         rows = _blocks(self._data, "train")
-        return None if rows is None else rows * (1 - self._data.reserve)
+        return None if rows is None else rows * (1 - self._data.reserve) * self._share
 
     @cached_property
     def _evaluated(self) -> dict[str, float] | None:

@@ -33,7 +33,7 @@ from modelcollapse.families.stage import Declare
 from modelcollapse.merges.recipes import MERGED, Merging
 from modelcollapse.metrics.base import ChosenMetrics, Subject
 from modelcollapse.metrics.computing import compute_metrics, dear_artifacts
-from modelcollapse.populations.members import member_seed
+from modelcollapse.populations.members import member_seed, shares_of
 from modelcollapse.regimes import Draw, Source, composition_recipe
 from modelcollapse.seeding import Stream
 from modelcollapse.selections.recipes import (
@@ -96,7 +96,7 @@ class LanguageModelFamily:
 
     def union(self, generation: int, sets: Sequence[Artifact]) -> Artifact:
         """Blocks drawn from all of the sets."""
-        return union_of(sets, self._seed, generation, recipes.BLOCKS_FILE)
+        return union_of(sets, self._chain.population, self._member, self._seed, generation, recipes.BLOCKS_FILE)
 
     def inputs(self) -> Mapping[str, Artifact]:
         """Tokenizer, real data and published weights, if there are any."""
@@ -335,7 +335,8 @@ class LanguageModelFamily:
 
     @cached_property
     def _expected(self) -> Expectations:
-        return Expectations(self._model, self._data, self._decoding)
+        share = float(shares_of(self._chain.population)[self._member])
+        return Expectations(self._model, self._data, self._decoding, share)
 
     # ---- results ----------------------------------------------------------------------------------------------
 

@@ -23,9 +23,12 @@ class LinearRegressionEstimator:
     (Gerstgrasser et al. 2024).
     """
 
-    def __init__(self, model: LinearRegressionSettings, data: LinearSamplesSettings) -> None:
+    def __init__(self, model: LinearRegressionSettings, data: LinearSamplesSettings, sharing: int = 1) -> None:
+        """``sharing`` members of a population have the same real rows."""
         self._ridge, self._noise = model.ridge, data.noise
-        self._features = Features(model.replicates, data.dimension, are_fresh=model.features == "fresh")
+        self._features = Features(
+            model.replicates, data.dimension, are_fresh=model.features == "fresh", sharing=sharing
+        )
         self._kept: tuple[torch.Tensor, torch.Tensor] | None = None
         self._true = {"weights": torch.from_numpy(data.true_weights).expand(model.replicates, -1)}
 

@@ -17,7 +17,7 @@ class LinearRegressionFamily(EstimatorFamily):
 
     def build_estimator(self) -> LinearRegressionEstimator:
         """The estimator of the model and data settings."""
-        return LinearRegressionEstimator(self.model, self.data)
+        return LinearRegressionEstimator(self.model, self.data, self.sharing)
 
     def present(self, chain: ChainData, title: ChainTitle) -> ChainReport:
         """Errors of every generation, theory beside what is measured."""

@@ -19,9 +19,12 @@ from modelcollapse.seeding import Stream
 class LogisticRegressionEstimator:
     """Weights of R replicates: state ``weights`` [R, d]. A row is (x, y), its d features and its label, 0 or 1."""
 
-    def __init__(self, model: LogisticRegressionSettings, data: LogisticSamplesSettings) -> None:
+    def __init__(self, model: LogisticRegressionSettings, data: LogisticSamplesSettings, sharing: int = 1) -> None:
+        """``sharing`` members of a population have the same real rows."""
         self._ridge, self._flips = model.ridge, model.flipped
-        self._features = Features(model.replicates, data.dimension, are_fresh=model.features == "fresh")
+        self._features = Features(
+            model.replicates, data.dimension, are_fresh=model.features == "fresh", sharing=sharing
+        )
         self._true = {"weights": torch.from_numpy(data.true_weights).expand(model.replicates, -1)}
 
     @property

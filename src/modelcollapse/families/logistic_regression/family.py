@@ -17,7 +17,7 @@ class LogisticRegressionFamily(EstimatorFamily):
 
     def build_estimator(self) -> LogisticRegressionEstimator:
         """The estimator of the model and data settings."""
-        return LogisticRegressionEstimator(self.model, self.data)
+        return LogisticRegressionEstimator(self.model, self.data, self.sharing)
 
     def present(self, chain: ChainData, title: ChainTitle) -> ChainReport:
         """Errors of every generation, theory beside the one it is known for."""

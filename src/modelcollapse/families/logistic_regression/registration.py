@@ -3,7 +3,7 @@
 from functools import partial
 
 from modelcollapse.edits.settings import LABELS
-from modelcollapse.families.estimators.settings import memory_problems, selection_problems
+from modelcollapse.families.estimators.settings import POPULATION_CHECKS, memory_problems, selection_problems
 from modelcollapse.families.logistic_regression.settings import LogisticRegressionSettings, offers
 from modelcollapse.families.options import FLOAT64_ON_CPU, family
 from modelcollapse.merges.settings import NEEDS
@@ -18,6 +18,8 @@ MEMBERS = (
         chain_checks=(memory_problems,),
         selection_checks=(partial(selection_problems, "points", offers),),
         selects_training_sets=True,
+        populations="replicates",
+        population_checks=POPULATION_CHECKS,
         merges=tuple(NEEDS),
         edits=LABELS,
         accelerators=FLOAT64_ON_CPU,

@@ -5,7 +5,7 @@ from typing import Any
 
 from modelcollapse.families.populations.stages import WHOLE, part, set_role, union
 from modelcollapse.families.stage import Declare
-from modelcollapse.populations.members import part_stream, union_stream
+from modelcollapse.populations.members import part_stream, shares_of, union_stream
 from modelcollapse.populations.settings import PopulationSettings
 from modelcollapse.store import Artifact
 
@@ -27,9 +27,11 @@ def part_of(real: Artifact, population: PopulationSettings, member: int, seed: i
     if population.parts == 1:
         return real
     stream = part_stream(seed)
-    recipe = {"stream": stream.recipe(), "member": member, "members": population.models}
-    arguments: dict[str, Any] = {"file": file, "member": member, "members": population.models, "stream": stream}
-    size = None if real.expected_bytes is None else real.expected_bytes // population.models
+    recipe: dict[str, Any] = {"stream": stream.recipe(), "member": member, "members": population.models}
+    if population.unequal_sizes:
+        recipe["sizes"] = list(population.unequal_sizes)
+    arguments: dict[str, Any] = {"file": file, "member": member, "population": population, "stream": stream}
+    size = None if real.expected_bytes is None else int(real.expected_bytes * shares_of(population)[member])
     return _DECLARE(real.kind, part, recipe, {WHOLE: real}, f"real data · part {member}", size, **arguments)
 
 
@@ -38,9 +40,14 @@ def whole_of(real: Artifact) -> Artifact:
     return real.parents.get(WHOLE, real)
 
 
-def union_of(sets: Sequence[Artifact], seed: int, generation: int, file: str) -> Artifact:
-    """Declare the sample of all members' synthetic sets of a generation that the member of a seed draws."""
+def union_of(
+    sets: Sequence[Artifact], population: PopulationSettings, member: int, seed: int, generation: int, file: str
+) -> Artifact:
+    """Declare the sample of all members' synthetic sets of a generation that a member draws, whose seed is ``seed``."""
     stream = union_stream(seed, generation)
     parents = {set_role(member): each for member, each in enumerate(sets)}
-    recipe, label = {"stream": stream.recipe()}, f"generation {generation} · drawing from all members"
-    return _DECLARE(DIET, union, recipe, parents, label, sets[0].expected_bytes, file=file, stream=stream)
+    like = member if population.unequal_sizes else None
+    recipe = {"stream": stream.recipe(), **({} if like is None else {"like": like})}
+    label = f"generation {generation} · drawing from all members"
+    size = sets[member].expected_bytes
+    return _DECLARE(DIET, union, recipe, parents, label, size, file=file, stream=stream, like=like)

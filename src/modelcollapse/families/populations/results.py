@@ -30,6 +30,10 @@ def union_metrics(
     return {name: value for name, value in result.metrics.items() if name.startswith(prefixes)}
 
 
+_AMOUNTS = ("generated",)
+"""Metrics of how much there is: of all members together their sum, not that of a sample."""
+
+
 def joined(members: Sequence[GenerationResult], union: Mapping[str, float]) -> GenerationResult:
     """One result of all members, with what the first member's alone has beside.
 
@@ -41,7 +45,7 @@ def joined(members: Sequence[GenerationResult], union: Mapping[str, float]) -> G
         for member, result in enumerate(members)
         for name, value in result.metrics.items()
     }
-    of_all = {union_name(name): value for name, value in union.items()}
+    of_all = {union_name(name): _of_all(name, value, members) for name, value in union.items()}
     return replace(
         members[0],
         metrics={**mean_metrics(result.metrics for result in members), **of_members, **of_all},
@@ -49,6 +53,12 @@ def joined(members: Sequence[GenerationResult], union: Mapping[str, float]) -> G
         samples=_marked(result.samples for result in members),
         epochs=_marked(result.epochs for result in members),
     )
+
+
+def _of_all(name: str, value: float, members: Sequence[GenerationResult]) -> float:
+    """A metric of what all members wrote, from that of the sample of it."""
+    is_amount = name.rpartition("/")[2] in _AMOUNTS
+    return sum(result.metrics[name] for result in members) if is_amount else value
 
 
 def _pooled(members: Sequence[GenerationResult]) -> dict[str, np.ndarray]:

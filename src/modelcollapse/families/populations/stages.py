@@ -13,21 +13,23 @@ WHOLE = "whole"
 
 
 @stage("population.part", version=1, work="input")
-def part(stage: None, context: BuildContext, *, file: str, member: int, members: int, stream: Stream) -> None:
+def part(
+    stage: None, context: BuildContext, *, file: str, member: int, population: PopulationSettings, stream: Stream
+) -> None:
     """The rows of the real data that a member has for itself."""
     from modelcollapse.populations.rows import write_part
 
     whole = context.parents[WHOLE]
-    write_part(whole, context.folder, file=file, member=member, members=members, stream=stream)
+    write_part(whole, context.folder, file=file, member=member, population=population, stream=stream)
 
 
 @stage("population.union", version=1, work="synthesis")
-def union(stage: None, context: BuildContext, *, file: str, stream: Stream) -> None:
-    """As many rows as one member writes, drawn from what all of them wrote."""
+def union(stage: None, context: BuildContext, *, file: str, stream: Stream, like: int | None = None) -> None:
+    """As many rows as one member writes, ``like`` where they are not alike, drawn from what all of them wrote."""
     from modelcollapse.populations.rows import write_union_sample
 
     sets = [context.parents[set_role(member)] for member in range(len(context.parents))]
-    write_union_sample(sets, context.folder, file=file, stream=stream)
+    write_union_sample(sets, context.folder, file=file, stream=stream, like=like)
 
 
 def set_role(member: int) -> str:

@@ -27,7 +27,7 @@ from modelcollapse.families.vae.settings import VaeSettings, neighbour_problems
 from modelcollapse.merges.recipes import MERGED, Merging
 from modelcollapse.metrics.base import ChosenMetrics, Subject
 from modelcollapse.metrics.computing import compute_metrics, dear_artifacts
-from modelcollapse.populations.members import member_seed
+from modelcollapse.populations.members import member_seed, shares_of
 from modelcollapse.regimes import Draw, Source, composition_recipe, reserve_stream
 from modelcollapse.seeding import Stream
 from modelcollapse.selections.recipes import (
@@ -83,7 +83,7 @@ class VaeFamily:
 
     def union(self, generation: int, sets: Sequence[Artifact]) -> Artifact:
         """Images drawn from all of the sets."""
-        return union_of(sets, self._seed, generation, recipes.IMAGES_FILE)
+        return union_of(sets, self._chain.population, self._member, self._seed, generation, recipes.IMAGES_FILE)
 
     def inputs(self) -> Mapping[str, Artifact]:
         """The real data."""
@@ -229,7 +229,8 @@ class VaeFamily:
         if self._model.synthesis == "stream":
             return 4 * recipes.decoder_parameter_count(self._model.architecture)
         count = self._data.train_rows
-        return None if count is None else int(2 * 28 * 28 * rows * count * (1 - self._data.reserve))
+        share = float(shares_of(self._chain.population)[self._member]) * (1 - self._data.reserve)
+        return None if count is None else int(2 * 28 * 28 * rows * count * share)
 
     @cached_property
     def _classifier(self) -> Artifact:

@@ -157,7 +157,7 @@ def selection_problems(
 
 
 def _streamed_population_problems(
-    population: PopulationSettings, model: VaeSettings, data: ImageSettings, regime: Regime
+    population: PopulationSettings, model: VaeSettings, data: ImageSettings, regime: Regime, generations: int
 ) -> list[str]:
     if model.synthesis != "stream":
         return []
@@ -165,4 +165,4 @@ def _streamed_population_problems(
 
 
 POPULATION_CHECKS = (_streamed_population_problems,)
-"""As CHECKS, of population, model, data and regime."""
+"""As CHECKS, of population, model, data, regime and the number of generations."""
