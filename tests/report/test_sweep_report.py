@@ -54,7 +54,7 @@ class Elements(HTMLParser):
 
 def test_all_files_are_there_and_agree(report):
     files, folder = report
-    names = ["summary", "statistics", "paired_differences"]
+    names = ["summary", "statistics", "paired_differences", "collapse_profile"]
     assert [path.name for path in files.summary] == [f"{name}.{kind}" for name in names for kind in ("parquet", "csv")]
     for name in names:
         parquet = pd.read_parquet(folder / "report" / f"{name}.parquet")

@@ -6,6 +6,7 @@ Reading a presentation imports neither torch nor the family; a report of finishe
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal
 
 Headline = Sequence[tuple[str, str]]
@@ -85,6 +86,36 @@ class Distribution:
     """Whether natural logarithms were recorded; their exponentials are shown, on a logarithmic axis."""
 
 
+DEFINITIONS: "Mapping[str, str]" = MappingProxyType(
+    {
+        "catastrophe": "catastrophic rise of the test risk",
+        "rise": "any rise of the test risk",
+        "divergence": "divergence of the test risk",
+        "diversity": "loss of variance or diversity",
+        "tails": "loss of tails",
+        "scaling": "change of the scaling law with data",
+        "similarity": "less similarity to real data",
+        "modes": "loss of modes",
+        "hallucination": "appearance of hallucinated data",
+    }
+)
+"""What has been called collapse (Schaeffer et al. 2025, arXiv 2503.03150): name -> what it is called in tables."""
+OF_THE_RISK = ("catastrophe", "rise", "divergence")
+"""Those that are read off one metric, the test risk."""
+
+
+@dataclass(frozen=True)
+class Symptom:
+    """A metric by which a definition of collapse is judged."""
+
+    definition: str
+    """One of :data:`DEFINITIONS` that is not :data:`OF_THE_RISK`, or ``risk`` for all of these."""
+    metric: str
+    """Flat name."""
+    falls: bool = True
+    """Whether a collapse makes it fall; else it makes it rise."""
+
+
 @dataclass(frozen=True)
 class Presentation:
     """Presentation of a family's chains in a report."""
@@ -103,6 +134,8 @@ class Presentation:
     """Figures of single runs that are images of what was made: (file name without suffix, what it shows)."""
     theory: str | None = None
     """Name of the parquet table whose column ``theory/X`` is what metric ``X/mean`` is expected to be."""
+    symptoms: Sequence[Symptom] = ()
+    """What the collapse profile of a report is made of."""
     replicates: bool = False
     """Whether ``X/mean`` and ``X/standard_deviation`` summarise the ``model.replicates`` replicates of a chain."""
     possible: "Mapping[str, tuple[float, float]]" = field(default_factory=dict)

@@ -19,6 +19,7 @@ from modelcollapse.figures.axes import is_wide
 from modelcollapse.figures.thinning import shown_generations
 from modelcollapse.report import charts, states
 from modelcollapse.report.appearance import Appearance
+from modelcollapse.report.collapse import CATASTROPHE
 from modelcollapse.report.groups import Group, value_text
 from modelcollapse.report.histograms import histograms_chart, pooled_histograms
 from modelcollapse.report.states import ChainState
@@ -51,6 +52,8 @@ class PageContent:
     """Metric -> what it is called, the most important first."""
     headline: pd.DataFrame
     differences: pd.DataFrame
+    profile: pd.DataFrame
+    """The collapse profile: a row a definition and metric, a column a group."""
     states: Sequence[ChainState]
     """All chains that were asked for."""
     unfinished: Sequence[str]
@@ -75,6 +78,8 @@ def page(content: PageContent) -> str:
         finished=f"{sum(state.finished for state in content.states)} of {len(content.states)}",
         headline=_headline_cells(content),
         differences=_cells(content.differences) if len(content.differences) else None,
+        profile=_cells(content.profile) if len(content.profile) else None,
+        catastrophe=f"{CATASTROPHE:g}",
         spread=_spread(content),
         settings=_cells(_settings(content.all_groups)),
         chains=states.chain_rows(content.all_groups, content.states),
@@ -149,6 +154,7 @@ def _sections(content: PageContent, drawn: Mapping[str, Any]) -> list[tuple[str,
     present = {
         "headline": ("Last generation", True),
         "curves": ("Curves", True),
+        "profile": ("Collapse profile", len(content.profile) > 0),
         "differences": ("Differences", len(content.differences) > 0),
         "distributions": ("Distributions", drawn["histograms_chart"]),
         "continuations": ("Texts", drawn["continuations"]),

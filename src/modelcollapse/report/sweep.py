@@ -16,6 +16,7 @@ from modelcollapse.figures.style import save
 from modelcollapse.record.claiming import claimed_by_report
 from modelcollapse.report.appearance import appearances
 from modelcollapse.report.chains import NothingToReport, ReportChain, read_chains
+from modelcollapse.report.collapse import collapse_profile, profile_cells
 from modelcollapse.report.differences import (
     differences_table,
     headline_metrics,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-TABLES = ("summary", "statistics", "paired_differences")
+TABLES = ("summary", "statistics", "paired_differences", "collapse_profile")
 REPORT_FILES = ("report.html", *(f"{table}.{suffix}" for table in TABLES for suffix in ("parquet", "csv")), "figures")
 _ROWS_AT_ONCE = 20_000
 
@@ -49,7 +50,7 @@ class ReportFiles:
     html: Path
     """The page."""
     summary: tuple[Path, ...]
-    """``summary``, ``statistics`` and ``paired_differences``, each as Parquet and CSV."""
+    """Every table, as Parquet and as CSV: :data:`TABLES`."""
     figures: tuple[Path, ...]
     """PNG and PDF of every figure."""
     headline: pd.DataFrame
@@ -58,6 +59,8 @@ class ReportFiles:
     """The statistics, a row a group, generation, metric and what the spread is over."""
     differences: pd.DataFrame
     """The paired differences, a row a pair of groups, generation and metric."""
+    profile: pd.DataFrame
+    """The collapse profile, a row a group, definition and metric."""
     unfinished: tuple[str, ...]
     """A sentence for every chain that was asked for and is not finished, and every group that lacks seeds."""
 
@@ -88,6 +91,7 @@ def _write(folders: Sequence[Path], target: Path, earlier: Sequence[str]) -> Rep
     shown, expected = _from_first(shown_statistics(statistics), presentations), expectations(groups, presentations)
     metrics, looks = headline_metrics(shown, presentations, groups), appearances(groups)
     headline = headline_table(groups, shown, points, metrics)
+    profile = collapse_profile(groups, cubes, presentations)
     states = states_of(folders, every_group)
     lacking = unfinished(every_group, states)
     written = [
@@ -95,6 +99,7 @@ def _write(folders: Sequence[Path], target: Path, earlier: Sequence[str]) -> Rep
         *write_table(summary_table(groups), target, "summary"),
         *write_table(statistics, target, "statistics"),
         *write_table(differences, target, "paired_differences"),
+        *write_table(profile, target, "collapse_profile"),
     ]
     drawn = drawn_figures(groups, shown, points, expected, presentations, looks)
     figures = write_figures(drawn, target / "figures", {target / name for name in earlier})
@@ -111,13 +116,14 @@ def _write(folders: Sequence[Path], target: Path, earlier: Sequence[str]) -> Rep
         names=metric_names(shown, presentations),
         headline=headline,
         differences=differences_table(pairs, differences, cubes, metrics),
+        profile=profile_cells(profile),
         states=states,
         unfinished=lacking,
         files=[*(path.name for path in written), "figures/"],
     )
     html = write_whole(target / "report.html", page(content).encode())
     mark_files(target, "report", (path.relative_to(target).as_posix() for path in (html, *written, *figures)))
-    return ReportFiles(html, tuple(written), tuple(figures), headline, statistics, differences, tuple(lacking))
+    return ReportFiles(html, tuple(written), tuple(figures), headline, statistics, differences, profile, tuple(lacking))
 
 
 def _chains(folders: Sequence[Path]) -> list[ReportChain]:

@@ -2,7 +2,7 @@
 
 import math
 
-from modelcollapse.families.presentation import POSITIVE, SHARE, CurveFigure, Distribution, Panel, Presentation
+from modelcollapse.families.presentation import POSITIVE, SHARE, CurveFigure, Distribution, Panel, Presentation, Symptom
 
 DISCRETE = Presentation(
     headline=(
@@ -28,6 +28,12 @@ DISCRETE = Presentation(
         Distribution("entropy", "entropy of a replicate (nats)"),
     ),
     theory="discrete",
+    symptoms=(
+        Symptom("risk", "total_variation/mean", falls=False),
+        Symptom("diversity", "entropy/mean"),
+        Symptom("tails", "survivors/mean"),
+        Symptom("modes", "survivors/mean"),
+    ),
     replicates=True,
     possible={
         "survivors": (1.0, math.inf),

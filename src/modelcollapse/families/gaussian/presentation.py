@@ -1,6 +1,14 @@
 """Presentation of Gaussians in the report of a sweep."""
 
-from modelcollapse.families.presentation import POSITIVE, CurveFigure, Distribution, JointFigure, Panel, Presentation
+from modelcollapse.families.presentation import (
+    POSITIVE,
+    CurveFigure,
+    Distribution,
+    JointFigure,
+    Panel,
+    Presentation,
+    Symptom,
+)
 
 GAUSSIAN = Presentation(
     headline=(
@@ -39,6 +47,11 @@ GAUSSIAN = Presentation(
         Distribution("variance", "estimated variance of a replicate"),
     ),
     theory="gaussian",
+    symptoms=(
+        Symptom("risk", "squared_wasserstein/mean", falls=False),
+        Symptom("diversity", "variance/mean"),
+        Symptom("similarity", "kl_from_true/mean", falls=False),
+    ),
     replicates=True,
     possible={
         **dict.fromkeys(("mean_error", "squared_mean_error", "standard_deviation_error"), POSITIVE),

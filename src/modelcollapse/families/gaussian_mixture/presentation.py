@@ -1,6 +1,6 @@
 """Presentation of Gaussian mixtures in the report of a sweep."""
 
-from modelcollapse.families.presentation import POSITIVE, SHARE, CurveFigure, Distribution, Panel, Presentation
+from modelcollapse.families.presentation import POSITIVE, SHARE, CurveFigure, Distribution, Panel, Presentation, Symptom
 
 GAUSSIAN_MIXTURE = Presentation(
     headline=(
@@ -36,6 +36,13 @@ GAUSSIAN_MIXTURE = Presentation(
     pictures=(
         ("samples_by_generation", "Samples of one replicate"),
         ("components_over_generations", "Components of one replicate"),
+    ),
+    symptoms=(
+        Symptom("risk", "kl_from_first/mean", falls=False),
+        Symptom("diversity", "variance/mean"),
+        Symptom("tails", "tail_mass_99/mean"),
+        Symptom("similarity", "squared_l2_to_first/mean", falls=False),
+        Symptom("modes", "collapsed_components/mean", falls=False),
     ),
     replicates=True,
     possible={

@@ -1,6 +1,6 @@
 """Presentation of kernel density estimates in the report of a sweep."""
 
-from modelcollapse.families.presentation import POSITIVE, SHARE, CurveFigure, Distribution, Panel, Presentation
+from modelcollapse.families.presentation import POSITIVE, SHARE, CurveFigure, Distribution, Panel, Presentation, Symptom
 
 KERNEL_DENSITY = Presentation(
     headline=(
@@ -20,6 +20,10 @@ KERNEL_DENSITY = Presentation(
     ),
     distributions=(Distribution("test_loss", "test loss of a replicate (nats)"),),
     theory="kernel_density",
+    symptoms=(
+        Symptom("risk", "test_loss/mean", falls=False),
+        Symptom("diversity", "variance/mean"),
+    ),
     replicates=True,
     possible={**dict.fromkeys(("variance", "spread"), POSITIVE), "reached": SHARE},
 )

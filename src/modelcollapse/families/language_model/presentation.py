@@ -1,6 +1,6 @@
 """Presentation of language-model chains in the report of a sweep: headline, panels, distributions."""
 
-from modelcollapse.families.presentation import CurveFigure, Distribution, Panel, PooledFigure, Presentation
+from modelcollapse.families.presentation import CurveFigure, Distribution, Panel, PooledFigure, Presentation, Symptom
 
 _FIGURES = "modelcollapse.families.language_model.figures"
 
@@ -34,6 +34,15 @@ PRESENTATION = Presentation(
                 Panel("synthetic/reference_perplexity/above_real_p99", "share above\n99th percentile of real"),
             ),
         ),
+    ),
+    symptoms=(
+        Symptom("risk", "test/perplexity", falls=False),
+        Symptom("diversity", "synthetic/distinct_2"),
+        Symptom("diversity", "synthetic/unigram_entropy"),
+        Symptom("tails", "synthetic/vocabulary_kept"),
+        Symptom("similarity", "true/kl", falls=False),
+        Symptom("similarity", "synthetic/bigram_kl", falls=False),
+        Symptom("hallucination", "synthetic/reference_perplexity/above_real_p99", falls=False),
     ),
     pooled=(
         PooledFigure(

@@ -1,6 +1,6 @@
 """Presentation of linear regression in the report of a sweep."""
 
-from modelcollapse.families.presentation import POSITIVE, CurveFigure, Distribution, Panel, Presentation
+from modelcollapse.families.presentation import POSITIVE, CurveFigure, Distribution, Panel, Presentation, Symptom
 
 LINEAR_REGRESSION = Presentation(
     headline=(
@@ -19,6 +19,7 @@ LINEAR_REGRESSION = Presentation(
     ),
     distributions=(Distribution("test_error", "test error of a replicate"),),
     theory="linear_regression",
+    symptoms=(Symptom("risk", "test_error/mean", falls=False),),
     replicates=True,
     possible=dict.fromkeys(("test_error", "squared_norm", "squared_drift"), POSITIVE),
 )

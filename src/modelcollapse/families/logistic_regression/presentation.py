@@ -1,6 +1,6 @@
 """Presentation of logistic regression in the report of a sweep."""
 
-from modelcollapse.families.presentation import POSITIVE, SHARE, CurveFigure, Distribution, Panel, Presentation
+from modelcollapse.families.presentation import POSITIVE, SHARE, CurveFigure, Distribution, Panel, Presentation, Symptom
 
 LOGISTIC_REGRESSION = Presentation(
     headline=(
@@ -24,6 +24,10 @@ LOGISTIC_REGRESSION = Presentation(
         Distribution("kl_from_true", "KL of a replicate (nats a label)"),
     ),
     theory="logistic_regression",
+    symptoms=(
+        Symptom("risk", "kl_from_true/mean", falls=False),
+        Symptom("similarity", "disagreement/mean", falls=False),
+    ),
     replicates=True,
     possible={
         **dict.fromkeys(("squared_error", "squared_norm", "kl_from_true", "iterations"), POSITIVE),

@@ -1,6 +1,6 @@
 """Presentation of VAE chains in the report of a sweep: headline, panels, images."""
 
-from modelcollapse.families.presentation import CurveFigure, Distribution, Panel, PooledFigure, Presentation
+from modelcollapse.families.presentation import CurveFigure, Distribution, Panel, PooledFigure, Presentation, Symptom
 
 PRESENTATION = Presentation(
     headline=(
@@ -35,6 +35,14 @@ PRESENTATION = Presentation(
                 Panel("test/kl", "KL divergence (nats)"),
             ),
         ),
+    ),
+    symptoms=(
+        Symptom("risk", "test/elbo"),
+        Symptom("diversity", "synthetic/latent_spread"),
+        Symptom("tails", "synthetic/recall"),
+        Symptom("similarity", "synthetic/kid", falls=False),
+        Symptom("modes", "synthetic/class_entropy"),
+        Symptom("hallucination", "synthetic/precision"),
     ),
     pooled=(
         PooledFigure(
