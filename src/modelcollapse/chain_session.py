@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from modelcollapse.chain import Work
-    from modelcollapse.families.base import Family, GenerationResult
+    from modelcollapse.families.base import ChainTitle, Family, GenerationResult
     from modelcollapse.record import Record, RunState
     from modelcollapse.store import Artifact, Store
 
@@ -205,10 +205,13 @@ def write_report(record: Record, family: Family, works: Sequence[Work], settings
     from modelcollapse.families.base import ChainTitle
     from modelcollapse.families.populations.report import of_first_member, population_figures
     from modelcollapse.figures.style import save
+    from modelcollapse.selections.report import CONFUSION_FILE
 
     regime = f"{settings.regime.name}{settings.population.note}"
     title = ChainTitle(model=family.title, regime=regime, seeds=str(settings.seed))
     results: Sequence[tuple[int, GenerationResult]] = [(work.generation.number, work.result) for work in works]
+    if (confusion := _confusion(results, title)) is not None:
+        record.document(CONFUSION_FILE, confusion)
     members = [work.members for work in works]
     more: Mapping[str, Figure] = {}
     if len(members[0]) > 1:
@@ -225,3 +228,13 @@ def write_report(record: Record, family: Family, works: Sequence[Work], settings
         paths.append(record.folder / "figures" / f"{name}.png")
         record.figure(paths[-1])
     return paths
+
+
+def _confusion(results: Sequence[tuple[int, GenerationResult]], title: ChainTitle) -> str | None:
+    """The confusion table of the selection, of the generations that are shown; None where nothing is known."""
+    from modelcollapse.figures.thinning import shown_generations
+    from modelcollapse.selections.report import confusion_document
+
+    shown = shown_generations(results[-1][0])
+    metrics = [(number, result.metrics) for number, result in results if number in shown]
+    return confusion_document(metrics, f"{title.model}, regime {title.regime}, seed {title.seeds}")

@@ -39,6 +39,13 @@ def test_labels_can_be_learnt_after_a_verifier_below_the_threshold_and_not_above
     share, rows = right * PHI / (right * PHI + (1 - right) * PSI), 10 * 3000
     error = 4 * np.sqrt(share * (1 - share) / rows)
     assert first["selection/mean_score_kept/mean"] == pytest.approx(share, abs=error)
+    # The record counts both: of the candidates, and of what is kept of them.
+    counted = [
+        first[f"selection/{name}/mean"] for name in ("right_kept", "right_not_kept", "wrong_kept", "wrong_not_kept")
+    ]
+    assert sum(counted) == pytest.approx(4 * 3000)
+    assert counted[0] == pytest.approx(3000 * first["selection/mean_score_kept/mean"])
+    assert counted[0] + counted[1] == pytest.approx(4 * 3000 * right)
 
 
 K, N, R = 4, 200, 40

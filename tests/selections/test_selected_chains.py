@@ -1,5 +1,6 @@
 """Chains in which what is written is selected: what is kept, what is shared, and what is refused."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,7 +95,7 @@ def test_the_same_chain_in_another_store_keeps_the_same(top, chain):
     ("words", "measured"),
     [
         (("selection=tournament",), "selection/mean_score_kept"),
-        (("selection=verifier", "selection.rule.at_least=-30", "selection.shortfall=repeat"), "selection/threshold"),
+        (("selection=verifier", "selection.rule.at_least=-78", "selection.shortfall=repeat"), "selection/threshold"),
         (("selection=resample", "selection.rule.exponent=1"), "selection/detector_auc"),
         (("selection=top", "selection/scorer=confidence", "selection.within=prompt"), "selection/threshold"),
     ],
@@ -104,9 +105,25 @@ def test_every_rule_gives_exactly_the_rows_that_the_regime_asks_for(chain, words
     assert len(read_blocks(folder(run, 1, "synthetic"), "blocks")) == N
     rows = read_kept(folder(run, 1, "synthetic")).rows
     assert all(measured in line for line in run.lines())
+    if "selection=verifier" in words:
+        _assert_says_who_was_right(run, -78)
     if "selection.within=prompt" in words or words == ("selection=tournament",):
         assert (rows % N).tolist() == list(range(N))
     assert run.bytes() == chain(*SAMPLED, *words).bytes()
+
+
+def _assert_says_who_was_right(run, at_least):
+    """Candidates that are right by their true likelihood, kept and not, are counted."""
+    is_right = (load_file(folder(run, 1, "candidate_scores") / SCORES_FILE)["scores"] >= at_least).tolist()
+    kept = set(read_kept(folder(run, 1, "synthetic")).rows.tolist())
+    counts = Counter((is_right[row], row in kept) for row in range(len(is_right)))
+    assert set(counts) == {(right, stays) for right in (True, False) for stays in (True, False)}
+    expected = {
+        f"selection/{name}_{what}": counts[right, what == "kept"]
+        for name, right in (("right", True), ("wrong", False))
+        for what in ("kept", "not_kept")
+    }
+    assert {name: run.lines()[1][name] for name in expected} == expected
 
 
 def test_prompts_and_shortfall_are_in_the_keys_where_they_decide(chain):

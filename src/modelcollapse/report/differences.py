@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from modelcollapse.families.presentation import Presentation, shown_metrics
-from modelcollapse.report.groups import Cube, Group, value_text
+from modelcollapse.report.groups import Cube, Group, last_part, value_text
 from modelcollapse.report.possible import possible_values
 from modelcollapse.report.states import ChainState
 from modelcollapse.report.statistics import describe
@@ -51,7 +51,7 @@ class Pair:
     @property
     def label(self) -> str:
         """What is subtracted from what, and where both stand."""
-        setting = "" if "." not in self.setting else f"{self.setting.rpartition('.')[2]} "
+        setting = "" if "." not in self.setting else f"{last_part(self.setting)} "
         return f"{setting}{self.second_value} − {self.first_value}" + (f" ({self.elsewhere})" if self.elsewhere else "")
 
     @property
@@ -59,7 +59,7 @@ class Pair:
         """The coordinates that both share."""
         shared = {name: value for name, value in self.first.coordinates.items() if name != self.setting}
         return ", ".join(
-            value_text(value) if "." not in name else f"{name.rpartition('.')[2]}={value_text(value)}"
+            value_text(value) if "." not in name else f"{last_part(name)}={value_text(value)}"
             for name, value in shared.items()
         )
 

@@ -23,8 +23,8 @@ from modelcollapse.report.groups import Group, listed_seeds
 from modelcollapse.report.statistics import FEWEST, NONE
 from modelcollapse.report.tables import REPLICATES
 
-_MOST_ABREAST = 3
-_PANEL_HEIGHT = 2.3
+MOST_ABREAST = 3
+PANEL_HEIGHT = 2.3
 _MOST_MARKERS = 12
 _BAND_ROOM = 0.5
 
@@ -79,12 +79,12 @@ def curve_figure(
 
     Seeds that are too few for an interval are points.
     """
-    columns = min(len(panels), _MOST_ABREAST) if len(panels) != 4 else 2
+    columns = min(len(panels), MOST_ABREAST) if len(panels) != 4 else 2
     rows = ceil(len(panels) / columns)
     has_theory = bool(expected["metric"].isin([panel.metric for panel in panels]).any())
-    legend_height = 0.05 + 0.17 * ceil((len(groups) + has_theory) / _legend_columns(groups))
-    drawn = Figure(figsize=(style.DOUBLE_COLUMN, 0.9 + legend_height + rows * _PANEL_HEIGHT), layout="constrained")
-    grid = drawn.add_gridspec(rows + 1, columns, height_ratios=[legend_height, *[_PANEL_HEIGHT] * rows])
+    legend_height = 0.05 + 0.17 * ceil((len(groups) + has_theory) / legend_columns([group.label for group in groups]))
+    drawn = Figure(figsize=(style.DOUBLE_COLUMN, 0.9 + legend_height + rows * PANEL_HEIGHT), layout="constrained")
+    grid = drawn.add_gridspec(rows + 1, columns, height_ratios=[legend_height, *[PANEL_HEIGHT] * rows])
     _legend(drawn.add_subplot(grid[0, :]), groups, looks, has_theory)
     labels = [group.label for group in groups]
     statistics = shown[shown["group"].isin(labels)]
@@ -94,7 +94,7 @@ def curve_figure(
         of_panel = points[(points["metric"] == panel.metric) & points["group"].isin(labels)]
         _draw_panel(axes, panel, statistics, of_panel, theory, looks, figure.log_generations)
     drawn_rows = statistics[statistics["metric"].isin([panel.metric for panel in panels])]
-    style.label(drawn, _text(groups, drawn_rows), _caption(drawn_rows, panels, has_theory))
+    style.label(drawn, figure_text(groups, drawn_rows), _caption(drawn_rows, panels, has_theory))
     return drawn
 
 
@@ -115,14 +115,14 @@ def _draw_panel(
         if rows.empty:
             continue
         places = rows["generation"].to_numpy() + shift
-        mean, low, high = (_height(rows[name], panel) for name in ("mean", "low", "high"))
+        mean, low, high = (heights_of(rows[name], panel) for name in ("mean", "low", "high"))
         axes.fill_between(places, low, high, color=look.colour, alpha=0.16, linewidth=0)
         marker = look.marker if len(rows) <= _MOST_MARKERS else ""
         axes.plot(places, mean, color=look.colour, linestyle=look.dashes, marker=marker, markersize=3)
         if not (rows["over"] == REPLICATES).any():
             _draw_points(axes, panel, points[points["group"] == label], look, shift)
         theory = expected[expected["group"] == label].sort_values("generation")
-        axes.plot(theory["generation"] + shift, _height(theory["expected"], panel), zorder=1, **style.THEORY)
+        axes.plot(theory["generation"] + shift, heights_of(theory["expected"], panel), zorder=1, **style.THEORY)
     if panel.real is not None and (shown["metric"] == panel.real).any():
         real = shown.loc[shown["metric"] == panel.real, "mean"].mean()
         axes.axhline(real, color=style.GREY, linestyle=":", linewidth=1.0, zorder=1)
@@ -131,11 +131,12 @@ def _draw_panel(
 
 def _draw_points(axes: Axes, panel: Panel, points: pd.DataFrame, look: Appearance, shift: int) -> None:
     points = points[points["generation"] >= panel.since]
-    places, heights = points["generation"].to_numpy() + shift, _height(points["value"], panel)
+    places, heights = points["generation"].to_numpy() + shift, heights_of(points["value"], panel)
     axes.plot(places, heights, linestyle="", marker=".", markersize=3, color=look.colour, alpha=0.5, zorder=2)
 
 
-def _height(values: pd.Series, panel: Panel) -> np.ndarray:
+def heights_of(values: pd.Series, panel: Panel) -> np.ndarray:
+    """Values as a panel draws them: the roots of mean squares."""
     heights = values.to_numpy(dtype=float)
     return np.sqrt(np.maximum(heights, 0)) if panel.root else heights
 
@@ -146,7 +147,7 @@ def _dress(axes: Axes, panel: Panel, of_metric: pd.DataFrame, points: pd.DataFra
         logarithmic_generation_axis(axes, int(of_metric["generation"].max()) if len(of_metric) else 0)
     else:
         generation_axis(axes)
-    heights = np.concatenate([_height(of_metric["mean"], panel), _height(points["value"], panel)])
+    heights = np.concatenate([heights_of(of_metric["mean"], panel), heights_of(points["value"], panel)])
     is_log = is_wide(heights) if panel.log == "wide" else panel.log and bool((heights > 0).any())
     if is_log:
         logarithmic_values(axes, heights)
@@ -165,8 +166,9 @@ def _limit(axes: Axes, heights: np.ndarray, is_log: bool) -> None:
     axes.set_ylim(max(bottom, ends[0]), min(top, ends[1]))
 
 
-def _legend_columns(groups: Sequence[Group]) -> int:
-    return max(1, min(4, 110 // (8 + max(len(group.label) for group in groups))))
+def legend_columns(labels: Sequence[str]) -> int:
+    """Columns of a legend over the figure in which the longest of the labels has room."""
+    return max(1, min(4, 110 // (8 + max(map(len, labels)))))
 
 
 def _legend(axes: Axes, groups: Sequence[Group], looks: Mapping[str, Appearance], has_theory: bool) -> None:
@@ -178,10 +180,17 @@ def _legend(axes: Axes, groups: Sequence[Group], looks: Mapping[str, Appearance]
     if has_theory:
         handles.append(Line2D([], [], label="theory", **style.THEORY))
     axes.set_axis_off()
-    axes.legend(handles=handles, loc="center left", ncols=_legend_columns(groups), handlelength=2.4, borderaxespad=0)
+    axes.legend(
+        handles=handles,
+        loc="center left",
+        ncols=legend_columns([group.label for group in groups]),
+        handlelength=2.4,
+        borderaxespad=0,
+    )
 
 
-def _text(groups: Sequence[Group], rows: pd.DataFrame) -> FigureText:
+def figure_text(groups: Sequence[Group], rows: pd.DataFrame) -> FigureText:
+    """What a figure says of the groups that it shows, by their rows of statistics."""
     models = ", ".join(dict.fromkeys(str(group.columns["model"]) for group in groups))
     regimes = ", ".join(dict.fromkeys(group.regime for group in groups))
     seeds = listed_seeds(seed for group in groups for seed in group.seeds)
@@ -240,7 +249,7 @@ def joint_figure(groups: Sequence[Group], joint: JointFigure, shown: pd.DataFram
     if len(written) < 2 or any(set(group.coordinates) != {joint.over} for group in groups):
         return None
     rows = shown[shown["group"].isin([group.label for group in written]) & (shown["over"] == REPLICATES)]
-    return _drawn(joint.draw, pd.concat(_tables(written, joint.table), ignore_index=True), _text(written, rows))
+    return _drawn(joint.draw, pd.concat(_tables(written, joint.table), ignore_index=True), figure_text(written, rows))
 
 
 def _with_table(groups: Sequence[Group], name: str) -> list[ReportChain]:

@@ -108,23 +108,31 @@ def coordinates(groups: Sequence[Mapping[str, Any]], settings: Sequence[str]) ->
 
 
 def _label(place: Mapping[str, Any], columns: Mapping[str, Any]) -> str:
-    words = [_words(name, value, place) for name, value in place.items()]
-    return ", ".join(words) or str(columns["regime"])
+    return words_of(place) or str(columns["regime"])
+
+
+def words_of(place: Mapping[str, Any]) -> str:
+    """Coordinates as a label names them."""
+    return ", ".join(_words(name, value, place) for name, value in place.items())
 
 
 def planned_label(overrides: Sequence[str]) -> str:
     """What the group of a chain without a record is called, by the overrides that distinguish it, as with a record."""
     given = {name.lstrip("+"): value for name, _, value in (override.partition("=") for override in overrides)}
     place = {name: given[name] for name in (*COORDINATES_FIRST, *NAMES, *given) if name in given}
-    return ", ".join(_words(name, value, place) for name, value in place.items())
+    return words_of(place)
 
 
 def _words(name: str, value: Any, place: Mapping[str, Any]) -> str:
     if name in (*IDENTITY, "sweep", *NAMES):
         return str(value)
-    leaf = name.rpartition(".")[2]
-    shown = leaf if sum(other.rpartition(".")[2] == leaf for other in place) == 1 else name
+    shown = last_part(name) if sum(last_part(other) == last_part(name) for other in place) == 1 else name
     return f"{shown}={value_text(value)}"
+
+
+def last_part(name: str) -> str:
+    """The last part of a setting's flat name; of a chosen member what it is: ``rule`` of ``selection.rule.name``."""
+    return name.removesuffix(".name").rpartition(".")[2]
 
 
 def value_text(value: Any) -> str:

@@ -25,6 +25,7 @@ from modelcollapse.report.histograms import histograms_chart, pooled_histograms
 from modelcollapse.report.states import ChainState
 from modelcollapse.report.statistics import FEWEST
 from modelcollapse.report.tables import REPLICATES
+from modelcollapse.selections.report import CONFUSION_MEANING
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_UNNAMED_DISTRIBUTIONS = 4
@@ -54,6 +55,10 @@ class PageContent:
     differences: pd.DataFrame
     profile: pd.DataFrame
     """The collapse profile: a row a definition and metric, a column a group."""
+    confusion: pd.DataFrame
+    """A row a group whose right candidates are known; empty where there is none."""
+    kept_shares: Sequence[Path]
+    """Pictures of metrics against the share of candidates that is kept."""
     states: Sequence[ChainState]
     """All chains that were asked for."""
     unfinished: Sequence[str]
@@ -80,6 +85,9 @@ def page(content: PageContent) -> str:
         differences=_cells(content.differences) if len(content.differences) else None,
         profile=_cells(content.profile) if len(content.profile) else None,
         catastrophe=f"{CATASTROPHE:g}",
+        confusion=_cells(content.confusion) if len(content.confusion) else None,
+        confusion_meaning=CONFUSION_MEANING,
+        kept_shares=[embedded(path) for path in content.kept_shares],
         spread=_spread(content),
         settings=_cells(_settings(content.all_groups)),
         chains=states.chain_rows(content.all_groups, content.states),
@@ -156,6 +164,7 @@ def _sections(content: PageContent, drawn: Mapping[str, Any]) -> list[tuple[str,
         "curves": ("Curves", True),
         "profile": ("Collapse profile", len(content.profile) > 0),
         "differences": ("Differences", len(content.differences) > 0),
+        "selections": ("Selections", len(content.confusion) > 0 or len(content.kept_shares) > 0),
         "distributions": ("Distributions", drawn["histograms_chart"]),
         "continuations": ("Texts", drawn["continuations"]),
         "pictures": ("Pictures", drawn["pictures"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from modelcollapse.record.claiming import claimed_by_report
 from modelcollapse.report.appearance import appearances
 from modelcollapse.report.chains import NothingToReport, ReportChain, read_chains
 from modelcollapse.report.collapse import collapse_profile, profile_cells
+from modelcollapse.report.confusion import confusion_table
 from modelcollapse.report.differences import (
     differences_table,
     headline_metrics,
@@ -28,6 +30,7 @@ from modelcollapse.report.differences import (
 )
 from modelcollapse.report.figures import drawn_figures
 from modelcollapse.report.groups import Cube, Group, groups_of
+from modelcollapse.report.kept_shares import KEPT_SHARES, kept_share_figures
 from modelcollapse.report.page import PageContent, page
 from modelcollapse.report.states import ChainState, states_of
 from modelcollapse.report.tables import expectations, seed_points, shown_statistics, statistics_table, summary_table
@@ -102,7 +105,8 @@ def _write(folders: Sequence[Path], target: Path, earlier: Sequence[str]) -> Rep
         *write_table(profile, target, "collapse_profile"),
     ]
     drawn = drawn_figures(groups, shown, points, expected, presentations, looks)
-    figures = write_figures(drawn, target / "figures", {target / name for name in earlier})
+    of_shares = kept_share_figures(groups, shown, points, presentations, metrics)
+    figures = write_figures(chain(drawn, of_shares), target / "figures", {target / name for name in earlier})
     content = PageContent(
         title=_title(folders, groups),
         lead=_lead(every_group, states),
@@ -117,6 +121,8 @@ def _write(folders: Sequence[Path], target: Path, earlier: Sequence[str]) -> Rep
         headline=headline,
         differences=differences_table(pairs, differences, cubes, metrics),
         profile=profile_cells(profile),
+        confusion=confusion_table(groups, shown),
+        kept_shares=[path for path in figures if path.suffix == ".png" and path.stem.endswith(KEPT_SHARES)],
         states=states,
         unfinished=lacking,
         files=[*(path.name for path in written), "figures/"],

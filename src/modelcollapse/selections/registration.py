@@ -30,6 +30,7 @@ MEMBERS = (
         "log-likelihood under the true distribution",
         "true_log_likelihood",
         by_row=True,
+        is_truth=True,
     ),
     _scorer(
         "detector",
@@ -41,7 +42,7 @@ MEMBERS = (
         uses=("is_synthetic",),
         rows=("texts", "images", "states"),
     ),
-    _scorer("oracle", "oracle:Oracle", "1 for right rows, 0 for wrong ones", "is_right", by_row=True),
+    _scorer("oracle", "oracle:Oracle", "1 for right rows, 0 for wrong ones", "is_right", by_row=True, is_truth=True),
     _scorer(
         "distance",
         "distance:Distance",

@@ -13,6 +13,7 @@ from modelcollapse.families.estimators.row_sets import WeighedRows
 from modelcollapse.families.estimators.stages import StageContext
 from modelcollapse.regimes import Regime, rows_of, synthetic_rows
 from modelcollapse.seeding import Stream
+from modelcollapse.selections.confusion import confusion, right_by_score
 from modelcollapse.selections.replicates import KeptReplicates, choose_replicates, score_replicates, summaries
 from modelcollapse.selections.settings import SelectionSettings
 from modelcollapse.store import BuildContext
@@ -91,7 +92,18 @@ class Selector:
         kept: KeptReplicates = choose_replicates(
             selection.rule, size, wanted, scores, stream.within("rule"), selection.shortfall
         )
-        return Selected(candidates.at(kept.rows).times(kept.weights), {**summaries(kept, size[1], scores), **measures})
+        found = {**summaries(kept, size[1], scores), **measures}
+        is_right = self._is_right(candidates.rows, scores)
+        if is_right is not None:
+            found |= confusion(is_right, kept.rows)
+        return Selected(candidates.at(kept.rows).times(kept.weights), found)
+
+    def _is_right(self, candidates: torch.Tensor, scores: torch.Tensor | None) -> torch.Tensor | None:
+        """Whether each candidate is right, bool [R, candidates], whatever the scorer says; None where nobody knows."""
+        if hasattr(self._estimator, "is_right"):
+            found: torch.Tensor = self._estimator.is_right(candidates)
+            return found
+        return right_by_score(self._selection, scores)
 
     def _available(self, candidates: WeighedRows, writer: State, reference: State) -> Available:
         estimator, rows = self._estimator, candidates.rows

@@ -343,9 +343,10 @@ class LanguageModelFamily:
     def result(self, generation: int, folders: Mapping[str, Path]) -> GenerationResult:
         """Metrics, per-sequence perplexities and continuations of one generation."""
         from modelcollapse.families.language_model.report import generation_result
+        from modelcollapse.selections.confusion import confusion_metrics
 
         metrics = compute_metrics(self.metrics, self.subjects(generation), folders, f"generation {generation}")
-        return generation_result(folders, metrics)
+        return generation_result(folders, {**metrics, **confusion_metrics(self._selection, folders)})
 
     def load_model(self, generation: int, folders: Mapping[str, Path]) -> Any:
         """The network as transformers has it, in evaluation mode."""
