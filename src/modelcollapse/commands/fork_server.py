@@ -1,9 +1,10 @@
 """The process that the chains of a sweep are forked from: ``python -m modelcollapse.commands.fork_server``.
 
-It imports what chains need, once, and computes nothing but a figure that nobody sees, for the fonts: a chain that is
-forked from it starts in milliseconds, and its results are those of a process of its own. Orders come by standard input
-and answers go out by standard output, a JSON object a line; :mod:`modelcollapse.sweeps.forking` is the other end. One
-chain runs at a time. The server ends when its input does, and the chain, which keeps what it has finished, with it.
+It imports what chains need, once, and computes nothing but a figure and a configuration that nobody uses, for the fonts
+and the files that all chains read: a chain that is forked from it starts in milliseconds, and its results are those of
+a process of its own. Orders come by standard input and answers go out by standard output, a JSON object a line;
+:mod:`modelcollapse.sweeps.forking` is the other end. One chain runs at a time. The server ends when its input does, and
+the chain, which keeps what it has finished, with it.
 """
 
 import gc
@@ -150,12 +151,29 @@ def _import_all() -> None:
             with suppress(Exception):
                 import_module(name)
                 _import_inside(name)
-        with suppress(Exception):
-            from modelcollapse.figures.style import rehearse
-
-            rehearse()
+        for rehearse in (_draw_once, _compose_once):
+            with suppress(Exception):
+                rehearse()
     # Nothing of it is garbage, and pages that no collection writes to are shared with the chains.
     gc.freeze()
+
+
+def _draw_once() -> None:
+    from modelcollapse.figures.style import rehearse
+
+    rehearse()
+
+
+def _compose_once() -> None:
+    """Compose the default settings: Hydra has then looked for its plugins, and read what all chains have in common."""
+    from hydra import compose, initialize_config_dir
+
+    from modelcollapse.config.composing import HYDRA_VERSION_BASE
+    from modelcollapse.config.extensions import configuration_folder
+    from modelcollapse.config.hydra_internals import apart
+
+    with apart(), initialize_config_dir(str(configuration_folder()), version_base=HYDRA_VERSION_BASE):
+        compose("train", overrides=["seed=0"], return_hydra_config=True)
 
 
 def _import_inside(package: str) -> None:
