@@ -12,6 +12,7 @@ from modelcollapse.commands.report import main
 from modelcollapse.errors import UserError
 from modelcollapse.record.sweep_folder import ChainProcess, PlannedChain, SweepFolder
 from modelcollapse.report import write_sweep_report
+from modelcollapse.store.claims import process_began
 
 pytest_plugins = ("report_runs",)
 
@@ -105,6 +106,16 @@ def test_a_chain_that_another_run_of_the_folder_finished_is_finished(sweep, one_
     one_run(sweep.path / "again", regime="accumulate", seed=2)
     report = write_sweep_report([sweep.path], sweep.path / "report")
     assert not [sentence for sentence in report.unfinished if "accumulate, seed 2" in sentence]
+
+
+def test_a_process_that_began_later_under_the_number_of_a_killed_one_is_not_its_chain(sweep):
+    began = process_began(os.getpid())
+    sentences = []
+    for said in (began, f"{began}0"):
+        sweep.write_process(4, ChainProcess(HERE, 1, STARTED, os.getpid(), began=said))
+        report = write_sweep_report([sweep.path], sweep.path / "report")
+        sentences += [sentence for sentence in report.unfinished if sentence.startswith("preserve, seed 0")]
+    assert [sentence.split(": ")[1].split(" in ")[0] for sentence in sentences] == ["running", "killed"]
 
 
 def test_where_no_chain_has_finished_a_generation_the_error_says_what_became_of_each(tmp_path, dead):

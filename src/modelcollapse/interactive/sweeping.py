@@ -32,6 +32,7 @@ from modelcollapse.record.run_state import run_error
 from modelcollapse.record.run_tables import run_folders
 from modelcollapse.record.sweep_folder import GRID_FILE, ChainProcess, PlannedChain, SweepFolder, now
 from modelcollapse.settings import SettingsError
+from modelcollapse.store.claims import process_began
 from modelcollapse.sweeps.points import Grid, InvalidPoints, Point, read_grid
 from modelcollapse.sweeps.session import refuse_overlaps
 
@@ -169,7 +170,8 @@ class _Session:
         """Run one chain in this process; its error stops no other."""
         folder = self._folder.chain(point.number)
         folder.mkdir(parents=True, exist_ok=True)
-        here = ChainProcess(host=os.uname().nodename, runner=os.getpid(), started=now(), process=os.getpid())
+        host, process = os.uname().nodename, os.getpid()
+        here = ChainProcess(host=host, runner=process, started=now(), process=process, began=process_began(process))
         self._folder.write_process(point.number, here)
         ended = replace(here, exit_code=1, stopped=True)
         try:

@@ -73,6 +73,8 @@ class ChainProcess:
     """In one line, where it failed."""
     stopped: bool = False
     """Whether it was ended because the sweep was."""
+    began: str | None = None
+    """When the process of that id began, as the kernel counts; None where that was not written down."""
 
     @property
     def state(self) -> State:

@@ -13,7 +13,7 @@ from modelcollapse.record.claiming import status_of
 from modelcollapse.record.sweep_folder import GRID_FILE, ChainProcess, PlannedChain, SweepFolder
 from modelcollapse.report.chains import ReportChain, sweep_names
 from modelcollapse.report.groups import Group, planned_label, value_text
-from modelcollapse.store.files import is_alive
+from modelcollapse.store.claims import is_running
 
 if TYPE_CHECKING:
     from modelcollapse.report.groups import Group
@@ -134,7 +134,7 @@ def _word(process: ChainProcess | None) -> str:
         return process.state
     if process.host != os.uname().nodename:
         return f"running on {process.host}, or killed there,"
-    return "running" if is_alive(process.process) else KILLED
+    return "running" if is_running(process.process, process.began) else KILLED
 
 
 def _unplanned(chain: ReportChain) -> ChainState:

@@ -58,15 +58,23 @@ class Claim:
     @property
     def is_live(self) -> bool:
         """Whether a process of this machine works in the folder."""
-        if self.process is None or self.is_elsewhere or not is_alive(self.process):
-            return False
-        began = process_began(self.process)
-        return began is not None and (self.began is None or began == self.began)
+        return self.process is not None and not self.is_elsewhere and is_running(self.process, self.began)
 
     @property
     def holder(self) -> str:
         """The process, for people."""
         return f"process {self.process} on {self.host}"
+
+
+def is_running(process: int, began: str | None) -> bool:
+    """Whether a process of this machine has not ended, and none of its number that began later took its place.
+
+    Args:
+        process: Its number.
+        began: What :func:`process_began` said of it; None where that was not written down.
+    """
+    now = process_began(process) if is_alive(process) else None
+    return now is not None and began in (None, now)
 
 
 def process_began(process: int) -> str | None:

@@ -25,6 +25,7 @@ from modelcollapse.record import read_error
 from modelcollapse.record.claiming import free_of_elsewhere
 from modelcollapse.record.sweep_folder import ChainProcess, SweepFolder, now
 from modelcollapse.registry import SCRIPT_VARIABLE, safe_imports
+from modelcollapse.store.claims import process_began
 from modelcollapse.sweeps.forking import ChainFork, Order, fork_chain
 from modelcollapse.sweeps.helpers import job_of
 from modelcollapse.sweeps.points import Grid
@@ -56,7 +57,8 @@ def run_planned(sweep: SweepFolder, number: int, permit: str, environment: Mappi
 
 def _watch(chain: ChainFork, sweep: SweepFolder, number: int, permit: str) -> None:
     """Wait for the end of the process, and write its state when it begins and ends."""
-    state = ChainProcess(host=os.uname().nodename, runner=os.getpid(), started=now(), process=chain.pid)
+    host, began = os.uname().nodename, process_began(chain.pid)
+    state = ChainProcess(host=host, runner=os.getpid(), started=now(), process=chain.pid, began=began)
     try:
         sweep.write_process(number, state)
         _wait(chain, sweep, permit)
