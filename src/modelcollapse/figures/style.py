@@ -22,7 +22,6 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.textpath import text_to_path
 from matplotlib.transforms import ScaledTranslation
 
-from modelcollapse.figures.both_formats import save_both
 from modelcollapse.figures.embedded_fonts import fonts_subset_once
 
 SINGLE_COLUMN = 3.5
@@ -232,12 +231,17 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write `name`.png and `name`.pdf into `folder`, made if it is missing, and return their paths.
 
     Equal figures give equal bytes: no date is written. The PDF embeds its fonts as outlines one can search
-    and edit. Both are drawn at once.
+    and edit. Where everything is placed is found once, for the PNG, whose resolution is the higher one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     picture, page = folder / f"{name}.png", folder / f"{name}.pdf"
+    figure.savefig(picture, dpi=DOTS_PER_INCH)
+    engine = figure.get_layout_engine()
+    figure.set_layout_engine(None)
     with fonts_subset_once():
-        save_both(figure, picture, page, DOTS_PER_INCH)
+        figure.savefig(page, metadata={"CreationDate": None})
+    if engine is not None:
+        figure.set_layout_engine(engine)
     return [picture, page]
 
 
@@ -251,7 +255,8 @@ def rehearse() -> None:
     axes.legend()
     label(figure, FigureText("model", "regime", "0", "1"), "caption")
     with fonts_subset_once():
-        save_both(figure, BytesIO(), BytesIO(), DOTS_PER_INCH)
+        for kind in ("png", "pdf"):
+            figure.savefig(BytesIO(), format=kind)
 
 
 def printable(text: str, font: FontProperties) -> str:
