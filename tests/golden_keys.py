@@ -1,4 +1,7 @@
-"""The keys of every shipped experiment's first generations: ``python tests/golden_keys.py`` writes them anew."""
+"""The keys of every shipped experiment's first generations, and of chains with options that no experiment has.
+
+``python tests/golden_keys.py`` writes them anew.
+"""
 
 import json
 import sys
@@ -17,15 +20,22 @@ FILE = Path(__file__).with_suffix(".json")
 EXPERIMENTS = sorted(path.stem for path in (configuration_folder() / "experiment").glob("*.yaml"))
 REVISION = "27dcfa74d334bc871f3234de431e71c6eeba5dd6"
 PUBLISHED = ("model.pretrained=facebook/opt-125m", f"model.revision={REVISION}")
+TRAINING_SETS = ("selection=drayson", "regime=accumulate")
+OPTIONS = {
+    "quickstart, training sets": ("experiment=quickstart", *TRAINING_SETS, "decoding=sample"),
+    "paper_vae, training sets": ("experiment=paper_vae", *TRAINING_SETS, "model.synthesis=fixed"),
+}
+"""Name -> overrides of chains that no experiment stands for."""
 BASE_TEXT = "One paragraph a line.\nAnother one.\n"
 
 
 def keys(folder):
-    """Experiment -> chain id, and the keys of generations 0 and 1 by role."""
+    """Name -> chain id, and the keys of generations 0 and 1 by role."""
     text = Path(folder) / "base.txt"
     text.write_bytes(BASE_TEXT.encode())
     own = {"small_opt": (f"model.base.text={text}",), "real_text": PUBLISHED}
-    return {name: experiment_keys(f"experiment={name}", *own.get(name, ())) for name in EXPERIMENTS}
+    shipped = {name: (f"experiment={name}", *own.get(name, ())) for name in EXPERIMENTS}
+    return {name: experiment_keys(*overrides) for name, overrides in {**shipped, **OPTIONS}.items()}
 
 
 def experiment_keys(*overrides):
