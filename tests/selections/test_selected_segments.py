@@ -224,11 +224,11 @@ def run_until(calls, words, store, folder):
     run_chain_of(words, store, folder)
 
 
-# A call for each replicate: 4 for what is measured of generation 0, 12 in the first segment, 12 measured; the process
-# ends while the second segment is at work on generation 5. Training sets are selected where they are fitted, D_1 once
-# more where rows of it are first used again.
+# A call for each replicate: 4 for what is measured of generation 0, 12 in the first segment, 4 for its last set, which
+# no fit has selected; the process ends while the second segment is at work on generation 5. Training sets are selected
+# where they are fitted, D_1 once more where rows of it are first used again.
 KILLED = {
-    "synthetic": (("regime=accumulate",), 4 + 12 + 12 + 6),
+    "synthetic": (("regime=accumulate",), 4 + 12 + 4 + 6),
     "training set": (
         ("regime=general", "regime.alpha=0.5", "regime.beta=0.4", "selection.scope=training_set"),
         12 + 4 + 4 + 2,

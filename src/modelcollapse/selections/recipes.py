@@ -1,8 +1,9 @@
 """The artifacts of a selection: the scores of the candidates, and those that were kept."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from modelcollapse.regimes import Draw, Source, composition_recipe
 from modelcollapse.registry import Choice, needs_of
@@ -24,39 +25,75 @@ ONLY_WITH = "selection.scope=training_set"
 """What chains have the stages of a selection from training sets, see ``Stage.only_with``."""
 
 
-@dataclass(frozen=True)
-class Candidates:
-    """What is chosen among, and from what the family computes that which a scorer may need."""
+@dataclass(frozen=True, kw_only=True)
+class ChosenFrom(ABC):
+    """Rows that are chosen among, and from what the family computes that which a scorer may need."""
 
     generation: int
-    synthetic: Artifact
-    """The synthetic set before the selection."""
-    rows: float
-    """Rows to keep, in units of n."""
     real: Artifact
     sources: Mapping[str, Mapping[str, Artifact]]
     """What a scorer may need -> the artifacts that it is computed from, by role."""
     seed: int
     scoring: Mapping[str, Any]
     """What decides the scores beside the scorer and its sources, such as the precision; for the recipe."""
+
+    purpose: ClassVar[str]
+    """What streams are named after."""
+    scored: ClassVar[str]
+    """What scores are of, for people."""
+
+    def stream(self, use: str) -> Stream:
+        """What is random in the choice: of ``scores`` or of the ``rule``."""
+        return Stream(self.seed, self.generation, f"{self.purpose}.{use}")
+
+    @abstractmethod
+    def recipe(self) -> dict[str, Any]:
+        """What decides the rows beside their artifacts."""
+
+    @abstractmethod
+    def parents(self) -> dict[str, Artifact]:
+        """The artifacts of the rows, by the roles that the stages know them under."""
+
+    @abstractmethod
+    def arguments(self) -> dict[str, Any]:
+        """What the stages are given to find the rows by."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidates(ChosenFrom):
+    """What a model wrote."""
+
+    synthetic: Artifact
+    """The synthetic set before the selection."""
+    rows: float
+    """Rows to keep, in units of n."""
     expected_bytes: int | None = None
     """Size on disk of what is kept."""
 
+    purpose, scored = "selection", "candidates"
 
-@dataclass(frozen=True)
-class TrainingSet:
-    """The rows of a training set that are chosen among, and from what that which a scorer may need is computed."""
+    def recipe(self) -> dict[str, Any]:
+        """Nothing more."""
+        return {}
 
-    generation: int
+    def parents(self) -> dict[str, Artifact]:
+        """The synthetic set."""
+        return {CANDIDATES: self.synthetic}
+
+    def arguments(self) -> dict[str, Any]:
+        """Nothing more."""
+        return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSet(ChosenFrom):
+    """The rows of a training set; the writer is the model of the generation before."""
+
     draws: Sequence[Draw]
     sets: Mapping[Source, Artifact]
-    """What the draws take rows of."""
-    real: Artifact
-    sources: Mapping[str, Mapping[str, Artifact]]
-    """As those of :class:`Candidates`; the writer is the model of the generation before."""
-    seed: int
-    scoring: Mapping[str, Any]
-    """As that of :class:`Candidates`."""
+    """What the draws take rows of, and what was kept of earlier training sets that they use again."""
+
+    purpose, scored = "selection.training_set", "the training set"
 
     def recipe(self) -> dict[str, Any]:
         """What the set is composed of."""
@@ -65,6 +102,10 @@ class TrainingSet:
     def parents(self) -> dict[str, Artifact]:
         """The sets, by the roles that a fit knows them under, and the real data."""
         return {"real": self.real, **{source.role: artifact for source, artifact in self.sets.items()}}
+
+    def arguments(self) -> dict[str, Any]:
+        """What the set is composed of."""
+        return {"draws": self.draws}
 
 
 @dataclass(frozen=True)
@@ -117,22 +158,21 @@ def declare(
     return {**found, SYNTHETIC: _selected(selection, selection.rule, candidates, found, selecting, stage_context)}
 
 
-def _scores(scorer: Choice, candidates: Candidates, stage: SelectionStage, stage_context: Any) -> Artifact:
-    needs = needs_of(scorer)
-    stream = Stream(candidates.seed, candidates.generation, "selection.scores")
+def _scores(scorer: Choice, rows: ChosenFrom, stage: SelectionStage, stage_context: Any) -> Artifact:
+    needs, stream = needs_of(scorer), rows.stream("scores")
     recipe = {
         **stage.recipe(),
         "scorer": scorer.recipe(),
         "stream": stream.recipe() if STREAM in needs else None,
-        **candidates.scoring,
+        **rows.scoring,
+        **rows.recipe(),
     }
-    parents = {CANDIDATES: candidates.synthetic}
+    parents = rows.parents()
     for need in needs:
-        parents |= candidates.sources[need]
-    build = stage.build(stage_context, scorer=scorer, stream=stream)
-    return Artifact(
-        "candidate_scores", recipe, parents, build, f"generation {candidates.generation} · scoring candidates"
-    )
+        parents |= rows.sources[need]
+    build = stage.build(stage_context, scorer=scorer, stream=stream, **rows.arguments())
+    label = f"generation {rows.generation} · scoring {rows.scored}"
+    return Artifact(CANDIDATE_SCORES, recipe, parents, build, label)
 
 
 def _selected(
@@ -143,8 +183,7 @@ def _selected(
     stage: SelectionStage,
     stage_context: Any,
 ) -> Artifact:
-    stream = Stream(candidates.seed, candidates.generation, "selection.rule")
-    choosing = Choosing(rule, stream, selection.within, selection.shortfall)
+    choosing = Choosing(rule, candidates.stream("rule"), selection.within, selection.shortfall)
     recipe = {**stage.recipe(), "rows": candidates.rows, **choosing.recipe()}
     build = stage.build(stage_context, choosing=choosing, rows=candidates.rows)
     label = f"generation {candidates.generation} · selecting"
@@ -165,31 +204,10 @@ def declare_of_training_set(
     assert selection.rule is not None
     found = {}
     if selection.scorer is not None:
-        found[CANDIDATE_SCORES] = _scores_of_training_set(selection.scorer, training_set, scoring, stage_context)
-    stream = Stream(training_set.seed, training_set.generation, "selection.training_set.rule")
-    choosing = Choosing(selection.rule, stream, selection.within, selection.shortfall)
+        found[CANDIDATE_SCORES] = _scores(selection.scorer, training_set, scoring, stage_context)
+    choosing = Choosing(selection.rule, training_set.stream("rule"), selection.within, selection.shortfall)
     recipe = {**selecting.recipe(), "size": selection.size, **choosing.recipe(), **training_set.recipe()}
-    build = selecting.build(stage_context, choosing=choosing, size=selection.size, draws=training_set.draws)
+    build = selecting.build(stage_context, choosing=choosing, size=selection.size, **training_set.arguments())
     label = f"generation {training_set.generation} · selecting from the training set"
     rows = Artifact(SELECTED_ROWS, recipe, {**found, **training_set.parents()}, build, label)
     return {**found, SELECTED_ROWS: rows}
-
-
-def _scores_of_training_set(
-    scorer: Choice, training_set: TrainingSet, stage: SelectionStage, stage_context: Any
-) -> Artifact:
-    needs = needs_of(scorer)
-    stream = Stream(training_set.seed, training_set.generation, "selection.training_set.scores")
-    recipe = {
-        **stage.recipe(),
-        "scorer": scorer.recipe(),
-        "stream": stream.recipe() if STREAM in needs else None,
-        **training_set.scoring,
-        **training_set.recipe(),
-    }
-    parents = training_set.parents()
-    for need in needs:
-        parents |= training_set.sources[need]
-    build = stage.build(stage_context, scorer=scorer, stream=stream, draws=training_set.draws)
-    label = f"generation {training_set.generation} · scoring the training set"
-    return Artifact(CANDIDATE_SCORES, recipe, parents, build, label)

@@ -1,4 +1,4 @@
-"""What families share of selections from training sets: which rows are synthetic, and which of them are trained on."""
+"""What families share of selections from training sets: which of their rows are trained on, and used again."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from modelcollapse.regimes import Draw, Rows, Source
+from modelcollapse.regimes import Draw, Source
 from modelcollapse.selections.kept import read_kept
 from modelcollapse.selections.recipes import SELECTED_ROWS
 
@@ -16,12 +16,6 @@ def kept_places(draws: Sequence[Draw], folders: Mapping[str, Path]) -> dict[Sour
     """The places that were kept of each earlier training set that is composed again, for :func:`regimes.resolve`."""
     sets = {source for draw in draws for source in draw.training_sets if source.role in folders}
     return {source: read_kept(folders[source.role]).rows.numpy() for source in sets}
-
-
-def is_synthetic(parts: Sequence[Rows]) -> torch.Tensor:
-    """Whether each row of a resolved composition is synthetic, bool [rows]."""
-    kinds = [np.full(len(part.indices), part.source.kind == "synthetic") for part in parts]
-    return torch.from_numpy(np.concatenate(kinds))
 
 
 def selected(

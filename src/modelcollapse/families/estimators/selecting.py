@@ -50,6 +50,14 @@ class Selector:
         """``rows``: real rows of a replicate; ``diets`` of a population say whose real rows a member has."""
         self._estimator, self._selection = estimator, selection
         self._regime, self._seed, self._rows, self._diets = regime, seed, rows, diets
+        self._measures: dict[int, Mapping[str, torch.Tensor]] = {}
+        """What was kept of each set that was selected so far."""
+
+    def measures(self, generation: int, states: Mapping[int, State]) -> Mapping[str, torch.Tensor]:
+        """What is kept of the set of model ``generation``, in numbers; as :meth:`select`, which a fit has called."""
+        if generation not in self._measures:
+            self.select(generation, states)
+        return self._measures[generation]
 
     def select(self, generation: int, states: Mapping[int, State]) -> Selected:
         """What is kept of the set of model ``generation``; ``states`` holds its state, and generation 0's."""
@@ -60,7 +68,9 @@ class Selector:
             WeighedRows(self._estimator.draw(states[generation], count, stream), None), stream
         )
         available = self._available(candidates, states[generation], states[0])
-        return self._chosen(Stream(self._seed, generation, "selection"), candidates, wanted, available)
+        selected = self._chosen(Stream(self._seed, generation, "selection"), candidates, wanted, available)
+        self._measures[generation] = selected.measures
+        return selected
 
     def select_training_set(self, generation: int, training_set: WeighedRows, states: Mapping[int, State]) -> Selected:
         """What is kept of D_t, t = ``generation``, whose rows know whether they are synthetic.
@@ -128,9 +138,9 @@ def _random_order(rows: WeighedRows, stream: Stream) -> torch.Tensor:
 
 
 def measure_selections(stage: StageContext, context: BuildContext) -> None:
-    """Select among the sets of a segment's models once more, and write what was kept of each, [T, R] by measure."""
+    """Write what was kept of the sets of a segment's models, [T, R] by measure."""
     segment, start = (SegmentStates.read(context.parents[role]) for role in ("model", "start"))
     states = {0: start.state(0)} | {generation: segment.state(generation) for generation in segment.generations}
-    found = [stage.selector.select(generation, states).measures for generation in segment.generations]
+    found = [stage.selector.measures(generation, states) for generation in segment.generations]
     save_file({name: torch.stack([each[name] for each in found]) for name in found[0]}, context.folder / SELECTION_FILE)
     context.execution.update(stage.execution.facts(replicates=stage.replicates))

@@ -29,6 +29,7 @@ from modelcollapse.families.language_model.settings import LanguageModelSettings
 from modelcollapse.families.language_model.shapes import shown_name
 from modelcollapse.families.populations.lineages import execution_of
 from modelcollapse.families.populations.recipes import part_of, union_of
+from modelcollapse.families.selection import SelectingFamily, SelectionStages
 from modelcollapse.families.stage import Declare
 from modelcollapse.merges.recipes import MERGED, Merging
 from modelcollapse.metrics.base import ChosenMetrics, Subject
@@ -36,14 +37,7 @@ from modelcollapse.metrics.computing import compute_metrics, dear_artifacts
 from modelcollapse.populations.members import member_seed, shares_of
 from modelcollapse.regimes import Draw, Source, composition_recipe
 from modelcollapse.seeding import Stream
-from modelcollapse.selections.recipes import (
-    SELECTED_ROWS,
-    SYNTHETIC,
-    Candidates,
-    TrainingSet,
-    declare,
-    declare_of_training_set,
-)
+from modelcollapse.selections.recipes import SELECTED_ROWS
 from modelcollapse.settings import identity_of
 from modelcollapse.store import Artifact
 
@@ -55,13 +49,16 @@ BASE_SEED = 0
 """The base stands in for a published pretrained model: it is the same one for chains of every seed."""
 
 
-class LanguageModelFamily:
+class LanguageModelFamily(SelectingFamily):
     """OPT language models on blocks of tokens; see Family for the contract."""
 
     name = "language_model"
     segment_length = 1
     compared_with = "preserve"
     headline: Sequence[tuple[str, str]] = PRESENTATION.headline
+    selection_stages = SelectionStages(
+        stages.score_candidates, stages.select, stages.score_training_set, stages.select_training_set
+    )
 
     def __init__(self, settings: ChainNeeds, execution: "Execution", member: int = 0) -> None:
         self._chain, self._execution_of_chain, self._member = settings, execution, member
@@ -222,21 +219,7 @@ class LanguageModelFamily:
         label, expected = f"generation {generation} · editing", self._expected.edited()
         return self._declare("edited", stages.edit, recipe, parents, label, **expected, edit=self._edit, stream=stream)
 
-    def select_training_set(
-        self,
-        generation: int,
-        draws: Sequence[Draw],
-        sources: Mapping[Source, Artifact],
-        writer: Artifact,
-        reference: Artifact,
-    ) -> Mapping[str, Artifact]:
-        """The selected rows of the training set, and the scores that they were selected by."""
-        found = self._sources(writer, reference)
-        training_set = TrainingSet(generation, tuple(draws), sources, self._real, found, self._seed, self._scoring)
-        scoring, selecting = stages.score_training_set, stages.select_training_set
-        return declare_of_training_set(self._selection, training_set, scoring, selecting, self._context)
-
-    def _sources(self, writer: Artifact, reference: Artifact) -> dict[str, Mapping[str, Artifact]]:
+    def _scorer_sources(self, writer: Artifact, reference: Artifact) -> dict[str, Mapping[str, Artifact]]:
         """What a scorer may need, and the artifacts that it is computed from, by role."""
         return {
             "reference_losses": {"reference": reference},
@@ -252,23 +235,8 @@ class LanguageModelFamily:
     def _scoring(self) -> dict[str, Any]:
         return {"precision": self._precision}
 
-    def select(
-        self, generation: int, synthetic: Artifact, model: Artifact, reference: Artifact, rows: float
-    ) -> Mapping[str, Artifact]:
-        """The selected set as ``synthetic``, and the scores that it was selected by."""
-        if not self._selection.selects_synthetic:
-            return {SYNTHETIC: synthetic}
-        candidates = Candidates(
-            generation,
-            synthetic=synthetic,
-            rows=rows,
-            real=self._real,
-            sources=self._sources(model, reference),
-            seed=self._seed,
-            scoring=self._scoring,
-            expected_bytes=self._expected.selected(rows),
-        )
-        return declare(self._selection, candidates, stages.score_candidates, stages.select, self._context)
+    def _set_bytes(self, rows: float) -> int | None:
+        return self._expected.selected(rows)
 
     def measurements(
         self, generation: int, model: Artifact, synthetic: Artifact, reference: Artifact

@@ -15,8 +15,8 @@ from modelcollapse.regimes import Draw, rows_of
 from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
 from modelcollapse.selections.choosing import choose, score, write_scores
+from modelcollapse.selections.composed_rows import choose_composed, write_composed_scores
 from modelcollapse.selections.recipes import Choosing
-from modelcollapse.selections.training_sets import is_synthetic
 from modelcollapse.store import BuildContext
 
 
@@ -57,10 +57,9 @@ def build_training_set_scores(
 ) -> None:
     """Compute the scores of all blocks of a training set."""
     real_rows = block_count(context.parents["real"], "train")
-    blocks, _ = composed_blocks(draws, context.parents, real_rows)
+    blocks = composed_blocks(draws, context.parents, real_rows)[0]
     available = _available(stage, context, blocks, stream)
-    available["is_synthetic"] = lambda: is_synthetic(resolved(draws, context.parents, real_rows))
-    write_scores(context, score(scorer, blocks, available))
+    write_composed_scores(context, scorer, blocks, lambda: resolved(draws, context.parents, real_rows), available)
 
 
 def build_selected_rows(
@@ -68,5 +67,4 @@ def build_selected_rows(
 ) -> None:
     """Keep places of a training set, ``size`` times as many as it has."""
     parts = resolved(draws, context.parents, block_count(context.parents["real"], "train"))
-    rows = sum(len(part.indices) for part in parts)
-    choose(context, choosing, rows, rows_of(size, rows), prompts=None)
+    choose_composed(context, choosing, size, parts)

@@ -18,6 +18,7 @@ from modelcollapse.families.base import (
 )
 from modelcollapse.families.populations.lineages import execution_of
 from modelcollapse.families.populations.recipes import part_of, union_of
+from modelcollapse.families.selection import SelectingFamily, SelectionStages
 from modelcollapse.families.stage import Declare
 from modelcollapse.families.vae import recipes, stages
 from modelcollapse.families.vae.metric_inputs import metric_subjects
@@ -30,14 +31,7 @@ from modelcollapse.metrics.computing import compute_metrics, dear_artifacts
 from modelcollapse.populations.members import member_seed, shares_of
 from modelcollapse.regimes import Draw, Source, composition_recipe, reserve_stream
 from modelcollapse.seeding import Stream
-from modelcollapse.selections.recipes import (
-    SELECTED_ROWS,
-    SYNTHETIC,
-    Candidates,
-    TrainingSet,
-    declare,
-    declare_of_training_set,
-)
+from modelcollapse.selections.recipes import SELECTED_ROWS
 from modelcollapse.settings import identity_of
 from modelcollapse.store import Artifact
 
@@ -45,13 +39,16 @@ if TYPE_CHECKING:
     from modelcollapse.training.trainer import Execution
 
 
-class VaeFamily:
+class VaeFamily(SelectingFamily):
     """Variational autoencoders on grey images; see Family for the contract."""
 
     name = "vae"
     segment_length = 1
     compared_with = "preserve"
     headline: Sequence[tuple[str, str]] = PRESENTATION.headline
+    selection_stages = SelectionStages(
+        stages.score_candidates, stages.select, stages.score_training_set, stages.select_training_set
+    )
     prompts: Literal["real", "previous"] = "real"
 
     def __init__(self, settings: ChainNeeds, execution: "Execution", member: int = 0) -> None:
@@ -173,26 +170,12 @@ class VaeFamily:
             "precision": self._precision if stored else None,
             "stream": stream.recipe() if stored else None,
         }
-        parents, size = {"model": model, "real": self._real}, self._synthetic_bytes(rows)
+        parents, size = {"model": model, "real": self._real}, self._set_bytes(rows)
         label = f"generation {generation} · drawing" if stored else f"generation {generation} · decoder"
         arguments: dict[str, Any] = {"rows": rows, "stream": stream}
         return self._declare("synthetic", stages.generate, recipe, parents, label, size, **arguments)
 
-    def select_training_set(
-        self,
-        generation: int,
-        draws: Sequence[Draw],
-        sources: Mapping[Source, Artifact],
-        writer: Artifact,
-        reference: Artifact,
-    ) -> Mapping[str, Artifact]:
-        """The selected rows of the training set, and the scores that they were selected by."""
-        found = self._sources(writer, reference)
-        training_set = TrainingSet(generation, tuple(draws), sources, self._real, found, self._seed, self._scoring)
-        scoring, selecting = stages.score_training_set, stages.select_training_set
-        return declare_of_training_set(self._selection, training_set, scoring, selecting, self._context)
-
-    def _sources(self, writer: Artifact, reference: Artifact) -> dict[str, Mapping[str, Artifact]]:
+    def _scorer_sources(self, writer: Artifact, reference: Artifact) -> dict[str, Mapping[str, Artifact]]:
         """What a scorer may need, and the artifacts that it is computed from, by role."""
         return {
             "reference_losses": {"reference": reference},
@@ -207,25 +190,7 @@ class VaeFamily:
     def _scoring(self) -> dict[str, Any]:
         return {"precision": self._precision, "noise": recipes.SCORING_STREAM.recipe()}
 
-    def select(
-        self, generation: int, synthetic: Artifact, model: Artifact, reference: Artifact, rows: float
-    ) -> Mapping[str, Artifact]:
-        """The selected images as ``synthetic``, and the scores that they were selected by."""
-        if not self._selection.selects_synthetic:
-            return {SYNTHETIC: synthetic}
-        candidates = Candidates(
-            generation,
-            synthetic=synthetic,
-            rows=rows,
-            real=self._real,
-            sources=self._sources(model, reference),
-            seed=self._seed,
-            scoring=self._scoring,
-            expected_bytes=self._synthetic_bytes(rows),
-        )
-        return declare(self._selection, candidates, stages.score_candidates, stages.select, self._context)
-
-    def _synthetic_bytes(self, rows: float) -> int | None:
+    def _set_bytes(self, rows: float) -> int | None:
         if self._model.synthesis == "stream":
             return 4 * recipes.decoder_parameter_count(self._model.architecture)
         count = self._data.train_rows

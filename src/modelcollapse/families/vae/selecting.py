@@ -18,8 +18,8 @@ from modelcollapse.regimes import Draw, rows_of
 from modelcollapse.registry import Choice
 from modelcollapse.seeding import Stream
 from modelcollapse.selections.choosing import choose, score, write_scores
+from modelcollapse.selections.composed_rows import choose_composed, write_composed_scores
 from modelcollapse.selections.recipes import Choosing
-from modelcollapse.selections.training_sets import is_synthetic
 from modelcollapse.store import BuildContext
 from modelcollapse.training.progress import BatchProgress, stage_bar
 
@@ -92,8 +92,7 @@ def build_training_set_scores(
     real_rows = image_count(context.parents["real"], "train")
     images = composed_images(draws, context.parents, real_rows).images
     available = _available(stage, context, images, stream)
-    available["is_synthetic"] = lambda: is_synthetic(resolved(draws, context.parents, real_rows))
-    write_scores(context, score(scorer, images, available))
+    write_composed_scores(context, scorer, images, lambda: resolved(draws, context.parents, real_rows), available)
 
 
 def build_selected_rows(
@@ -101,5 +100,4 @@ def build_selected_rows(
 ) -> None:
     """Keep places of a training set, ``size`` times as many as it has."""
     parts = resolved(draws, context.parents, image_count(context.parents["real"], "train"))
-    rows = sum(len(part.indices) for part in parts)
-    choose(context, choosing, rows, rows_of(size, rows), prompts=None)
+    choose_composed(context, choosing, size, parts)
