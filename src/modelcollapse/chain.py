@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from modelcollapse.config.settings import ChainSettings
 from modelcollapse.data import data_code
-from modelcollapse.edits.settings import is_edited
+from modelcollapse.edits.settings import PRIOR_FOLDER, folder_of, is_edited
 from modelcollapse.errors import UserError
 from modelcollapse.families.base import Family, GenerationResult, callbacks_recipe
 from modelcollapse.families.populations.lineages import members_of
@@ -95,6 +95,7 @@ def _optional_stages(settings: ChainSettings) -> list[str]:
     used = {
         "merge": is_merged(settings.merge),
         "editing": is_edited(settings.editing),
+        PRIOR_FOLDER: folder_of(settings.editing) is not None,
         ONLY_WITH: settings.selection.selects_training_sets,
     }
     return [name for name, is_used in used.items() if is_used]

@@ -256,8 +256,8 @@ def file_settings(settings: Any, path: str = "") -> Iterator[tuple[str, str, Fil
         value, mark = getattr(settings, field.name), allowed(hints[field.name]).files
         if mark is not None and value is not None:
             yield _join(path, field.name), str(value), mark
-        elif dataclasses.is_dataclass(value) and not isinstance(value, type | Choosing):
-            yield from file_settings(value, _join(path, field.name))
+        elif dataclasses.is_dataclass(own := _own_settings(value)) and not isinstance(own, type | Choosing):
+            yield from file_settings(own, _join(path, field.name))
 
 
 def may_differ(settings: Any, name: str) -> bool:
@@ -267,8 +267,13 @@ def may_differ(settings: Any, name: str) -> bool:
             return False
         if allowed(hints[part]).files is not None or is_execution(hints[part]):
             return True
-        settings = getattr(settings, part)
+        settings = _own_settings(getattr(settings, part))
     return False
+
+
+def _own_settings(value: Any) -> Any:
+    """The settings of a chosen member, which are named as if they were the value's own; else the value."""
+    return getattr(value, "settings", value) if isinstance(value, Choosing) else value
 
 
 def is_execution(hint: Any) -> bool:

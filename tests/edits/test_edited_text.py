@@ -1,10 +1,13 @@
 """Chains on real text whose sure tokens are drawn anew: what is edited, trained on, recorded, and killed."""
 
+import json
+import shutil
 import signal
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from conftest import TINY, run_chain_of
 from modelcollapse.config.settings import read_chain_settings
@@ -15,7 +18,7 @@ from modelcollapse.errors import UserError
 from modelcollapse.families.language_model.module import token_losses
 from modelcollapse.families.language_model.network import load_network
 from modelcollapse.registry import Choice, Member, register
-from modelcollapse.settings import SettingsError
+from modelcollapse.settings import FILES, SettingsError, file_settings, may_differ
 from processes import fork_server
 from test_kills import RECORDED, Moment, Runner
 
@@ -105,6 +108,94 @@ def test_the_prior_can_be_generation_0s_model_throughout(chain):
     assert second["synthetic"].parents["prior"] == second["measures"].parents["reference"]
 
 
+# ---- a model from a folder ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def exported(chain_of_edits, tmp_path_factory):
+    """The model of generation 0 as a folder of its own."""
+    from modelcollapse.commands.export import export_artifact
+
+    folder = tmp_path_factory.mktemp("prior") / "model"
+    export_artifact(chain_of_edits.store, chain_of_edits.generations()[0].artifacts["model"].key, folder, 0)
+    return folder
+
+
+def of_folder(folder):
+    return (*WORDS, "generations=1", "editing.prior=folder", f"editing.folder={folder}")
+
+
+def test_the_prior_can_be_a_model_of_a_folder_which_stands_in_keys_by_its_content(
+    chain_of_edits, exported, chain, tmp_path
+):
+    store = chain_of_edits.store.root
+    by_folder = chain(*of_folder(exported), store=store)
+    by_reference = chain(*WORDS, "generations=1", "editing.prior=generation0", store=store)
+    assert by_folder.computed()[0] == "weights of the prior"
+    for generation in (0, 1):
+        assert torch.equal(text(by_folder, generation), text(by_reference, generation))
+    first, copied = by_folder.generations()[0].artifacts["synthetic"], tmp_path / "elsewhere"
+    assert first != by_reference.generations()[0].artifacts["synthetic"]
+    shutil.copytree(exported, copied)
+    elsewhere = chain(*of_folder(copied), execute=False).generations()
+    assert elsewhere[0].artifacts["synthetic"] == first
+    # Of another folder everything else is the same.
+    (copied / "README.md").write_text("another model")
+    other = chain(*of_folder(copied), execute=False).generations()
+    assert other[0].artifacts["synthetic"] != first
+    assert other[0].artifacts["model"] == elsewhere[0].artifacts["model"]
+
+
+def as_other_tokens(folder):
+    """Two words change their numbers."""
+    path = folder / "tokenizer.json"
+    described = json.loads(path.read_text())
+    words = described["model"]["vocab"]
+    (first, one), (second, two) = list(words.items())[:2]
+    words[first], words[second] = two, one
+    path.write_text(json.dumps(described))
+
+
+def as_pickle(folder):
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
+def as_infinite(folder):
+    weights = load_file(folder / "model.safetensors")
+    next(iter(weights.values()))[0] = torch.inf
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (
+            as_other_tokens,
+            "editing.folder: its tokenizer has other tokens, or numbers them otherwise, than the chain's",
+        ),
+        (as_pickle, "pytorch_model.bin is no safetensors file, which the weights of editing.folder must be"),
+        (as_infinite, "weights are infinite or no numbers"),
+        (shutil.rmtree, "there is no such folder"),
+    ],
+)
+def test_a_folder_that_cannot_edit_the_text_is_refused_before_any_fit(exported, chain, tmp_path, change, expected):
+    folder = shutil.copytree(exported, tmp_path / "prior")
+    change(folder)
+    with pytest.raises((UserError, SettingsError)) as caught:
+        chain(*of_folder(folder), store=tmp_path / "store")
+    (message,) = str(caught.value).splitlines()[-1:]
+    assert expected in message
+    assert not list((tmp_path / "store").glob("model/*"))
+
+
+def test_a_bundle_names_no_folder_and_a_replay_may_give_another(compose_values, exported):
+    settings = read_chain_settings(compose_values(*of_folder(exported)))
+    assert ("editing.folder", str(exported), FILES) in list(file_settings(settings))
+    assert may_differ(settings, "editing.folder")
+    assert not may_differ(settings, "editing.above")
+
+
 def test_fits_are_shared_where_nothing_is_edited_yet(chain_of_edits, chain):
     plain = chain(*TINY, execute=False).generations()
     none = chain(*TINY, "editing=none", execute=False).generations()
@@ -157,6 +248,8 @@ def test_an_edit_that_is_killed_is_done_again_to_the_bit(tmp_path, chain_of_edit
             ("population.models=2",),
             "population.models: 2 members are not allowed with editing=token_resampling; choose",
         ),
+        (("editing.prior=folder",), "editing.folder: is null, and editing.prior=folder takes the probabilities"),
+        (("editing.folder=model",), "editing.folder: is of no use with editing.prior=latest; it must be null, or"),
         (("editing.above=1.5",), "editing.above: 1.5 is not allowed"),
     ],
 )

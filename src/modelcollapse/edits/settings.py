@@ -6,12 +6,14 @@ from typing import Annotated, Any, Literal
 from modelcollapse.regimes import Regime, synthetic_rows
 from modelcollapse.registry import Choice
 from modelcollapse.selections.settings import SelectionSettings
-from modelcollapse.settings import OptionalCount, Range
+from modelcollapse.settings import FILES, IntroducedAs, OptionalCount, Range
 
 TOKENS, LABELS = "tokens", "labels"
 """What edits are of: the option ``of`` of their registration."""
 NO_EDIT = Choice("edits", "none")
-Prior = Literal["latest", "generation0", "pretrained"]
+Prior = Literal["latest", "generation0", "pretrained", "folder"]
+PRIOR_FOLDER = "editing.folder"
+"""The setting that names a folder, and what has the stages of one, see ``Stage.only_with``."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,11 @@ class TokenResamplingSettings:
     top_k: OptionalCount
     """They are drawn from the k most probable tokens; 0 from all."""
     prior: Prior
-    """Whose probabilities: those of the model of the generation, of generation 0's, or of the weights before it."""
+    """Whose probabilities: those of the model of the generation, of generation 0's, of the weights before it, or of the
+    model in `folder`.
+    """
+    folder: Annotated[Annotated[str, FILES] | None, IntroducedAs(None)] = None
+    """Folder of the model whose probabilities `prior=folder` takes; it knows the tokens of the chain's tokenizer."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,18 @@ def prior_of(edit: Choice) -> Prior:
     """Whose probabilities an edit of tokens goes by; of one that does not say, those of the generation's model."""
     prior: Prior = getattr(edit.settings, "prior", "latest")
     return prior
+
+
+def folder_of(edit: Choice) -> str | None:
+    """The folder of the model whose probabilities an edit goes by; None where they are of another."""
+    folder: str | None = getattr(edit.settings, "folder", None)
+    return folder if prior_of(edit) == "folder" else None
+
+
+def edit_recipe(edit: Choice) -> dict[str, Any]:
+    """What decides an edit, for a recipe; a folder is a parent there, by its content, and its place says nothing."""
+    recipe = edit.recipe()
+    return {**recipe, "settings": {name: value for name, value in recipe["settings"].items() if name != "folder"}}
 
 
 def edit_problems(edit: Choice, edits: str, model: Any, selection: SelectionSettings) -> list[str]:
@@ -81,9 +99,16 @@ def _label_problems(place: str, model: Any) -> list[str]:
 
 
 def _prior_problems(edit: Choice, model: Any) -> list[str]:
+    has_folder = getattr(edit.settings, "folder", None) is not None
+    if prior_of(edit) == "folder" and not has_folder:
+        return ["editing.folder: is null, and editing.prior=folder takes the probabilities of a model from there"]
+    if has_folder and prior_of(edit) != "folder":
+        return [
+            f"editing.folder: is of no use with editing.prior={prior_of(edit)}; it must be null, or the prior folder"
+        ]
     if prior_of(edit) != "pretrained" or model.pretrained or model.base:
         return []
     return [
         "editing.prior: 'pretrained' needs model.pretrained=PATH_OR_ID or model.base.text=FILE; without either it must"
-        " be latest or generation0"
+        " be latest, generation0 or folder"
     ]

@@ -10,11 +10,11 @@ class TokenResampling:
     """Resamples the tokens whose probability under the prior exceeds a limit, all at once.
 
     x'_i ~ p(. | x_<i) where p(x_i | x_<i) > ``above``, else x_i: every token is looked at after the unedited ones
-    before it. The first token of a block follows nothing, and stays. ``prior`` says which model p is of; the family
-    reads it.
+    before it. The first token of a block follows nothing, and stays. ``prior`` and ``folder`` say which model p is of;
+    the family reads them.
     """
 
-    def __init__(self, above: float, top_k: int, prior: str) -> None:
+    def __init__(self, above: float, top_k: int, prior: str, folder: str | None = None) -> None:
         self._above, self._cut = above, Cut(top_k=top_k)
 
     def __call__(self, tokens: torch.Tensor, *, logits: torch.Tensor, chance: torch.Tensor) -> Edited:

@@ -9,7 +9,7 @@ from modelcollapse.data import data_of
 from modelcollapse.data.settings import LanguageModelData
 from modelcollapse.decoding.engine import decoding_recipe
 from modelcollapse.decoding.settings import DecodingSettings
-from modelcollapse.edits.settings import prior_of
+from modelcollapse.edits.settings import edit_recipe, folder_of, prior_of
 from modelcollapse.families.base import (
     ChainNeeds,
     ChainReport,
@@ -96,10 +96,12 @@ class LanguageModelFamily(SelectingFamily):
         return union_of(sets, self._chain.population, self._member, self._seed, generation, recipes.BLOCKS_FILE)
 
     def inputs(self) -> Mapping[str, Artifact]:
-        """Tokenizer, real data and published weights, if there are any."""
+        """Tokenizer, real data, published weights and the prior of an edit from a folder, if there are any."""
         found = {"tokenizer": self._tokenizer, "real": self._real}
         if self._start is not None and self._model.pretrained:
             found["pretrained"] = self._start
+        if self._prior is not None:
+            found[recipes.PRIOR] = self._prior
         return found
 
     def rows(self, real: Path) -> tuple[int, int | None]:
@@ -109,10 +111,13 @@ class LanguageModelFamily(SelectingFamily):
         return rows(self._data, real)
 
     def input_problems(self, folders: Mapping[str, Path]) -> Iterable[str]:
-        """Tokenizers that do not fit the weights, too few positions, texts that are too short to continue."""
+        """Tokenizers that do not fit weights, too few positions, texts that are too short to continue."""
         from modelcollapse.families.language_model.inputs import input_problems
+        from modelcollapse.families.language_model.prior import prior_problems
 
-        return input_problems(self._model, self._data, self._decoding, folders)
+        yield from input_problems(self._model, self._data, self._decoding, folders)
+        if recipes.PRIOR in folders:
+            yield from prior_problems(folders, self._data.block_length)
 
     def fresh(self, generation: int, share: float) -> Artifact:
         """New sentences of the built-in language, or the next rows of the reserve."""
@@ -134,6 +139,15 @@ class LanguageModelFamily(SelectingFamily):
     def pretrained(self) -> Artifact | None:
         """Published weights, or the base that the project pretrains itself."""
         return self._start
+
+    @cached_property
+    def _prior(self) -> Artifact | None:
+        """The model of a folder by whose probabilities text is edited."""
+        folder = folder_of(self._edit)
+        if folder is None:
+            return None
+        recipe = recipes.prior_recipe(folder)
+        return self._declare("pretrained", stages.prior, recipe, {}, "weights of the prior", folder=folder)
 
     def _base(self) -> Artifact:
         base = self._model.base
@@ -211,10 +225,10 @@ class LanguageModelFamily(SelectingFamily):
 
     def edit(self, generation: int, model: Artifact, reference: Artifact, before: Artifact | None) -> Artifact:
         """The blocks of the training split, or those edited before, with tokens that the prior is sure of changed."""
-        priors = {"latest": model, "generation0": reference, "pretrained": self._start}
+        priors = {"latest": model, "generation0": reference, "pretrained": self._start, "folder": self._prior}
         prior, stream = priors[prior_of(self._edit)], Stream(self._seed, generation, "editing")
         assert prior is not None
-        recipe = {"edit": self._edit.recipe(), "precision": self._precision, "stream": stream.recipe()}
+        recipe = {"edit": edit_recipe(self._edit), "precision": self._precision, "stream": stream.recipe()}
         parents = {recipes.PRIOR: prior, recipes.TEXT: before or self._real, "real": self._real}
         label, expected = f"generation {generation} · editing", self._expected.edited()
         return self._declare("edited", stages.edit, recipe, parents, label, **expected, edit=self._edit, stream=stream)

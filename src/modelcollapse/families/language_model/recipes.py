@@ -10,8 +10,10 @@ from safetensors.numpy import load_file
 from modelcollapse.data import data_code, data_of
 from modelcollapse.data.hub import local_folder, source_recipe
 from modelcollapse.data.settings import UNPACKED_GB, LanguageModelData, TextSettings
+from modelcollapse.data.sources import BadSource
 from modelcollapse.data.text import text_fingerprint
 from modelcollapse.decoding.settings import DecodingSettings
+from modelcollapse.edits.settings import PRIOR_FOLDER
 from modelcollapse.families.language_model.settings import BaseSettings, LanguageModelSettings
 
 if TYPE_CHECKING:
@@ -48,6 +50,13 @@ def tokenizer_source(model: LanguageModelSettings) -> tuple[str, str | None, str
 def weights_recipe(model: LanguageModelSettings) -> dict[str, Any]:
     """A local folder by its content, a hub repository by its id and commit."""
     return source_recipe(str(model.pretrained), model.revision, "model.pretrained")
+
+
+def prior_recipe(folder: str) -> dict[str, Any]:
+    """The folder of a model by whose probabilities text is edited, by its content. Raises BadSource without one."""
+    if not Path(folder).expanduser().is_dir():
+        raise BadSource(f"{PRIOR_FOLDER}={folder}: there is no such folder")
+    return source_recipe(folder, None, PRIOR_FOLDER)
 
 
 def base_text(base: BaseSettings, data: LanguageModelData) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from modelcollapse.edits.settings import PRIOR_FOLDER
 from modelcollapse.families.language_model.recipes import StageContext
 from modelcollapse.families.stage import Stage, stage
 from modelcollapse.merges.recipes import Merging
@@ -50,6 +51,14 @@ def pretrained(stage: StageContext, context: BuildContext) -> None:
     from modelcollapse.families.language_model.fitting import build_pretrained
 
     build_pretrained(stage, context)
+
+
+@stage("language_model.prior", version=1, work="input", only_with=PRIOR_FOLDER)
+def prior(stage: StageContext, context: BuildContext, *, folder: str) -> None:
+    """The model of a folder by whose probabilities text is edited, with its own tokenizer."""
+    from modelcollapse.families.language_model.prior import build_prior
+
+    build_prior(context, folder)
 
 
 @stage("language_model.base", version=2, work="fit")
@@ -170,6 +179,7 @@ STAGES: Sequence[Stage] = (
     fit,
     merge,
     generate,
+    prior,
     edit,
     continuations,
     score,
