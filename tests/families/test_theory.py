@@ -1,5 +1,8 @@
 """The closed forms against values worked out elsewhere, and against plain loops over samples."""
 
+import ast
+import re
+
 import numpy as np
 import pytest
 
@@ -254,3 +257,24 @@ def test_marginals_are_those_of_a_loop_over_samples(marginals):
         assert (
             standard_errors((frequencies > 0).sum(axis=1), discrete_theory.expected_survivors(marginals[fit])) < SIGMAS
         )
+
+
+# ---- the page -------------------------------------------------------------------------------------------------
+
+
+def test_every_closed_form_is_on_the_page_under_its_module(repository):
+    page = (repository / "docs" / "theory.md").read_text(encoding="utf-8")
+    sections = page.split("\n## ")
+    for path in sorted((repository / "src" / "modelcollapse" / "families").glob("*/theory.py")):
+        module = f"modelcollapse.families.{path.parent.name}.theory"
+        (section,) = [each for each in sections if f"`{module}`" in each]
+        public = [node.name for node in ast.parse(path.read_text(encoding="utf-8")).body if hasattr(node, "name")]
+        missing = [name for name in public if not name.startswith("_") and f"`{name}`" not in section]
+        assert missing == [], f"docs/theory.md says nothing of {module}.{missing[0]}"
+
+
+def test_tests_that_the_page_names_are_there(repository):
+    page = (repository / "docs" / "theory.md").read_text(encoding="utf-8")
+    named = re.findall(r"\]\((\.\./tests/[^)]+)\)", page)
+    assert len(named) > 10
+    assert [path for path in named if not (repository / "docs" / path).is_file()] == []
