@@ -49,7 +49,7 @@ GAUSSIAN = Presentation(
     theory="gaussian",
     symptoms=(
         Symptom("risk", "squared_wasserstein/mean", falls=False),
-        Symptom("diversity", "variance/mean"),
+        Symptom("diversity", "variance/median"),
         Symptom("similarity", "kl_from_true/mean", falls=False),
     ),
     replicates=True,

@@ -39,7 +39,7 @@ GAUSSIAN_MIXTURE = Presentation(
     ),
     symptoms=(
         Symptom("risk", "kl_from_first/mean", falls=False),
-        Symptom("diversity", "variance/mean"),
+        Symptom("diversity", "variance/median"),
         Symptom("tails", "tail_mass_99/mean"),
         Symptom("similarity", "squared_l2_to_first/mean", falls=False),
         Symptom("modes", "collapsed_components/mean", falls=False),
