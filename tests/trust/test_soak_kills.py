@@ -59,6 +59,9 @@ def killed_until_done(program, overrides, seconds, shuffler, most):
             return kills
         process.kill()
         process.join()
+        if process.exitcode == 0:
+            # It ended by itself in the moment before.
+            return kills
         assert process.exitcode == -signal.SIGKILL
         kills += 1
 
