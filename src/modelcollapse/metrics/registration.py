@@ -6,8 +6,8 @@ from typing import Any
 from modelcollapse.metrics.base import metric_member
 from modelcollapse.registry import Member
 
-_LIKELIHOOD, _DIVERSITY, _VOCABULARY, _IMAGES = (
-    f"modelcollapse.metrics.{name}" for name in ("likelihood", "diversity", "vocabulary", "images")
+_LIKELIHOOD, _DIVERSITY, _VOCABULARY, _MEMORISATION, _IMAGES = (
+    f"modelcollapse.metrics.{name}" for name in ("likelihood", "diversity", "vocabulary", "memorisation", "images")
 )
 _SUMMARY = (
     "of the perplexities of single sequences: `mean`, `median`, `p01`, `p05`, `p95`, `p99`, their number `n`, and the"
@@ -244,6 +244,19 @@ LANGUAGE_MODELS = (
         unit="share",
         caveat="Smaller sets miss more by size alone",
         is_default=False,
+    ),
+    _synthetic(
+        "longest_copy",
+        f"{_MEMORISATION}:longest_copy",
+        ("tokens", "training_tokens"),
+        "longest copy",
+        "of the longest run of tokens of a block that stands in one block of the real training split: `mean` over"
+        " blocks and `max` (memorisation, arXiv 2509.16499)",
+        unit="tokens",
+        cost="dear",
+        caveat="Grows with the size of the training split; common phrases count too",
+        is_default=False,
+        **_POSITIVE,
     ),
 )
 
