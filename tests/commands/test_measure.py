@@ -71,6 +71,27 @@ def test_a_metric_is_added_as_if_the_run_had_had_it(train, tiny, tmp_path, capsy
     assert "test/loss_standard_error" in run.lines()[1]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("merge=negative_extrapolation", "merge.weight=0.3"),
+        ("population=split", "decoding=sample", "selection=drayson", "regime=accumulate"),
+    ],
+    ids=["merge", "population that selects from training sets"],
+)
+def test_metrics_are_added_to_merged_chains_and_to_populations_as_if_they_had_had_them(train, tiny, tmp_path, words):
+    run = train(*tiny, *words)
+    before, made = run.lines(), artifacts(tmp_path / "store")
+    assert main([str(run.folder), "metrics.add=[distinct_4]"]) == 0
+    after = run.lines()
+    assert artifacts(tmp_path / "store") == made
+    assert after == train(*tiny, *words, "metrics.add=[distinct_4]").lines()
+    new = {name for line in after for name in line} - {name for line in before for name in line}
+    members = {"union/", "member_0/", "member_1/"} if "population=split" in words else set()
+    assert new == {f"{prefix}synthetic/distinct_4" for prefix in {"", *members}}
+
+
 def test_work_that_is_gone_is_named_with_its_cost_and_done_again_only_if_asked(train, tiny, tmp_path, capsys):
     run = train(*tiny, "store.keep=ends")
     before, model = content(run.folder), run.lines("provenance.jsonl")[1]["model"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from scipy import integrate, stats
+from scipy import integrate, special, stats
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 
 from modelcollapse.data.labelled_samples import LinearSamplesSettings, LogisticSamplesSettings
@@ -13,6 +13,7 @@ from modelcollapse.families.linear_regression import theory
 from modelcollapse.families.linear_regression.estimator import LinearRegressionEstimator
 from modelcollapse.families.linear_regression.settings import LinearRegressionSettings
 from modelcollapse.families.logistic_regression.estimator import LogisticRegressionEstimator
+from modelcollapse.families.logistic_regression.quadrature import expected_slope
 from modelcollapse.families.logistic_regression.settings import LogisticRegressionSettings
 from modelcollapse.families.logistic_regression.theory import (
     inverse_information_trace,
@@ -192,6 +193,33 @@ def test_what_is_measured_of_a_classifier_is_what_quadrature_gives():
     differ = ((points @ true > 0) != (points @ weights > 0)).mean()
     assert found["disagreement"] == pytest.approx(differ, abs=4 * np.sqrt(differ / 400_000))
     assert found["squared_error"] == pytest.approx(((weights - true) ** 2).sum())
+
+
+@pytest.mark.parametrize("signal", [0.5, 1.3, 30.0])
+def test_divergences_of_flat_and_of_steep_models_are_integrals_over_one_coordinate(signal):
+    model, data = logistic(dimension=2, replicates=1, signal=signal)
+    estimator, factor = LogisticRegressionEstimator(model, data), 0.5
+    states = {"weights": torch.from_numpy(factor * np.asarray(data.true_weights))[None, None]}
+
+    def divergence(z):
+        logits = np.array([1, factor]) * signal * z
+        positive, negative = special.log_expit(logits), special.log_expit(-logits)
+        kl = np.exp(positive[0]) * (positive[0] - positive[1]) + np.exp(negative[0]) * (negative[0] - negative[1])
+        return kl * stats.norm.pdf(z)
+
+    expected = integrate.quad(divergence, -8, 8, points=[-1 / signal, 0, 1 / signal], limit=500)[0]
+    found = estimator.measure(states, {}, [STREAM])["kl_from_true"]
+    assert float(found) == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize("steepness", [0.5, 3.0, 30.0])
+@pytest.mark.parametrize("power", [0, 2])
+def test_slopes_are_expected_as_numerical_integration_has_them(steepness, power):
+    def slope(u):
+        return special.expit(u) * special.expit(-u) * (u / steepness) ** power * stats.norm.pdf(u / steepness)
+
+    expected = 2 / steepness * integrate.quad(slope, 0, 60, limit=500)[0]
+    assert expected_slope(steepness, power) == pytest.approx(expected, rel=1e-8)
 
 
 @pytest.mark.parametrize("regime", [REPLACE, ACCUMULATE], ids=["replace", "accumulate"])

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import TINY
+from conftest import TINY, TINY_VAE
+from modelcollapse.errors import UserError
 from modelcollapse.families.estimators.estimator import SegmentStates
 from modelcollapse.seeding import Stream
+from modelcollapse.selections.image_class import ImageClass
 
 ESTIMATOR = ("decoding=none", "tracking=none", "trainer.threads=1")
 PHI, PSI = 0.8, 0.4
@@ -151,3 +153,31 @@ def test_the_longest_texts_are_kept(chain):
     tokenizer = texts.tokenizer
     lengths = sorted(len(text) for text in tokenizer.batch_decode(blocks))
     assert kept == lengths[len(lengths) // 2 :]
+
+
+def test_images_of_some_classes_are_liked_or_those_that_a_classifier_is_sure_of():
+    logits = torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 0.0]]).log_softmax(1)
+    images = torch.zeros(2, 28, 28)
+    liked = ImageClass((0, 2))(images, class_log_probabilities=logits)
+    torch.testing.assert_close(liked, (logits[:, 0].exp() + logits[:, 2].exp()).log())
+    torch.testing.assert_close(ImageClass(())(images, class_log_probabilities=logits), logits.max(1).values)
+    with pytest.raises(UserError, match=r"selection.scorer.classes: \[3\] is not allowed; classes count from 0 to 2"):
+        ImageClass((3,))(images, class_log_probabilities=logits)
+
+
+@pytest.mark.slow
+def test_images_are_kept_by_what_the_chains_classifier_takes_them_for(chain):
+    from modelcollapse.data.images import as_intensities, read_images
+    from modelcollapse.families.vae.scoring import load_classifier
+    from modelcollapse.selections.kept import read_kept
+
+    words = (*TINY_VAE, "model.synthesis=fixed", "selection=top", "selection/scorer=image_class")
+    run = chain(*words, "selection.scorer.classes=[3,8]")
+    for generation in run.generations():
+        artifacts = generation.artifacts
+        candidates = read_images(run.store.folder(artifacts["candidates"]), "train")
+        classifier = load_classifier(run.store.folder(artifacts["candidate_scores"].parents["classifier"]))
+        with torch.no_grad():
+            logits = classifier(as_intensities(candidates))[1].double().log_softmax(1)
+        best = logits[:, [3, 8]].logsumexp(1).argsort(descending=True)[: len(candidates) // 2]
+        assert read_kept(run.store.folder(artifacts["synthetic"])).rows.tolist() == best.sort().values.tolist()

@@ -11,7 +11,7 @@ from modelcollapse.data.labelled_samples import LogisticSamplesSettings
 from modelcollapse.families.estimators.estimator import FitFailed, Fitted, State
 from modelcollapse.families.estimators.features import Features
 from modelcollapse.families.logistic_regression.newton import NoFiniteFit, logistic_weights
-from modelcollapse.families.logistic_regression.quadrature import normal_nodes
+from modelcollapse.families.logistic_regression.quadrature import STEEP, decaying_nodes, expected_slope, normal_nodes
 from modelcollapse.families.logistic_regression.settings import LogisticRegressionSettings
 from modelcollapse.seeding import Stream
 
@@ -108,21 +108,19 @@ class LogisticRegressionEstimator:
         }
 
     @cached_property
-    def _nodes(self) -> tuple[torch.Tensor, torch.Tensor]:
-        places, weights = normal_nodes()
-        return torch.from_numpy(places), torch.from_numpy(weights)
-
-    @cached_property
-    def _slope(self) -> torch.Tensor:
+    def _slope(self) -> float:
         """E[sigmoid'(x · w*)]."""
-        places, weights = self._nodes
-        probabilities = (self._true["weights"][0].norm() * places).sigmoid()
-        return (weights * probabilities * (1 - probabilities)).sum()
+        return expected_slope(float(self._true["weights"][0].norm()))
 
     def _expected_softplus(self, norms: torch.Tensor) -> torch.Tensor:
         """E[log(1 + exp(s z))] for z ~ N(0, 1) and each s."""
-        places, weights = self._nodes
-        return softplus(norms[..., None] * places) @ weights
+        places, weights = map(torch.from_numpy, normal_nodes())
+        flat = softplus(norms[..., None] * places) @ weights
+        # log(1 + exp(x)) is max(x, 0) and something that falls as exp(-|x|).
+        distances, weights = map(torch.from_numpy, decaying_nodes())
+        normal = (-(distances / norms[..., None]).square() / 2).exp() / math.sqrt(2 * math.pi)
+        steep = norms / math.sqrt(2 * math.pi) + 2 / norms * ((normal * softplus(-distances)) @ weights)
+        return torch.where(norms > STEEP, steep, flat)
 
 
 def _labelled(features: torch.Tensor, state: State, stream: Stream) -> torch.Tensor:

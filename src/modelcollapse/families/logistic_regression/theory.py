@@ -9,16 +9,13 @@ import numpy as np
 
 from modelcollapse.data.labelled_samples import LogisticSamplesSettings
 from modelcollapse.families.estimators.theory import Columns, Plan
-from modelcollapse.families.logistic_regression.quadrature import normal_nodes
+from modelcollapse.families.logistic_regression.quadrature import expected_slope
 from modelcollapse.families.logistic_regression.settings import LogisticRegressionSettings
 
 
 def inverse_information_trace(signal: float, dimension: int) -> float:
     """tr I^-1 at true weights of norm ``signal``, per row."""
-    places, weights = normal_nodes()
-    probabilities = 1 / (1 + np.exp(-signal * places))
-    slopes = weights * probabilities * (1 - probabilities)
-    return float((dimension - 1) / slopes.sum() + 1 / (slopes * places**2).sum())
+    return (dimension - 1) / expected_slope(signal) + 1 / expected_slope(signal, power=2)
 
 
 def logistic_regression_expectations(
