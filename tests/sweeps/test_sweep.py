@@ -237,7 +237,7 @@ def test_a_grid_again_computes_nothing_and_a_seed_more_costs_just_that(sweep, tm
 @pytest.mark.slow
 def test_a_sweep_that_was_killed_ends_with_the_same_bits(sweep, train, tiny, tmp_path):
     words = (*tiny, "seed=0,1", "regime=replace,preserve")
-    whole = sweep(*words, f"paths.store={tmp_path / 'whole'}", name="whole")
+    whole = sweep(*words, f"paths.store={tmp_path / 'its_own'}", name="whole")
     assert whole.process.returncode == 0, whole.err
     killed = sweep(*words, *JOBLIB, wait=False)
     while not any((tmp_path / "store" / "synthetic").glob("[!.]*")):
