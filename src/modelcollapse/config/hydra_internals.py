@@ -225,8 +225,6 @@ class SharedRepository(ConfigRepository):
         if source is None or source.scheme() != "file":
             return cast(ConfigResult | None, super().load_config(config_path))
         path = Path(source.path) / source._normalize_file_name(config_path)
-        if problem := file_problem(path):
-            raise ConfigCompositionException(f"{path}: {problem}")
         return self._read_once(path, source.provider, config_path)
 
     def _read_once(self, path: Path, provider: str, config_path: str) -> ConfigResult | None:
@@ -234,6 +232,8 @@ class SharedRepository(ConfigRepository):
         status = path.stat()
         version = (str(path), status.st_ino, status.st_mtime_ns, status.st_size, provider, config_path)
         if version not in _READ:
+            if problem := file_problem(path):
+                raise ConfigCompositionException(f"{path}: {problem}")
             _READ[version] = super().load_config(config_path)
         return copy.deepcopy(_READ[version])
 

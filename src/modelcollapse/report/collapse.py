@@ -120,7 +120,7 @@ def _profile(
 ) -> Iterator[dict[str, object]]:
     cube, last = cubes[group.label], last_generation(group)
     possible = possible_values(cube.metrics, group, presentation)
-    moved = {one.metric: _moved_at(one, group, control, cubes) for one in symptoms}
+    moved = _moved(symptoms, group, control, cubes)
     risk = next((moved[one.metric] for one in symptoms if one.definition in OF_THE_RISK), math.nan)
     for definition in DEFINITIONS:
         own = [one for one in symptoms if one.definition == definition and one.metric in cube.metrics]
@@ -167,18 +167,27 @@ def _control_of(group: Group, groups: Sequence[Group]) -> Group | None:
     return next((other for other in groups if other.coordinates == wanted), None)
 
 
-def _moved_at(one: Judged, group: Group, control: Group | None, cubes: Mapping[str, Cube]) -> float:
-    """The first generation at which the metric is beyond its control; NaN where it never is, or there is no control."""
+def _moved(
+    symptoms: Sequence[Judged], group: Group, control: Group | None, cubes: Mapping[str, Cube]
+) -> dict[str, float]:
+    """Metric -> the first generation at which it is beyond its control; NaN where it never is, or there is none."""
+    falls = {one.metric: one.falls for one in symptoms}
+    moved = dict.fromkeys(falls, math.nan)
     if control is None:
-        return math.nan
+        return moved
     paired = PairedValues.of(Pair("regime", control, group), cubes)
-    if one.metric not in paired.metrics:
-        return math.nan
-    toward = -1.0 if one.falls else 1.0
-    beyond = describe(toward * paired.values[:, list(paired.metrics).index(one.metric)]).low > 0
+    for place, metric in enumerate(paired.metrics):
+        if metric in falls:
+            beyond = describe((-1.0 if falls[metric] else 1.0) * paired.values[:, place]).low > 0
+            moved[metric] = _first_in_a_row(beyond, paired.generations)
+    return moved
+
+
+def _first_in_a_row(beyond: np.ndarray, generations: np.ndarray) -> float:
+    """The first of the generations [G] from which on IN_A_ROW are beyond, [G]; NaN where there is none."""
     for place in range(len(beyond) - IN_A_ROW + 1):
         if beyond[place : place + IN_A_ROW].all():
-            return float(paired.generations[place])
+            return float(generations[place])
     return math.nan
 
 

@@ -172,7 +172,8 @@ def _memory_use(library: ctypes.CDLL) -> _Bytes:
         return _Bytes(math.inf, math.inf)
     library.mallinfo2.restype = _MemoryUse
     found = library.mallinfo2()
-    return _Bytes(int(found.uordblks), int(found.fordblks))
+    # Large buffers are mapped, and counted apart, until keep_freed_memory is called.
+    return _Bytes(int(found.uordblks) + int(found.hblkhd), int(found.fordblks))
 
 
 def set_imports_aside() -> None:
